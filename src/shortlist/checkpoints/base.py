@@ -1,0 +1,217 @@
+"""What every checkpoint is once it is open: a configuration, and tensors that still lie in the mapped file."""
+
+import hashlib
+import mmap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from shortlist.errors import CheckpointError
+from shortlist.models.config import ModelConfig
+from shortlist.models.families import FAMILIES, LAYER_TENSORS
+
+TYPES: dict[str, tuple[int, int]] = {
+    "F32": (1, 4),
+    "F16": (1, 2),
+    "BF16": (1, 2),
+    "Q4_0": (32, 18),
+    "Q4_1": (32, 20),
+    "Q5_0": (32, 22),
+    "Q5_1": (32, 24),
+    "Q8_0": (32, 34),
+    "Q4_K": (256, 144),
+    "Q5_K": (256, 176),
+    "Q6_K": (256, 210),
+}
+"""For each tensor type the number of weights in a block, and the bytes of that block."""
+
+# Enough to tell two fine-tunes apart (every weight differs), little enough not to be felt on a cold disk.
+_SAMPLES = 32
+_SAMPLE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor as its file holds it.
+
+    Parameters
+    ----------
+    name
+        The file's own name for it.
+    type
+        Key of `TYPES`.
+    shape
+        Row-major: `(rows, columns)`, or `(columns,)`.
+    data
+        uint8 [bytes], a view on the mapped file.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    data: np.ndarray
+
+
+class MappedFile:
+    """A read-only memory map of a whole file.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, empty or unreadable.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise CheckpointError(f"{path} is empty: fetch it again") from None
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+        self.bytes = np.frombuffer(self._map, np.uint8)
+
+    @property
+    def buffer(self) -> mmap.mmap:
+        """The map itself, for `struct` and slicing."""
+        return self._map
+
+    def release(self, view: np.ndarray) -> None:
+        """Let the kernel drop the pages of `view` from this process; they are read again if touched."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        start = view.ctypes.data - self.bytes.ctypes.data
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE  # pages shared with a neighbour stay
+        length = (start + view.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if length > 0:
+            self._map.madvise(mmap.MADV_DONTNEED, first, length)
+
+
+class Checkpoint:
+    """An open checkpoint.
+
+    Parameters
+    ----------
+    path
+        The GGUF file or Hugging Face folder.
+    config
+        Of the model.
+    tensors
+        By the decoder's names: `embedding`, `head` (absent when tied), `final_norm`, `layers.{i}.q`, ...
+    files
+        For each of `tensors` the map that it lies in.
+    header
+        The bytes that describe the tensors; part of the fingerprint.
+    tokenizer_source
+        For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float, list of str, or NumPy
+        array of numbers); for Hugging Face the folder.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Names the content, wherever the file lies: SHA-256 of the header, the sizes, and samples of the weights.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: ModelConfig,
+        tensors: dict[str, StoredTensor],
+        files: dict[str, MappedFile],
+        header: Iterable[bytes],
+        tokenizer_source: Mapping[str, Any] | Path,
+    ):
+        self.path = path
+        self.config = config
+        self.tensors = tensors
+        self.tokenizer_source = tokenizer_source
+        self._files = files
+        self.fingerprint = _fingerprint(header, tensors)
+
+    def release(self, name: str) -> None:
+        """Give back the memory of a tensor's mapped pages; they are read again from the file if touched."""
+        self._files[name].release(self.tensors[name].data)
+
+    def close(self) -> None:
+        """Forget the tensors; a file is unmapped when the last view on it is gone."""
+        self.tensors.clear()
+        self._files.clear()
+        self.tokenizer_source = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> None:
+    """Refuse a checkpoint whose tensors are not exactly those that its configuration promises.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, of another layer, or of another shape.
+    """
+    family = FAMILIES[config.family]
+    layer = {f"layers.{i}.{name}" for i in range(config.layers) for name in LAYER_TENSORS + family.extras}
+    needed = {"embedding", "final_norm"} | layer | (set() if config.tied_head else {"head"})
+    if missing := sorted(needed - tensors.keys()):
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} of the tensors of a {config.family} model, the first is {missing[0]}: "
+            "fetch it again, or convert it again"
+        )
+    shapes = _shapes(config)
+    for name, tensor in tensors.items():
+        prefix, _, rest = name.partition(".")
+        if prefix == "layers" and int(rest.partition(".")[0]) >= config.layers:
+            raise CheckpointError(f"{path}: tensor {tensor.name} is beyond the {config.layers} layers of the header")
+        expected = shapes[name.rpartition(".")[2]]
+        if tensor.shape != expected:
+            raise CheckpointError(
+                f"{path}: tensor {tensor.name} has shape {tensor.shape}, but the header says {expected}: "
+                "the file is damaged or of an unsupported variant"
+            )
+
+
+def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    width, ffn = (config.width,), config.ffn_width
+    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    return {
+        "embedding": (config.vocab_size, *width),
+        "head": (config.vocab_size, *width),
+        "final_norm": width,
+        "attention_norm": width,
+        "q": (query, *width),
+        "k": (key, *width),
+        "v": (key, *width),
+        "o": (*width, query),
+        "q_bias": (query,),
+        "k_bias": (key,),
+        "v_bias": (key,),
+        "q_norm": (config.head_dim,),
+        "k_norm": (config.head_dim,),
+        "post_attention_norm": width,
+        "ffn_norm": width,
+        "gate": (ffn, *width),
+        "up": (ffn, *width),
+        "down": (*width, ffn),
+        "post_ffn_norm": width,
+    }
+
+
+def _fingerprint(header: Iterable[bytes], tensors: Mapping[str, StoredTensor]) -> str:
+    digest = hashlib.sha256()
+    for part in header:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    by_size = sorted(tensors.items(), key=lambda item: (-item[1].data.nbytes, item[0]))
+    for name, tensor in by_size[:_SAMPLES]:
+        digest.update(f"{name} {tensor.data.nbytes}".encode())
+        middle = tensor.data.nbytes // 2
+        digest.update(tensor.data[middle : middle + _SAMPLE_BYTES].tobytes())
+    return digest.hexdigest()

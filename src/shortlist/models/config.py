@@ -1,0 +1,62 @@
+"""The numbers that define a decoder: one flat record, whatever file they were read from."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and constants of one decoder.
+
+    Whether there are query and key norms, biases, or norms after attention and feed-forward is not
+    repeated here: the tensors that the checkpoint holds say so.
+
+    Parameters
+    ----------
+    family
+        Key of `shortlist.models.families.FAMILIES`.
+    vocab_size, width, layers, heads, kv_heads, head_dim, ffn_width
+        `heads * head_dim` need not equal `width` (gemma3, qwen3).
+    norm_eps
+        Added to the mean square inside each RMS norm.
+    norm_offset
+        Added to every norm weight: 1 for gemma weights from Hugging Face, 0 for GGUF, whose converter
+        has added it already.
+    context_length
+        Most positions that the model was trained for.
+    tied_head
+        The language-model head is the embedding table.
+    activation
+        Applied to the gate of the feed-forward layer.
+    embedding_scale
+        Multiplies the embedding of every input token.
+    attention_scale
+        Multiplies the products of query and key.
+    windows
+        For each layer the number of latest positions, its own included, that attention sees; 0 = all.
+    rope_frequencies
+        For each layer the `head_dim / 2` angles, in radians per position, by which pairs of a query or key turn;
+        every kind of scaling is already applied.
+    rope_interleaved
+        Pairs are neighbours (0, 1), (2, 3), ... instead of halves (0, head_dim / 2), (1, ...), ...: the order of
+        rows that GGUF uses for the `llama` architecture.
+    """
+
+    family: str
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn_width: int
+    norm_eps: float
+    norm_offset: float
+    context_length: int
+    tied_head: bool
+    activation: Literal["silu", "gelu_tanh"]
+    embedding_scale: float
+    attention_scale: float
+    windows: tuple[int, ...]
+    rope_frequencies: tuple[tuple[float, ...], ...]
+    rope_interleaved: bool

@@ -1,0 +1,161 @@
+"""The model families: what distinguishes one from another, as data.
+
+One decoder runs all of them. A family says how its checkpoints are recognised, which constants they leave
+unsaid, and which tensors a layer has beyond those that every decoder here has.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+NORMS_OF_QUERY_AND_KEY = ("q_norm", "k_norm")
+POST_NORMS = ("post_attention_norm", "post_ffn_norm")
+BIASES = ("q_bias", "k_bias", "v_bias")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of decoders.
+
+    Parameters
+    ----------
+    name
+        What `ModelConfig.family` says.
+    gguf_architecture
+        `general.architecture` of its GGUF files.
+    hf_model_type
+        `model_type` in `config.json` of its Hugging Face folders.
+    extras
+        Tensors that each layer must have in addition to those of every decoder.
+    activation
+        Of the feed-forward gate.
+    gguf_interleaved
+        The GGUF converter reorders rows of q and k so that rotated pairs are neighbours.
+    scaled_embedding
+        Embeddings are multiplied by the square root of the width.
+    hf_norm_offset
+        Added to norm weights as Hugging Face stores them.
+    hf_tied_head
+        Whether the head is the embedding where `config.json` does not say.
+    global_every
+        Where there is a sliding window, every n-th layer ignores it; 0 = none does.
+    local_rope_base
+        RoPE base of the layers with a window where the checkpoint does not say; None = as in the others.
+    hf_layer_names
+        Hugging Face names that differ from `HF_LAYER_NAMES`.
+    """
+
+    name: str
+    gguf_architecture: str
+    hf_model_type: str
+    extras: tuple[str, ...] = ()
+    activation: Literal["silu", "gelu_tanh"] = "silu"
+    gguf_interleaved: bool = False
+    scaled_embedding: bool = False
+    hf_norm_offset: float = 0.0
+    hf_tied_head: bool = False
+    global_every: int = 0
+    local_rope_base: float | None = None
+    hf_layer_names: tuple[tuple[str, str], ...] = ()
+
+
+# Files of mistral carry the GGUF architecture of llama, so `llama` is what a GGUF file of it is called here.
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("llama", "llama", "llama", gguf_interleaved=True),
+        Family("mistral", "llama", "mistral", gguf_interleaved=True),
+        Family("qwen2", "qwen2", "qwen2", extras=BIASES),
+        Family("qwen3", "qwen3", "qwen3", extras=NORMS_OF_QUERY_AND_KEY),
+        Family(
+            "gemma3",
+            "gemma3",
+            "gemma3_text",
+            extras=NORMS_OF_QUERY_AND_KEY + POST_NORMS,
+            activation="gelu_tanh",
+            scaled_embedding=True,
+            hf_norm_offset=1.0,
+            hf_tied_head=True,
+            global_every=6,
+            local_rope_base=10_000.0,
+            hf_layer_names=(
+                ("post_attention_layernorm", "post_attention_norm"),
+                ("pre_feedforward_layernorm", "ffn_norm"),
+                ("post_feedforward_layernorm", "post_ffn_norm"),
+            ),
+        ),
+    )
+}
+
+LAYER_TENSORS = ("attention_norm", "q", "k", "v", "o", "ffn_norm", "gate", "up", "down")
+"""What every layer of every family has."""
+
+GGUF_NAMES = {
+    "token_embd.weight": "embedding",
+    "output.weight": "head",
+    "output_norm.weight": "final_norm",
+    "rope_freqs.weight": "rope_freqs",
+}
+
+GGUF_LAYER_NAMES = {
+    "attn_norm.weight": "attention_norm",
+    "attn_q.weight": "q",
+    "attn_k.weight": "k",
+    "attn_v.weight": "v",
+    "attn_output.weight": "o",
+    "attn_q.bias": "q_bias",
+    "attn_k.bias": "k_bias",
+    "attn_v.bias": "v_bias",
+    "attn_q_norm.weight": "q_norm",
+    "attn_k_norm.weight": "k_norm",
+    "post_attention_norm.weight": "post_attention_norm",
+    "ffn_norm.weight": "ffn_norm",
+    "ffn_gate.weight": "gate",
+    "ffn_up.weight": "up",
+    "ffn_down.weight": "down",
+    "post_ffw_norm.weight": "post_ffn_norm",
+}
+
+HF_NAMES = {
+    "model.embed_tokens.weight": "embedding",
+    "lm_head.weight": "head",
+    "model.norm.weight": "final_norm",
+}
+
+HF_LAYER_NAMES = {
+    "input_layernorm.weight": "attention_norm",
+    "self_attn.q_proj.weight": "q",
+    "self_attn.k_proj.weight": "k",
+    "self_attn.v_proj.weight": "v",
+    "self_attn.o_proj.weight": "o",
+    "self_attn.q_proj.bias": "q_bias",
+    "self_attn.k_proj.bias": "k_bias",
+    "self_attn.v_proj.bias": "v_bias",
+    "self_attn.q_norm.weight": "q_norm",
+    "self_attn.k_norm.weight": "k_norm",
+    "post_attention_layernorm.weight": "ffn_norm",
+    "mlp.gate_proj.weight": "gate",
+    "mlp.up_proj.weight": "up",
+    "mlp.down_proj.weight": "down",
+}
+
+
+def canonical_gguf_name(name: str) -> str | None:
+    """Name that the decoder uses for a GGUF tensor; None when no family here has such a tensor."""
+    return _canonical(name, GGUF_NAMES, "blk.", GGUF_LAYER_NAMES)
+
+
+def canonical_hf_name(name: str, family: Family) -> str | None:
+    """Name that the decoder uses for a Hugging Face tensor; None when no family here has such a tensor."""
+    own_names = {f"{theirs}.weight": ours for theirs, ours in family.hf_layer_names}
+    return _canonical(name, HF_NAMES, "model.layers.", HF_LAYER_NAMES | own_names)
+
+
+def _canonical(name: str, names: dict[str, str], layer_prefix: str, layer_names: dict[str, str]) -> str | None:
+    if not name.startswith(layer_prefix):
+        return names.get(name)
+    index, _, rest = name.removeprefix(layer_prefix).partition(".")
+    suffix = layer_names.get(rest)
+    # "٣".isdigit() is true and "007" is not how a layer is numbered: only what str() writes counts.
+    if suffix is None or not (index.isascii() and index.isdigit()) or str(int(index[:9])) != index:
+        return None
+    return f"layers.{index}.{suffix}"
