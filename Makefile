@@ -1,0 +1,66 @@
+# make demo          a first look: builds, fetches a model, writes text, prints one table
+# make test          the test suite; make test-slow runs the tests that need real models or more time
+# make lint          formatting, lint and types
+# make bench         shortlist against the engines that people use, on SmolLM2 (BENCH="MODEL ..." for others)
+# make constraints   resolves the dependencies anew and writes constraints.txt
+#
+# Everything lives in .venv and build/; `make clean` removes both. Needs Python 3.11+, make and a C++17 compiler.
+
+PYTHON ?= python3
+BENCH ?= smollm2-135m --peer llama.cpp --peer ik_llama.cpp
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard src/shortlist/native/*)
+
+# The first is read by every pip, also for the build environments of others' packages; pip 25.3 and newer
+# read the second for those.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+
+.PHONY: demo test test-slow lint bench constraints clean
+.DELETE_ON_ERROR:
+
+demo: .venv/runtime.stamp
+	$(BIN)/python scripts/demo.py
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+test-slow: .venv/dev.stamp
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+bench: .venv/bench.stamp
+	$(BIN)/shortlist bench $(BENCH)
+
+# The build tools are installed rather than isolated, so that a rebuild compiles only what changed.
+.venv/tools.stamp: scripts/preflight.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) scripts/preflight.py
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) install scikit-build-core nanobind cmake ninja
+	@touch $@
+
+.venv/runtime.stamp: .venv/tools.stamp $(NATIVE)
+	$(PIP) install --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/runtime.stamp
+	$(PIP) install --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# llama.cpp is compiled here, for this machine's own processor, as its users are told to.
+.venv/bench.stamp: .venv/runtime.stamp
+	CMAKE_ARGS=-DGGML_NATIVE=ON $(PIP) install --no-build-isolation --editable '.[bench]'
+	@touch $@
+
+constraints:
+	@$(PYTHON) scripts/preflight.py
+	env -u PIP_CONSTRAINT -u PIP_BUILD_CONSTRAINT $(PYTHON) scripts/constraints.py
+
+clean:
+	rm -rf .venv build
