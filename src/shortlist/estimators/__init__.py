@@ -1,0 +1,10 @@
+"""Estimators score all units of a table cheaply: the interface, one file per method, and their registry."""
+
+from shortlist.estimators.base import Estimate, Estimator, State
+from shortlist.estimators.bit_planes import BitPlanes
+
+ESTIMATORS: dict[str, type[Estimator]] = {
+    "bit_planes": BitPlanes,
+}
+
+__all__ = ["ESTIMATORS", "BitPlanes", "Estimate", "Estimator", "State"]

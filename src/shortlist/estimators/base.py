@@ -1,0 +1,123 @@
+"""What an estimator is: it scores every unit of a table cheaply, and says how far off it may be."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from shortlist.errors import UsageError
+
+Array = Any  # a NumPy array, a torch tensor, or any other array of the Python array API standard
+State = dict[str, Array]
+Progress = Callable[[float], None]  # called with the share of the work that is done, 0 to 1
+
+CHUNK_VALUES = 1 << 22  # float32 values of a table that are unpacked at once: 16 MiB
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Scores of all units for one query, and how far the exact values may be from them.
+
+    Attributes
+    ----------
+    values : array [..., units]
+        Estimated value of each unit.
+    spread : array [..., units] or None
+        One standard deviation of the error of `values`.
+    bound : array [..., units] or None
+        The error of `values` never exceeds it. It is infinite where nothing is known.
+    """
+
+    values: Array
+    spread: Array = None
+    bound: Array = None
+
+
+@runtime_checkable
+class PackedTable(Protocol):
+    """Rows that are stored packed and are unpacked a few at a time."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+    def unpack(self, indices: Any) -> Any: ...
+
+
+class Estimator(ABC):
+    """Scores all units of a table; a frozen dataclass whose fields are the options of the method.
+
+    `fit` prepares once, `estimate` runs many times. The state between them is a dict of plain named
+    arrays, which a recipe stores as it is.
+    """
+
+    name: ClassVar[str]
+    gives: ClassVar[frozenset[str]] = frozenset()  # of "spread" and "bound"
+
+    @abstractmethod
+    def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
+        """Prepare the state that scores `table`.
+
+        Parameters
+        ----------
+        table : array [units, width] or PackedTable
+            The rows that might be computed.
+        queries : array [samples, width]
+            Examples of what will be multiplied with them. The state's arrays are of its namespace.
+        progress : callable, optional
+            Called with the share of the work that is done.
+        """
+
+    @abstractmethod
+    def estimate(self, state: State, query: Array) -> Estimate:
+        """Score all units for `query` [..., width]; leading axes are independent queries."""
+
+    @abstractmethod
+    def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Name, dtype and shape of every array of the state for a table [units, width]."""
+
+    @abstractmethod
+    def bytes_per_query(self, units: int, width: int) -> int:
+        """Bytes of the state that one query reads."""
+
+    def check(self, state: Mapping[str, Array], units: int, width: int) -> None:
+        """Raise `ValueError` where `state` is not one of this estimator for a table [units, width]."""
+        layout = self.layout(units, width)
+        if set(state) != set(layout):
+            raise ValueError(f"{self.name} has the arrays {sorted(layout)}, not {sorted(state)}")
+        for name, (dtype, shape) in layout.items():
+            found = state[name]
+            if tuple(found.shape) != shape or str(found.dtype).removeprefix("torch.") != dtype:
+                raise ValueError(
+                    f"array {name} of {self.name} is {found.dtype} {tuple(found.shape)}, not {dtype} {shape}"
+                )
+
+
+def table_shape(table: Array | PackedTable) -> tuple[int, int]:
+    """Units and width of a table; both must be there."""
+    shape = (table.rows, table.cols) if isinstance(table, PackedTable) else tuple(table.shape)
+    if len(shape) != 2 or 0 in shape:
+        raise UsageError(f"a table has units and width, not the shape {shape}")
+    return shape
+
+
+def table_chunks(table: Array | PackedTable, like: Array) -> Iterator[tuple[slice, Array]]:
+    """Walk through a table of any size, a few megabytes at a time.
+
+    Yields the slice of the rows and the rows in float32, as arrays of the namespace of `like`.
+    """
+    xp = array_namespace(like)
+    units, width = table_shape(table)
+    step = max(1, CHUNK_VALUES // width)
+    for start in range(0, units, step):
+        rows = slice(start, min(start + step, units))
+        if isinstance(table, PackedTable):
+            chunk = xp.asarray(table.unpack(np.arange(rows.start, rows.stop, dtype=np.int32)))
+        else:
+            chunk = xp.astype(table[rows, :], xp.float32)
+        yield rows, chunk
