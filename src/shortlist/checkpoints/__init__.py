@@ -4,16 +4,25 @@ from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 from shortlist.checkpoints.gguf import open_gguf
+from shortlist.checkpoints.safetensors import open_folder
+from shortlist.errors import CheckpointError
 
 __all__ = ["Checkpoint", "StoredTensor", "open_checkpoint"]
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a GGUF file.
+    """Open a GGUF file or a Hugging Face folder; the weights stay in the file until they are touched.
 
     Raises
     ------
     CheckpointError
-        It is damaged, contradicts itself, or is of a kind that is not supported.
+        It is missing or damaged, contradicts itself, or is of a kind that is not supported.
     """
-    return open_gguf(Path(path))
+    path = Path(path)
+    if path.is_dir():
+        return open_folder(path)
+    if not path.exists():
+        raise CheckpointError(
+            f"{path} does not exist: name a GGUF file, a Hugging Face folder or a model that was pulled"
+        )
+    return open_gguf(path)

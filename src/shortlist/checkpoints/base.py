@@ -1,4 +1,4 @@
-"""What every checkpoint is once it is open: a configuration, and tensors that still lie in the mapped file."""
+"""What every checkpoint is once it is open: a configuration, and tensors that lie in the mapped file."""
 
 import hashlib
 import mmap
@@ -104,16 +104,16 @@ class Checkpoint:
         By the decoder's names: `embedding`, `head` (absent when tied), `final_norm`, `layers.{i}.q`, ...
     files
         For each of `tensors` the map that it lies in.
-    header
-        The bytes that describe the tensors; part of the fingerprint.
+    headers
+        The bytes, uint8 [n], that describe the tensors and the model; part of the fingerprint.
     tokenizer_source
-        For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float, list of str, or NumPy
-        array of numbers); for Hugging Face the folder.
+        For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float, list of str, or
+        NumPy array of numbers); for Hugging Face the folder.
 
     Attributes
     ----------
     fingerprint : str
-        Names the content, wherever the file lies: SHA-256 of the header, the sizes, and samples of the weights.
+        Names the content, wherever the file lies: SHA-256 of the headers and of samples of the weights.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Checkpoint:
         config: ModelConfig,
         tensors: dict[str, StoredTensor],
         files: dict[str, MappedFile],
-        header: Iterable[bytes],
+        headers: Iterable[np.ndarray],
         tokenizer_source: Mapping[str, Any] | Path,
     ):
         self.path = path
@@ -130,7 +130,7 @@ class Checkpoint:
         self.tensors = tensors
         self.tokenizer_source = tokenizer_source
         self._files = files
-        self.fingerprint = _fingerprint(header, tensors)
+        self.fingerprint = _fingerprint(headers, tensors)
 
     def release(self, name: str) -> None:
         """Give back the memory of a tensor's mapped pages; they are read again from the file if touched."""
@@ -162,14 +162,16 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
     needed = {"embedding", "final_norm"} | layer | (set() if config.tied_head else {"head"})
     if missing := sorted(needed - tensors.keys()):
         raise CheckpointError(
-            f"{path} lacks {len(missing)} of the tensors of a {config.family} model, the first is {missing[0]}: "
-            "fetch it again, or convert it again"
+            f"{path} lacks {len(missing)} of the tensors of a {config.family} model, "
+            f"the first is {missing[0]}: fetch it again, or convert it again"
         )
     shapes = _shapes(config)
     for name, tensor in tensors.items():
         prefix, _, rest = name.partition(".")
         if prefix == "layers" and int(rest.partition(".")[0]) >= config.layers:
-            raise CheckpointError(f"{path}: tensor {tensor.name} is beyond the {config.layers} layers of the header")
+            raise CheckpointError(
+                f"{path}: tensor {tensor.name} is beyond the {config.layers} layers of the header"
+            )
         expected = shapes[name.rpartition(".")[2]]
         if tensor.shape != expected:
             raise CheckpointError(
@@ -204,11 +206,11 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _fingerprint(header: Iterable[bytes], tensors: Mapping[str, StoredTensor]) -> str:
+def _fingerprint(headers: Iterable[np.ndarray], tensors: Mapping[str, StoredTensor]) -> str:
     digest = hashlib.sha256()
-    for part in header:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
+    for header in headers:
+        digest.update(f"{header.nbytes} ".encode())
+        digest.update(header.data)
     by_size = sorted(tensors.items(), key=lambda item: (-item[1].data.nbytes, item[0]))
     for name, tensor in by_size[:_SAMPLES]:
         digest.update(f"{name} {tensor.data.nbytes}".encode())

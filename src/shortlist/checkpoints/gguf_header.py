@@ -1,18 +1,17 @@
 """Reads the header of a GGUF file that may be damaged or hostile.
 
-Every length and count is compared with what is left of the file before it is used, so nothing is allocated that the
-file does not contain, and every loop ends. Arrays are skipped and decoded when asked for: the vocabulary is most of
-the header. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Every length and count is compared with what is left of the file before it is used, so nothing is allocated
+that the file does not contain, and every loop ends. Arrays are only skipped: the vocabulary is most of the
+header, and `Metadata` decodes it when asked. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
-
-import numpy as np
+from typing import Any, NoReturn
 
 from shortlist.checkpoints.base import TYPES, MappedFile
+from shortlist.checkpoints.gguf_metadata import ARRAY, SCALARS, STRING, Metadata, StoredArray
 from shortlist.errors import CheckpointError
 
 GGML_TYPES = {
@@ -30,26 +29,12 @@ GGML_TYPES = {
 }
 """Tensor types that can be read, by their number in the file."""
 
-_STRING, _ARRAY = 8, 9
-_SCALARS = {
-    0: struct.Struct("<B"),
-    1: struct.Struct("<b"),
-    2: struct.Struct("<H"),
-    3: struct.Struct("<h"),
-    4: struct.Struct("<I"),
-    5: struct.Struct("<i"),
-    6: struct.Struct("<f"),
-    7: struct.Struct("<?"),
-    10: struct.Struct("<Q"),
-    11: struct.Struct("<q"),
-    12: struct.Struct("<d"),
-}
-_U32, _U64 = _SCALARS[4], _SCALARS[10]
+_U32, _U64 = SCALARS[4], SCALARS[10]
 
 # Far above any real model, low enough that what is kept for them is small.
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16
-_MAX_NAME = 1 << 12
+_MAX_NAME = 256
 _MAX_DIMENSIONS = 4
 
 
@@ -66,49 +51,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """The metadata and tensors of a GGUF file; `end` is the offset behind the last byte that was read for them."""
+    """The metadata and tensors of a GGUF file, and the offset at which the header ends."""
 
-    metadata: "Metadata"
+    metadata: Metadata
     tensors: tuple[TensorInfo, ...]
     end: int
-
-
-class _Array(NamedTuple):
-    type: int
-    count: int
-    start: int
-
-
-class Metadata(Mapping[str, Any]):
-    """The key-value pairs of a GGUF file; arrays are decoded when asked for.
-
-    Strings are str, numbers bool, int or float, arrays of strings lists of str, other arrays NumPy arrays.
-    """
-
-    def __init__(self, reader: "_Reader", values: dict[str, Any]):
-        self._reader = reader
-        self._values = values
-
-    def __getitem__(self, key: str) -> Any:
-        value = self._values[key]
-        return self._reader.decode_array(value, key) if isinstance(value, _Array) else value
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def is_array(self, key: str) -> bool:
-        """Whether the value of `key` is an array."""
-        return isinstance(self._values[key], _Array)
-
-    def with_prefix(self, prefix: str) -> "Metadata":
-        """The pairs whose keys start with `prefix`."""
-        return Metadata(self._reader, {k: v for k, v in self._values.items() if k.startswith(prefix)})
 
 
 def read_header(file: MappedFile) -> Header:
@@ -122,9 +69,9 @@ def read_header(file: MappedFile) -> Header:
     reader = _Reader(file)
     tensor_count, key_count = reader.preamble()
     metadata = reader.metadata(key_count)
-    alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-        reader.fail(f"its alignment is {alignment}, not a power of two up to 2**20")
+    alignment = metadata.settings("general.alignment").get("general.alignment", 32)
+    if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
+        reader.fail("its alignment is not a power of two up to 2**20")
     tensors = reader.tensors(tensor_count, alignment)
     return Header(metadata, tensors, reader.position)
 
@@ -139,23 +86,34 @@ class _Reader:
         self.position = 0
 
     def fail(self, why: str) -> NoReturn:
-        raise CheckpointError(f"{self.path} is not a usable GGUF file: {why}; fetch it again, or convert it again")
+        raise CheckpointError(
+            f"{self.path} is not a usable GGUF file: {why}; fetch it again, or convert it again"
+        )
+
+    def fail_cut_short(self) -> NoReturn:
+        self.fail(f"it ends at byte {self.size}, in the middle of its header")
 
     def take(self, length: int) -> int:
         """Move over `length` bytes and return where they start."""
         start = self.position
         if length > self.size - start:
-            self.fail(f"it ends at byte {self.size}, in the middle of its header")
+            self.fail_cut_short()
         self.position = start + length
         return start
 
     def number(self, kind: struct.Struct) -> Any:
         return kind.unpack_from(self.data, self.take(kind.size))[0]
 
-    def text(self, what: str, longest: int | None = None) -> str:
+    def name(self, what: str) -> str:
+        """A name fit for a message: short, and on one line."""
+        start = self.position
+        name = self.text(what)
+        if len(name) > _MAX_NAME or not name.isprintable():
+            self.fail(f"{what} at byte {start} is not a name")
+        return name
+
+    def text(self, what: str) -> str:
         length = self.number(_U64)
-        if longest is not None and length > longest:
-            self.fail(f"{what} is {length} bytes long")
         start = self.take(length)
         try:
             return self.data[start : start + length].decode()
@@ -179,28 +137,28 @@ class _Reader:
     def metadata(self, count: int) -> Metadata:
         values: dict[str, Any] = {}
         for _ in range(count):
-            key = self.text("the name of a key", _MAX_NAME)
+            key = self.name("the name of a key")
             if key in values:
                 self.fail(f"the key {key} occurs twice")
             values[key] = self.value(key)
-        return Metadata(self, values)
+        return Metadata(self.path, self.data, values)
 
     def value(self, key: str) -> Any:
         kind = self.number(_U32)
-        if kind in _SCALARS:
-            return self.number(_SCALARS[kind])
-        if kind == _STRING:
+        if kind in SCALARS:
+            return self.number(SCALARS[kind])
+        if kind == STRING:
             return self.text(f"the value of {key}")
-        if kind == _ARRAY:
+        if kind == ARRAY:
             return self.skip_array(key)
         self.fail(f"the value of {key} has the unknown type {kind}")
 
-    def skip_array(self, key: str) -> _Array:
+    def skip_array(self, key: str) -> StoredArray:
         kind, count = self.number(_U32), self.number(_U64)
-        array = _Array(kind, count, self.position)
-        if kind in _SCALARS:
-            self.take(count * _SCALARS[kind].size)
-        elif kind == _STRING:
+        array = StoredArray(kind, count, self.position)
+        if kind in SCALARS:
+            self.take(count * SCALARS[kind].size)
+        elif kind == STRING:
             if count * 8 > self.size - self.position:
                 self.fail(f"{key} claims to hold {count} strings")
             self.skip_strings(count)
@@ -209,29 +167,13 @@ class _Reader:
         return array
 
     def skip_strings(self, count: int) -> None:
-        # Written out because a vocabulary has 262,144 of them: a call of `number` and `take` each costs four times this.
-        unpack, data, size, position = _U64.unpack_from, self.data, self.size, self.position
+        # Written out because a vocabulary has 262,144: calling `number` and `take` costs four times this.
+        unpack, data, position, last = _U64.unpack_from, self.data, self.position, self.size - _U64.size
         for _ in range(count):
-            if position + 8 > size:
-                break
-            position += 8 + unpack(data, position)[0]
-        self.position = min(position, size)
+            if position > last:
+                self.fail_cut_short()
+            position += _U64.size + unpack(data, position)[0]
         self.take(position - self.position)
-
-    def decode_array(self, array: _Array, key: str) -> Any:
-        if array.type in _SCALARS:
-            dtype = np.dtype(_SCALARS[array.type].format)
-            return np.frombuffer(self.data, dtype, array.count, array.start)
-        unpack, data, position = _U64.unpack_from, self.data, array.start
-        strings = []
-        try:
-            for _ in range(array.count):
-                start = position + 8
-                position = start + unpack(data, position)[0]
-                strings.append(data[start:position].decode())
-        except UnicodeDecodeError:
-            self.fail(f"string {len(strings)} of {key} is not UTF-8")
-        return strings
 
     def tensors(self, count: int, alignment: int) -> tuple[TensorInfo, ...]:
         entries = [self.tensor_entry() for _ in range(count)]
@@ -251,7 +193,7 @@ class _Reader:
         return tuple(found.values())
 
     def tensor_entry(self) -> tuple[str, str, tuple[int, ...], int]:
-        name = self.text("the name of a tensor", _MAX_NAME)
+        name = self.name("the name of a tensor")
         dimensions = self.number(_U32)
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
             self.fail(f"tensor {name} has {dimensions} dimensions")
@@ -267,7 +209,9 @@ class _Reader:
             self.fail(f"tensor {name} has shape {shape}")
         block = TYPES[GGML_TYPES[kind]][0]
         if shape[-1] % block:
-            self.fail(f"tensor {name} has rows of {shape[-1]}, not a multiple of the {block} of {GGML_TYPES[kind]}")
+            self.fail(
+                f"tensor {name} has rows of {shape[-1]}, not a multiple of the {block} of {GGML_TYPES[kind]}"
+            )
         return name, GGML_TYPES[kind], shape, offset
 
     def check_overlap(self, tensors: Mapping[str, TensorInfo]) -> None:
@@ -288,6 +232,6 @@ def _nbytes(kind: str, shape: tuple[int, ...]) -> int:
 
 
 def _type_name(kind: int) -> str:
-    from gguf import GGMLQuantizationType  # takes 0.4 s to import, and only this message needs it
+    from gguf.constants import GGMLQuantizationType  # takes 0.4 s to import, and only this message needs it
 
     return GGMLQuantizationType(kind).name if kind in list(GGMLQuantizationType) else str(kind)

@@ -1,4 +1,4 @@
-"""Rotary position embedding as checkpoints describe it, reduced to the angles per position that the decoder needs.
+"""Rotary position embedding as checkpoints describe it, reduced to the angles that the decoder needs.
 
 RoPE: Su et al. 2021, https://arxiv.org/abs/2104.09864.
 """
@@ -21,17 +21,21 @@ def linear(frequencies: Frequencies, factor: float) -> Frequencies:
 
 
 def divided(frequencies: Frequencies, factors: np.ndarray) -> Frequencies:
-    """Each frequency divided by its own factor [head_dim / 2], as the `rope_freqs` tensor of GGUF stores them."""
+    """Each frequency divided by its own factor [head_dim / 2]; GGUF stores them as `rope_freqs`."""
     return tuple((np.asarray(frequencies) / factors).tolist())
 
 
 def llama3(
-    frequencies: Frequencies, factor: float, low_freq_factor: float, high_freq_factor: float, original_context: float
+    frequencies: Frequencies,
+    factor: float,
+    low_freq_factor: float,
+    high_freq_factor: float,
+    original_context: float,
 ) -> Frequencies:
     """Slow pairs squeezed by `factor`, fast ones kept, a linear passage between (Llama 3.1).
 
-    A pair is fast when it turns more than `high_freq_factor` times within `original_context` positions, slow when
-    less than `low_freq_factor` times.
+    A pair is fast when it turns more than `high_freq_factor` times within `original_context` positions, slow
+    when less than `low_freq_factor` times.
     """
 
     def scaled(frequency: float) -> float:

@@ -35,11 +35,11 @@ class ModelConfig:
     windows
         For each layer the number of latest positions, its own included, that attention sees; 0 = all.
     rope_frequencies
-        For each layer the `head_dim / 2` angles, in radians per position, by which pairs of a query or key turn;
-        every kind of scaling is already applied.
+        For each layer the `head_dim / 2` angles, in radians per position, by which pairs of a query or key
+        turn; every kind of scaling is already applied.
     rope_interleaved
-        Pairs are neighbours (0, 1), (2, 3), ... instead of halves (0, head_dim / 2), (1, ...), ...: the order of
-        rows that GGUF uses for the `llama` architecture.
+        Pairs are neighbours (0, 1), (2, 3), ... instead of halves (0, head_dim / 2), (1, ...), ...: the order
+        of rows that GGUF uses for the `llama` architecture.
     """
 
     family: str

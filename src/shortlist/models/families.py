@@ -38,6 +38,8 @@ class Family:
         Whether the head is the embedding where `config.json` does not say.
     global_every
         Where there is a sliding window, every n-th layer ignores it; 0 = none does.
+    hf_rope_base
+        RoPE base where `config.json` does not say.
     local_rope_base
         RoPE base of the layers with a window where the checkpoint does not say; None = as in the others.
     hf_layer_names
@@ -54,6 +56,7 @@ class Family:
     hf_norm_offset: float = 0.0
     hf_tied_head: bool = False
     global_every: int = 0
+    hf_rope_base: float = 10_000.0
     local_rope_base: float | None = None
     hf_layer_names: tuple[tuple[str, str], ...] = ()
 
@@ -76,6 +79,7 @@ FAMILIES: dict[str, Family] = {
             hf_norm_offset=1.0,
             hf_tied_head=True,
             global_every=6,
+            hf_rope_base=1_000_000.0,
             local_rope_base=10_000.0,
             hf_layer_names=(
                 ("post_attention_layernorm", "post_attention_norm"),
@@ -150,7 +154,9 @@ def canonical_hf_name(name: str, family: Family) -> str | None:
     return _canonical(name, HF_NAMES, "model.layers.", HF_LAYER_NAMES | own_names)
 
 
-def _canonical(name: str, names: dict[str, str], layer_prefix: str, layer_names: dict[str, str]) -> str | None:
+def _canonical(
+    name: str, names: dict[str, str], layer_prefix: str, layer_names: dict[str, str]
+) -> str | None:
     if not name.startswith(layer_prefix):
         return names.get(name)
     index, _, rest = name.removeprefix(layer_prefix).partition(".")

@@ -1,0 +1,115 @@
+"""The key-value pairs of a GGUF file, whose arrays stay in the file until somebody asks for them."""
+
+import mmap
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shortlist.errors import CheckpointError
+
+STRING, ARRAY = 8, 9
+SCALARS = {
+    0: struct.Struct("<B"),
+    1: struct.Struct("<b"),
+    2: struct.Struct("<H"),
+    3: struct.Struct("<h"),
+    4: struct.Struct("<I"),
+    5: struct.Struct("<i"),
+    6: struct.Struct("<f"),
+    7: struct.Struct("<?"),
+    10: struct.Struct("<Q"),
+    11: struct.Struct("<q"),
+    12: struct.Struct("<d"),
+}
+"""Types of values by their number in the file."""
+
+_LENGTH = SCALARS[10]
+_MAX_SETTING = 1 << 12  # settings have at most one value for each layer
+
+
+class StoredArray(NamedTuple):
+    """An array in the file: its elements' type, how many there are, and the offset of the first.
+
+    Whoever makes one has checked that all of it lies within the file.
+    """
+
+    type: int
+    count: int
+    start: int
+
+
+class Metadata(Mapping[str, Any]):
+    """Values by key: str, bool, int, float, list of str, or NumPy array of numbers.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    data
+        Its content.
+    values
+        By key; arrays as `StoredArray`.
+    """
+
+    def __init__(self, path: Path, data: mmap.mmap, values: dict[str, Any]):
+        self._path = path
+        self._data = data
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._values[key]
+        if not isinstance(value, StoredArray):
+            return value
+        if value.type == STRING:
+            return self._strings(key, value)
+        dtype = np.dtype(SCALARS[value.type].format)
+        return np.frombuffer(self._data, dtype, value.count, value.start)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def with_prefix(self, prefix: str) -> "Metadata":
+        """The pairs whose keys start with `prefix`."""
+        values = {key: value for key, value in self._values.items() if key.startswith(prefix)}
+        return Metadata(self._path, self._data, values)
+
+    def settings(self, prefix: str) -> dict[str, Any]:
+        """The pairs whose keys start with `prefix`, as plain Python values with arrays as lists.
+
+        Raises
+        ------
+        CheckpointError
+            One of them is an array too long for a setting.
+        """
+        pairs = self.with_prefix(prefix)
+        for key, value in pairs._values.items():
+            if isinstance(value, StoredArray) and value.count > _MAX_SETTING:
+                raise CheckpointError(
+                    f"{self._path}: the setting {key} has {value.count} values: fetch the file again"
+                )
+        return {
+            key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in pairs.items()
+        }
+
+    def _strings(self, key: str, array: StoredArray) -> list[str]:
+        unpack, data, end = _LENGTH.unpack_from, self._data, array.start
+        strings: list[str] = []
+        try:
+            for _ in range(array.count):
+                start = end + _LENGTH.size
+                end = start + unpack(data, end)[0]
+                strings.append(data[start:end].decode())
+        except UnicodeDecodeError:
+            raise CheckpointError(
+                f"{self._path}: string {len(strings)} of {key} is not UTF-8: fetch the file again"
+            ) from None
+        return strings

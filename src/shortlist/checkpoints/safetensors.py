@@ -1,0 +1,150 @@
+"""Opens Hugging Face folders: `config.json` beside one or several safetensors files.
+
+The format is eight bytes of length, that many bytes of JSON, then the tensors
+(https://huggingface.co/docs/safetensors). It is read here and not by the `safetensors` library, because NumPy
+has no bfloat16 and the bytes are wanted as they are, in the map.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTensor, check_tensors
+from shortlist.checkpoints.hf_config import hf_config, hf_family
+from shortlist.checkpoints.settings import Settings
+from shortlist.errors import CheckpointError
+from shortlist.models.families import Family, canonical_hf_name
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_TYPES = ("F32", "F16", "BF16")
+_MAX_JSON = 1 << 24  # the index of a model of a trillion parameters is a tenth of this
+# Computed again from config.json; old files store it in every layer.
+_REDUNDANT = ".rotary_emb.inv_freq"
+
+
+def open_folder(folder: Path) -> Checkpoint:
+    """Open a Hugging Face folder with safetensors weights.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, files contradict each other, or the model or a tensor type is not
+        supported.
+    """
+    config_file = MappedFile(folder / "config.json")
+    settings = Settings(config_file.path, _json_object(config_file.path, config_file.bytes))
+    family = hf_family(settings)
+    config = hf_config(settings, family)
+    tensors: dict[str, StoredTensor] = {}
+    files: dict[str, MappedFile] = {}
+    headers = [config_file.bytes]
+    for path in _weight_files(folder):
+        file = MappedFile(path)
+        header_end, stored = _read_file(file)
+        headers.append(file.bytes[:header_end])
+        for tensor in stored:
+            name = _canonical_name(path, tensor, family)
+            if name is None or (name == "head" and config.tied_head):
+                continue
+            if name in tensors:
+                raise CheckpointError(f"{path}: tensor {tensor.name} is in another file of the folder too")
+            tensors[name], files[name] = tensor, file
+    check_tensors(folder, config, tensors)
+    return Checkpoint(folder, config, tensors, files, headers, tokenizer_source=folder)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index_path = folder / _INDEX
+    if not index_path.exists():
+        if (folder / _SINGLE).exists():
+            return [folder / _SINGLE]
+        raise CheckpointError(
+            f"{folder} has neither {_SINGLE} nor {_INDEX}: save the model with `save_pretrained` of "
+            "transformers (weights in .bin files are never read, because opening them can run code)"
+        )
+    index = MappedFile(index_path)
+    weight_map = Settings(index_path, _json_object(index_path, index.bytes)).get("weight_map")
+    names = set(weight_map.values()) if isinstance(weight_map, dict) and _all_names(weight_map) else set()
+    if not names:
+        raise CheckpointError(f"{index_path}: weight_map must give file names of the folder for the tensors")
+    if missing := sorted(name for name in names if not (folder / name).exists()):
+        raise CheckpointError(
+            f"{index_path} names {missing[0]}, which is not in the folder "
+            f"({len(missing)} of {len(names)} files are missing): fetch the model again"
+        )
+    return [folder / name for name in sorted(names)]
+
+
+def _all_names(weight_map: dict[str, Any]) -> bool:
+    return all(isinstance(name, str) and Path(name).name == name for name in weight_map.values())
+
+
+def _read_file(file: MappedFile) -> tuple[int, list[StoredTensor]]:
+    """The end of the header of one safetensors file, and its tensors in the order of their names."""
+    if file.bytes.nbytes < 8:
+        raise CheckpointError(f"{file.path} is too short for a safetensors file: fetch it again")
+    length = int.from_bytes(file.buffer[:8], "little")
+    if length > file.bytes.nbytes - 8:
+        raise CheckpointError(f"{file.path} ends in the middle of its header: fetch it again")
+    start = 8 + length
+    header = _json_object(file.path, file.bytes[8:start])
+    data = file.bytes[start:]
+    return start, [
+        _tensor(file.path, name, entry, data)
+        for name, entry in sorted(header.items())
+        if name != "__metadata__"
+    ]
+
+
+def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor:
+    label = f"{path}: tensor {name!r:.200}"
+    match entry:
+        case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
+            pass
+        case _:
+            raise CheckpointError(f"{label} is not described as safetensors prescribes: fetch the file again")
+    if kind not in _TYPES:
+        raise CheckpointError(
+            f"{label} has type {kind!r:.20}, which is not supported; supported are {', '.join(_TYPES)}"
+        )
+    if not 1 <= len(shape) <= 4 or any(type(size) is not int or not 0 < size < 1 << 48 for size in shape):
+        raise CheckpointError(
+            f"{label} has the shape {shape!s:.80}, which no weight has: fetch the file again"
+        )
+    nbytes = TYPES[kind][1]
+    for size in shape:
+        nbytes *= size
+    if not 0 <= start <= end <= data.nbytes or end - start != nbytes:
+        raise CheckpointError(
+            f"{label} needs {nbytes} bytes, but is given bytes {start} to {end} of {data.nbytes}: "
+            "fetch the file again"
+        )
+    return StoredTensor(name, kind, tuple(shape), data[start:end])
+
+
+def _canonical_name(path: Path, tensor: StoredTensor, family: Family) -> str | None:
+    if tensor.name.endswith(_REDUNDANT):
+        return None
+    if name := canonical_hf_name(tensor.name, family):
+        return name
+    raise CheckpointError(
+        f"{path}: tensor {tensor.name!r:.200} does not belong to a {family.name} model that is supported "
+        "(mixtures of experts and adapters are not)"
+    )
+
+
+def _json_object(path: Path, content: np.ndarray) -> dict[str, Any]:
+    if content.nbytes > _MAX_JSON:
+        raise CheckpointError(
+            f"{path} has {content.nbytes} bytes of JSON, more than any model needs: fetch it again"
+        )
+    try:
+        value = json.loads(content.tobytes())
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} does not hold a valid JSON object: fetch it again")
+    return value

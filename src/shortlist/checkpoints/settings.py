@@ -1,0 +1,83 @@
+"""The settings that a checkpoint states about its model, read with checks that name the file and the key."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from shortlist.errors import CheckpointError
+
+_MISSING = object()
+
+
+class Settings:
+    """Values by key, for one file.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    values
+        What it says. A value of None counts as absent, which is how `config.json` uses null.
+    prefix
+        Stands before every key in the file.
+    """
+
+    def __init__(self, path: Path, values: Mapping[str, Any], prefix: str = ""):
+        self.path = path
+        self._values = values
+        self._prefix = prefix
+
+    def fail(self, key: str, why: str) -> NoReturn:
+        """Refuse the checkpoint because of one key."""
+        raise CheckpointError(f"{self.path}: {self._prefix}{key} {why}")
+
+    def get(self, key: str, default: Any = _MISSING) -> Any:
+        """The value as it is; missing without a default is an error."""
+        value = self._values.get(self._prefix + key)
+        if value is not None:
+            return value
+        if default is _MISSING:
+            self.fail(key, "is missing: fetch the model again, or convert it again")
+        return default
+
+    def integer(self, key: str, most: int, default: Any = _MISSING, least: int = 1) -> int:
+        """A whole number from `least` to `most`."""
+        value = self.get(key, default)
+        if type(value) is not int or not least <= value <= most:
+            self.fail(key, f"is {value!r:.80}, but must be one whole number from {least} to {most}")
+        return value
+
+    def positive(self, key: str, default: Any = _MISSING) -> float:
+        """A finite number above zero."""
+        value = self.get(key, default)
+        # `int` has no bound in JSON, and one beyond 1e308 is not a float.
+        if type(value) not in (int, float) or not 0 < value < 1e300 or not math.isfinite(value):
+            self.fail(key, f"is {value!r:.80}, but must be a positive number")
+        return float(value)
+
+    def one_of(self, key: str, choices: Mapping[str, Any] | tuple[str, ...], default: Any = _MISSING) -> str:
+        """One of the supported words."""
+        value = self.get(key, default)
+        if not isinstance(value, str) or value not in choices:
+            self.fail(key, f"is {value!r:.80}, which is not supported; supported are {', '.join(choices)}")
+        return value
+
+    def part(self, key: str) -> "Settings":
+        """The settings nested under `key`; none when it is absent."""
+        value = self.get(key, {})
+        if not isinstance(value, dict):
+            self.fail(key, f"is {value!r:.80}, but must be an object")
+        return Settings(self.path, value)
+
+    def __contains__(self, key: str) -> bool:
+        return self._values.get(self._prefix + key) is not None
+
+
+MAX_WIDTH = 1 << 20
+MAX_LAYERS = 1 << 10
+MAX_HEADS = 1 << 12
+MAX_HEAD_DIM = 1 << 12
+MAX_FFN_WIDTH = 1 << 24
+MAX_CONTEXT = 1 << 30
+"""Limits far above any real model, so that nothing absurd is computed before shapes are compared."""
