@@ -1,0 +1,175 @@
+"""Tiny random models of every family, as Hugging Face folders and as GGUF files with the same weights.
+
+The models come from `transformers`, so that they are oracles for shapes, names and values; the GGUF files follow
+what llama.cpp's converter does to them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from shortlist.models.families import FAMILIES
+
+_SIZES = dict(
+    vocab_size=320,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    initializer_range=0.2,  # logits that differ clearly
+    bos_token_id=256,
+    eos_token_id=257,
+    pad_token_id=257,
+)
+# A head size that is not width / heads where the family states one, and windows shorter than the tests' texts.
+_OWN_SIZES: dict[str, dict[str, Any]] = {
+    "llama": dict(),
+    "mistral": dict(sliding_window=8),
+    "qwen2": dict(),
+    "qwen3": dict(head_dim=32),
+    "gemma3": dict(head_dim=32, query_pre_attn_scalar=24, sliding_window=8, num_hidden_layers=6),
+}
+_SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_MERGES = ("t h", "th e", "Ġ the")
+
+
+def tiny_model(family: str, **overrides: Any) -> Any:
+    """A random float32 `transformers` model of one of `FAMILIES`; the same for the same arguments."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {**_SIZES, **_OWN_SIZES[family], **overrides}
+    config = AutoConfig.for_model(FAMILIES[family].hf_model_type, **sizes)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # norms and biases start as ones and zeros, which would hide mistakes
+                parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def tiny_hf(
+    family: str, folder: Path, *, dtype: str = "float32", max_shard_size: str = "5GB", **overrides: Any
+) -> Any:
+    """Write a tiny model and a byte-level tokenizer as a Hugging Face folder; returns the model."""
+    import torch
+
+    model = tiny_model(family, **overrides).to(getattr(torch, dtype))
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    _hf_tokenizer(model.config.vocab_size).save_pretrained(folder)
+    return model
+
+
+def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> Any:
+    """Write a tiny model and a byte-level tokenizer as a GGUF file; returns the model.
+
+    Matrices are stored as `type`; types that the `gguf` library cannot write (the K-quants) are refused by it.
+    """
+    model = tiny_model(family, **overrides)
+    config = model.config
+    architecture = FAMILIES[family].gguf_architecture
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    if family == "gemma3":
+        writer.add_sliding_window(config.sliding_window)
+    _add_rope(writer, model, head_dim)
+    _add_tokenizer(writer, config.vocab_size)
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        array = _as_converter_does(family, name, weight.numpy(), config)
+        kind = gguf.GGMLQuantizationType[type if array.ndim == 2 else "F32"]
+        writer.add_tensor(_gguf_name(family, name), gguf.quants.quantize(array, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return model
+
+
+def byte_level_vocabulary(size: int) -> list[str]:
+    """`size` tokens: the 256 bytes as GPT-2 spells them, special tokens, three merges, and unused ones."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    tokens = [*sorted(ByteLevel.alphabet()), *_SPECIAL_TOKENS, *(merge.replace(" ", "") for merge in _MERGES)]
+    return tokens + [f"<unused{i}>" for i in range(size - len(tokens))]
+
+
+def _hf_tokenizer(vocab_size: int) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: i for i, token in enumerate(byte_level_vocabulary(vocab_size))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [tuple(merge.split(" ")) for merge in _MERGES]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(_SPECIAL_TOKENS))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
+    tokens = byte_level_vocabulary(vocab_size)
+    control, unused = gguf.TokenType.CONTROL, gguf.TokenType.UNUSED
+    types = {**dict.fromkeys(_SPECIAL_TOKENS, control), **{t: unused for t in tokens if t.startswith("<unused")}}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([types.get(token, gguf.TokenType.NORMAL) for token in tokens])
+    writer.add_token_merges(list(_MERGES))
+    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
+    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    writer.add_add_bos_token(False)
+
+
+def _add_rope(writer: gguf.GGUFWriter, model: Any, head_dim: int) -> None:
+    parameters = model.config.rope_parameters
+    parameters = parameters.get("full_attention", parameters)
+    writer.add_rope_freq_base(parameters["rope_theta"])
+    match parameters["rope_type"]:
+        case "linear":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(parameters["factor"])
+        case "llama3":
+            plain = parameters["rope_theta"] ** -(np.arange(0, head_dim, 2, dtype=np.float32) / head_dim)
+            writer.add_tensor("rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.numpy())
+
+
+def _as_converter_does(family: str, name: str, array: np.ndarray, config: Any) -> np.ndarray:
+    if family == "gemma3" and name.endswith("norm.weight"):
+        return array + 1
+    if FAMILIES[family].gguf_interleaved and "q_proj" in name:
+        return _interleaved(array, config.num_attention_heads)
+    if FAMILIES[family].gguf_interleaved and "k_proj" in name:
+        return _interleaved(array, config.num_key_value_heads)
+    return array
+
+
+def _interleaved(array: np.ndarray, heads: int) -> np.ndarray:
+    """Rows of each head reordered from halves to neighbours: `permute` in llama.cpp's converter."""
+    halves = array.reshape(heads, 2, -1, *array.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(array.shape))
+
+
+def _gguf_name(family: str, name: str) -> str:
+    """The name that the `gguf` library's own map gives, which is the oracle of ours."""
+    architecture = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}[FAMILIES[family].gguf_architecture]
+    names = gguf.get_tensor_name_map(architecture, 8)
+    found = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    assert found is not None, name
+    return found
