@@ -2,9 +2,11 @@
 
 from shortlist.estimators.base import Estimate, Estimator, State
 from shortlist.estimators.bit_planes import BitPlanes
+from shortlist.estimators.low_rank import LowRank
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "bit_planes": BitPlanes,
+    "low_rank": LowRank,
 }
 
-__all__ = ["ESTIMATORS", "BitPlanes", "Estimate", "Estimator", "State"]
+__all__ = ["ESTIMATORS", "BitPlanes", "Estimate", "Estimator", "LowRank", "State"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
 
@@ -117,7 +117,7 @@ def table_chunks(table: Array | PackedTable, like: Array) -> Iterator[tuple[slic
     for start in range(0, units, step):
         rows = slice(start, min(start + step, units))
         if isinstance(table, PackedTable):
-            chunk = xp.asarray(table.unpack(np.arange(rows.start, rows.stop, dtype=np.int32)))
+            chunk = table.unpack(np.arange(rows.start, rows.stop, dtype=np.int32))
         else:
-            chunk = xp.astype(table[rows, :], xp.float32)
-        yield rows, chunk
+            chunk = table[rows, :]
+        yield rows, xp.asarray(chunk, dtype=xp.float32, device=device(like))

@@ -1,0 +1,83 @@
+"""What a selector is: it turns the scores of all units into the few that are computed exactly."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace
+
+from shortlist.errors import UsageError
+from shortlist.estimators import ESTIMATORS
+from shortlist.estimators.base import Array, Estimate
+
+Exact = Callable[[Array], Array]  # indices [count] -> their exact values [count]
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """The units that were chosen.
+
+    Attributes
+    ----------
+    indices : integer array [count]
+        Ascending, without repeats.
+    values : array [count]
+        Their exact values.
+    rows_read : int
+        Units that were computed exactly to choose them, the chosen ones included: what the choice cost.
+    """
+
+    indices: Array
+    values: Array
+    rows_read: int
+
+
+class Selector(ABC):
+    """Chooses units by their estimates; a frozen dataclass whose fields are the options of the method."""
+
+    name: ClassVar[str]
+    needs: ClassVar[str | None] = None  # "spread" or "bound" of the estimate
+
+    @abstractmethod
+    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
+        """Choose among the units of one query.
+
+        Parameters
+        ----------
+        estimate : Estimate
+            Of one query: values [units].
+        exact : callable
+            Computes the exact values of the units that it is given. A selector may look before it leaps.
+        """
+
+    def check(self, estimator: str, gives: frozenset[str]) -> None:
+        """Raise `UsageError` where this selector needs what the estimator does not give."""
+        if self.needs is not None and self.needs not in gives:
+            able = sorted(name for name, kind in ESTIMATORS.items() if self.needs in kind.gives)
+            raise UsageError(
+                f"selector {self.name} needs the {self.needs} of the estimate, which {estimator} does not "
+                f"give; estimators that do: {', '.join(able)}"
+            )
+
+    def required(self, estimate: Estimate) -> Array:
+        """The part of `estimate` that this selector `needs`."""
+        parts = {"spread": estimate.spread, "bound": estimate.bound}
+        self.check("this estimator", frozenset(name for name, part in parts.items() if part is not None))
+        return parts[str(self.needs)]
+
+
+def best(values: Array, count: int) -> Array:
+    """Indices of the largest `count` values (all, where there are fewer), ascending.
+
+    Among equal values the lowest indices win, as in an argmax over all of them.
+    """
+    xp = array_namespace(values)
+    return xp.sort(xp.argsort(values, descending=True, stable=True)[:count])
+
+
+def where(mask: Array) -> Array:
+    """Indices at which `mask` [units] holds, ascending."""
+    return array_namespace(mask).nonzero(mask)[0]

@@ -1,0 +1,42 @@
+"""The best units by estimate; over-fetched, the best by exact value among more than are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from shortlist.errors import UsageError
+from shortlist.estimators.base import Estimate
+from shortlist.selectors.base import Exact, Selector, Shortlist, best
+
+
+@dataclass(frozen=True)
+class TopK(Selector):
+    """Reads the `fetch` best units by estimate exactly and keeps the `count` best of them.
+
+    Over-fetching buys recall: the units that are truly best only have to be among those fetched, in any
+    order (HiRE, https://arxiv.org/abs/2402.09360). With `fetch` left out, what is read is what is kept.
+
+    Parameters
+    ----------
+    count : int
+        Units to keep.
+    fetch : int, optional
+        Units to read exactly, at least `count`.
+    """
+
+    name: ClassVar[str] = "top_k"
+    count: int
+    fetch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"top_k keeps at least 1 unit, not {self.count}")
+        if self.fetch is not None and self.fetch < self.count:
+            raise UsageError(f"top_k cannot keep {self.count} of {self.fetch} fetched units")
+
+    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
+        indices = best(estimate.values, self.fetch or self.count)
+        values = exact(indices)
+        kept = best(values, self.count)
+        return Shortlist(indices[kept], values[kept], rows_read=indices.shape[0])

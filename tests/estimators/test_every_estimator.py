@@ -1,0 +1,133 @@
+"""What holds for every estimator: a new one is a row in ESTIMATORS_UNDER_TEST."""
+
+import numpy as np
+import pytest
+
+from shortlist.errors import UsageError
+from shortlist.estimators import ESTIMATORS, BitPlanes, LowRank
+from shortlist.estimators.base import table_chunks
+
+UNITS, WIDTH = 300, 128
+ESTIMATORS_UNDER_TEST = [
+    pytest.param(BitPlanes(), id="bit_planes"),
+    pytest.param(LowRank(rank=64), id="low_rank"),
+    pytest.param(LowRank(rank=40), id="low_rank with part of a group"),
+    pytest.param(LowRank(rank=64, metric="identity"), id="plain SVD"),
+]
+every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_UNDER_TEST)
+
+
+class Packed:
+    """Rows that can only be unpacked by index, as the native ones are."""
+
+    def __init__(self, table):
+        self.table, (self.rows, self.cols) = table, table.shape
+        self.most_at_once = 0
+
+    def unpack(self, indices):
+        assert indices.dtype == np.int32
+        self.most_at_once = max(self.most_at_once, len(indices))
+        return self.table[indices]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Table, queries to fit and to test: with a few strong directions, as heads and hidden states have."""
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.standard_normal((WIDTH, WIDTH)))[0] * np.geomspace(1, 0.1, WIDTH)[:, None]
+    queries = rng.standard_normal((1200, WIDTH)) @ rotation
+    table = rng.standard_normal((UNITS, WIDTH)) @ rotation / WIDTH**0.5
+    return table.astype(np.float32), queries[:1000].astype(np.float32), queries[1000:].astype(np.float32)
+
+
+def test_every_estimator_is_tested():
+    assert {type(parameters.values[0]) for parameters in ESTIMATORS_UNDER_TEST} == set(ESTIMATORS.values())
+    assert all(kind.name == name for name, kind in ESTIMATORS.items())
+
+
+@every_estimator
+def test_estimates_follow_the_values_and_errors_what_is_said_of_them(estimator, problem, asarray):
+    table, fit, test = problem
+    state = estimator.fit(asarray(table), asarray(fit))
+    estimate = estimator.estimate(state, asarray(test))
+    exact = test @ table.T
+    values, spread, bound = (
+        None if part is None else np.asarray(part)
+        for part in (estimate.values, estimate.spread, estimate.bound)
+    )
+    assert values is not None
+    assert values.shape == exact.shape
+    assert values.dtype == np.float32
+    assert np.corrcoef(values.ravel(), exact.ravel())[0, 1] > 0.9
+
+    assert estimator.gives == {
+        name for name, part in (("spread", spread), ("bound", bound)) if part is not None
+    }
+    if spread is not None:
+        deviation = np.sqrt(np.mean(((values - exact) / spread) ** 2))
+        assert 0.8 < deviation < 1.25, f"one stated standard deviation is {deviation} in truth"
+    if bound is not None:
+        rounding = 0.02 * np.abs(exact).max()  # of weights and query to 8 bits, which this bound is not about
+        assert np.all(np.abs(values - exact) <= bound + rounding)
+
+
+@every_estimator
+def test_one_query_is_scored_as_in_a_batch(estimator, problem, asarray):
+    table, fit, test = problem
+    state = estimator.fit(asarray(table), asarray(fit))
+    batch = estimator.estimate(state, asarray(test[:5].reshape(5, WIDTH)))
+    single = estimator.estimate(state, asarray(test[3]))
+    np.testing.assert_allclose(np.asarray(single.values), np.asarray(batch.values)[3], rtol=1e-4, atol=1e-4)
+
+
+@every_estimator
+def test_numpy_and_torch_agree(estimator, problem):
+    torch = pytest.importorskip("torch")
+    table, fit, test = problem
+    ours = estimator.fit(table, fit)
+    theirs = estimator.fit(torch.from_numpy(table), torch.from_numpy(fit))
+    values = [
+        estimator.estimate(ours, test).values,
+        estimator.estimate(theirs, torch.from_numpy(test)).values.numpy(),
+    ]
+    np.testing.assert_allclose(*values, atol=0.02)
+
+
+@every_estimator
+def test_packed_table_is_walked_in_chunks(estimator, problem, monkeypatch):
+    table, fit, test = problem
+    monkeypatch.setattr("shortlist.estimators.base.CHUNK_VALUES", 64 * WIDTH)
+    packed, shares = Packed(table), []
+    state = estimator.fit(packed, fit, progress=shares.append)
+    whole = estimator.fit(table, fit)
+    assert packed.most_at_once == 64
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    values = [estimator.estimate(which, test).values for which in (state, whole)]
+    np.testing.assert_allclose(*values, atol=0.02)
+
+
+@every_estimator
+def test_state_is_as_laid_out(estimator, problem, asarray):
+    table, fit, _ = problem
+    state = estimator.fit(asarray(table), asarray(fit))
+    estimator.check(state, UNITS, WIDTH)
+    assert estimator.bytes_per_query(UNITS, WIDTH) <= sum(np.asarray(part).nbytes for part in state.values())
+    with pytest.raises(ValueError, match="not"):
+        estimator.check(state, UNITS + 1, WIDTH)
+    with pytest.raises(ValueError, match="has the arrays"):
+        estimator.check({**state, "more": table}, UNITS, WIDTH)
+
+
+@every_estimator
+def test_empty_tables_are_refused(estimator):
+    with pytest.raises(UsageError, match="units and width"):
+        estimator.fit(np.zeros((0, WIDTH), np.float32), np.ones((3, WIDTH), np.float32))
+
+
+def test_chunks_cover_the_table_once(monkeypatch):
+    monkeypatch.setattr("shortlist.estimators.base.CHUNK_VALUES", 40)
+    table = np.arange(70, dtype=np.float32).reshape(7, 10)
+    chunks = list(table_chunks(table, like=table))
+    assert [len(chunk) for _, chunk in chunks] == [4, 3]
+    np.testing.assert_array_equal(np.concatenate([chunk for _, chunk in chunks]), table)

@@ -1,0 +1,132 @@
+"""What holds for every selector: a new one is a row in SELECTORS_UNDER_TEST."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shortlist.errors import UsageError
+from shortlist.estimators.base import Estimate
+from shortlist.selectors import SELECTORS, Certified, Confidence, TopK
+from shortlist.selectors.base import best
+
+SELECTORS_UNDER_TEST = [
+    pytest.param(TopK(5), id="top_k fixed"),
+    pytest.param(TopK(3, fetch=9), id="top_k over-fetched"),
+    pytest.param(Confidence(sigma=3.0, probes=4), id="confidence"),
+    pytest.param(Certified(), id="certified"),
+]
+every_selector = pytest.mark.parametrize("selector", SELECTORS_UNDER_TEST)
+
+
+class Exact:
+    """Exact values that are handed out by index, and what was asked for."""
+
+    def __init__(self, values):
+        self.values, self.asked = values, []
+
+    def __call__(self, indices):
+        self.asked += indices.tolist()
+        return self.values[indices]
+
+
+def problem(seed, units, ties):
+    """Exact values and estimates of them whose errors stay within their bounds and mostly within 3 sigma."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(units).astype(np.float32)
+    if ties:
+        values = np.round(values)
+    spread = rng.uniform(0.01, 0.3, units).astype(np.float32)
+    noise = np.clip(rng.standard_normal(units), -2.5, 2.5).astype(np.float32) * spread
+    return values, Estimate(values + noise, spread=spread, bound=2.6 * spread)
+
+
+def arrays(estimate, asarray):
+    return Estimate(asarray(estimate.values), asarray(estimate.spread), asarray(estimate.bound))
+
+
+def test_every_selector_is_tested():
+    assert {type(parameters.values[0]) for parameters in SELECTORS_UNDER_TEST} == set(SELECTORS.values())
+    assert all(kind.name == name for name, kind in SELECTORS.items())
+
+
+@every_selector
+@pytest.mark.parametrize("units", [1, 2, 40])
+def test_shortlist_is_ordered_and_carries_exact_values(selector, units, asarray):
+    values, estimate = problem(seed=units, units=units, ties=False)
+    exact = Exact(asarray(values))
+    shortlist = selector.select(arrays(estimate, asarray), exact)
+    indices = np.asarray(shortlist.indices)
+    assert np.all(np.diff(indices) > 0)
+    np.testing.assert_array_equal(np.asarray(shortlist.values), values[indices])
+    assert len(exact.asked) == len(set(exact.asked)) == shortlist.rows_read
+    assert set(indices.tolist()) <= set(exact.asked)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.booleans())
+def test_the_best_unit_is_found_where_it_is_promised(seed, units, ties):
+    values, estimate = problem(seed, units, ties)
+    for selector in (Confidence(sigma=3.0, probes=4), Certified()):
+        shortlist = selector.select(estimate, Exact(values))
+        assert shortlist.indices[np.argmax(shortlist.values)] == np.argmax(values), selector
+
+
+@every_selector
+def test_a_single_unit_may_be_asked_for_by_everything_being_equal(selector):
+    estimate = Estimate(*(np.full(20, value, np.float32) for value in (1.0, 0.1, 0.1)))
+    shortlist = selector.select(estimate, Exact(np.full(20, 1.0, np.float32)))
+    assert shortlist.indices[np.argmax(shortlist.values)] == 0
+
+
+def test_over_fetching_finds_what_the_estimate_ranks_lower():
+    values = np.array([0.0, 5.0, 4.0, 3.0], np.float32)
+    estimate = Estimate(np.array([9.0, 1.0, 8.0, 7.0], np.float32))
+    fixed = TopK(1).select(estimate, Exact(values))
+    fetched = TopK(1, fetch=4).select(estimate, Exact(values))
+    assert (fixed.indices.tolist(), fixed.rows_read) == ([0], 1)
+    assert (fetched.indices.tolist(), fetched.rows_read) == ([1], 4)
+
+
+def test_confidence_reads_more_when_less_sure():
+    values = np.linspace(0, 1, 50, dtype=np.float32)
+    lengths = [
+        Confidence(sigma, probes=1).select(Estimate(values, spread=np.full(50, 0.1)), Exact(values)).rows_read
+        for sigma in (0.0, 1.0, 5.0, 100.0)
+    ]
+    assert lengths == [1, 5, 25, 50]
+
+
+def test_certified_keeps_everything_that_nothing_is_known_of():
+    estimate = Estimate(np.zeros(6, np.float32), bound=np.full(6, np.inf, np.float32))
+    shortlist = Certified().select(estimate, Exact(np.arange(6.0)))
+    assert shortlist.rows_read == 6
+
+
+def test_a_missing_part_is_named_with_the_estimators_that_give_it():
+    bare = Estimate(np.zeros(3))
+    with pytest.raises(UsageError, match=r"confidence needs the spread .* low_rank"):
+        Confidence().select(bare, Exact(np.zeros(3)))
+    with pytest.raises(UsageError, match=r"certified needs the bound .* bit_planes"):
+        Certified().select(bare, Exact(np.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TopK(0),
+        lambda: TopK(5, fetch=4),
+        lambda: Confidence(sigma=-1.0),
+        lambda: Confidence(sigma=float("nan")),
+        lambda: Confidence(probes=0),
+    ],
+)
+def test_options_out_of_range_are_refused(make):
+    with pytest.raises(UsageError):
+        make()
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.integers(1, 35))
+def test_best_prefers_the_lowest_index_among_equals(values, count):
+    wanted = sorted(sorted(range(len(values)), key=lambda i: (-values[i], i))[:count])
+    assert best(np.array(values, np.float32), count).tolist() == wanted
