@@ -1,0 +1,273 @@
+#include "decoder.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <stdexcept>
+
+namespace shortlist {
+
+// ---- cache --------------------------------------------------------------------------------------------------------
+
+Cache::Cache(int layers, const Config& config, int64_t capacity, bool full_precision)
+    : capacity(capacity), full_precision(full_precision), layers_(layers), kv_heads_(config.kv_heads) {
+  head_bytes_ = static_cast<size_t>(capacity) * static_cast<size_t>(config.head_dim) * (full_precision ? 4 : 2);
+  bytes_ = head_bytes_ * static_cast<size_t>(2 * layers_ * kv_heads_);
+#if defined(__linux__)
+  // Small pages on purpose: a huge page per head would commit most of an empty cache.
+  void* p = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  data_ = static_cast<uint8_t*>(p);
+#else
+  data_ = static_cast<uint8_t*>(std::calloc(bytes_, 1));
+  if (!data_) throw std::bad_alloc();
+#endif
+}
+
+Cache::~Cache() {
+#if defined(__linux__)
+  munmap(data_, bytes_);
+#else
+  std::free(data_);
+#endif
+}
+
+// ---- activations --------------------------------------------------------------------------------------------------
+
+void Activations::reserve(int tokens) {
+  if (tokens <= tokens_) return;
+  tokens_ = tokens;
+  const size_t n = static_cast<size_t>(tokens) * static_cast<size_t>(padded_), groups = n / 32;
+  x_.assign(n, 0.0f);  // the padding stays zero
+  q_.assign(n, 0);
+  for (auto* v : {&d32_, &s32_, &l1_}) v->assign(groups, 0.0f);
+  for (auto* v : {&d16_, &s16_}) v->assign(2 * groups, 0.0f);
+}
+
+void Activations::quantize(Team& team, int tokens) {
+  const auto share = team.share(static_cast<int64_t>(tokens) * padded_ / 32);
+  const int64_t g = share.begin;
+  if (share.end > g)
+    kernels().quantize(x_.data() + g * 32, static_cast<int>(share.end - g) * 32, q_.data() + g * 32, d32_.data() + g, d16_.data() + 2 * g,
+                       s32_.data() + g, s16_.data() + 2 * g, l1_.data() + g);
+}
+
+Batch Activations::batch(int tokens) const {
+  return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
+}
+
+Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Vector& bias,
+                     int64_t grain) {
+  const auto share = team.share(rows.view.rows, grain);
+  const Kernels& k = kernels();
+  if (share.end > share.begin) {
+    // Unpacking a tile pays from a few tokens on; below, each token walks through the rows.
+    if (x.tokens < 4) {
+      for (int t = 0; t < x.tokens; t++) k.dot_range(rows.view, x.token(t), share.begin, share.end, out + static_cast<size_t>(t) * stride + share.begin);
+    } else {
+      scratch.resize(std::max(scratch.size(), gemm_scratch(rows.view.padded)));
+      k.gemm(rows.view, x, share.begin, share.end, out, stride, scratch.data());
+    }
+    if (!bias.empty())
+      for (int t = 0; t < x.tokens; t++)
+        k.add(bias.data() + share.begin, static_cast<int>(share.end - share.begin), out + static_cast<size_t>(t) * stride + share.begin);
+  }
+  return share;
+}
+
+// ---- decoder ------------------------------------------------------------------------------------------------------
+
+Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
+    : config_(std::move(config)), embedding_(std::move(embedding)), final_norm_(std::move(final_norm)), normed_(config_.width),
+      attended_(config_.heads * config_.head_dim), hidden_(config_.ffn_width) {
+  if (config_.kv_heads < 1 || config_.heads % config_.kv_heads || config_.head_dim % 2)
+    throw std::invalid_argument("heads must be a multiple of KV heads, and the head dimension even");
+}
+
+void Decoder::add_layer(Layer layer) {
+  const Config& c = config_;
+  auto check = [](const Matrix& m, int64_t rows, int64_t cols, const char* name) {
+    if (!m || m->view.rows != rows || m->view.cols != cols) throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+  };
+  check(layer.q, c.heads * c.head_dim, c.width, "q");
+  check(layer.k, c.kv_heads * c.head_dim, c.width, "k");
+  check(layer.v, c.kv_heads * c.head_dim, c.width, "v");
+  check(layer.o, c.width, c.heads * c.head_dim, "o");
+  check(layer.gate, c.ffn_width, c.width, "gate");
+  check(layer.up, c.ffn_width, c.width, "up");
+  check(layer.down, c.width, c.ffn_width, "down");
+  auto check_vector = [](const Vector& v, int n, bool required, const char* name) {
+    if ((required || !v.empty()) && v.size() != static_cast<size_t>(n))
+      throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+  };
+  check_vector(layer.attention_norm, c.width, true, "attention_norm");
+  check_vector(layer.ffn_norm, c.width, true, "ffn_norm");
+  check_vector(layer.post_attention_norm, c.width, false, "post_attention_norm");
+  check_vector(layer.post_ffn_norm, c.width, false, "post_ffn_norm");
+  check_vector(layer.q_norm, c.head_dim, false, "q_norm");
+  check_vector(layer.k_norm, c.head_dim, false, "k_norm");
+  check_vector(layer.q_bias, c.heads * c.head_dim, false, "q_bias");
+  check_vector(layer.k_bias, c.kv_heads * c.head_dim, false, "k_bias");
+  check_vector(layer.v_bias, c.kv_heads * c.head_dim, false, "v_bias");
+  if (layer.rope_table < 0 || layer.rope_table >= static_cast<int>(c.rope.size())) throw std::invalid_argument("rope_table is out of range");
+  layers_.push_back(std::move(layer));
+}
+
+void Decoder::reserve(int tokens, int64_t positions) {
+  const Config& c = config_;
+  const size_t n = static_cast<size_t>(tokens), dim = static_cast<size_t>(c.head_dim), width = static_cast<size_t>(c.width);
+  for (auto* a : {&normed_, &attended_, &hidden_}) a->reserve(tokens);
+  if (residual_.size() < n * width) {
+    for (auto* v : {&residual_, &projected_}) v->resize(n * width);
+    q_.resize(n * static_cast<size_t>(c.heads) * dim);
+    for (auto* v : {&k_, &v_}) v->resize(n * static_cast<size_t>(c.kv_heads) * dim);
+    for (auto* v : {&gate_, &up_}) v->resize(n * static_cast<size_t>(c.ffn_width));
+    for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
+  }
+  const size_t members = static_cast<size_t>(Pool::instance().threads());
+  scores_.resize(members);
+  scratch_.resize(members);
+  const size_t needed = static_cast<size_t>(positions) * 4;  // attention takes up to four heads at a time
+  for (auto& s : scores_)
+    if (s.size() < needed) s.resize(needed + needed / 2);
+}
+
+void Decoder::forward(const int32_t* tokens, int count, Cache& cache, float* out) {
+  reserve(count, cache.length + count);
+  Pool::instance().run([&](Team& team) { run(team, tokens, count, cache, out); });
+  cache.length += count;
+}
+
+void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out) {
+  const Config& c = config_;
+  const Kernels& k = kernels();
+  const int width = c.width, half = c.head_dim / 2;
+  const size_t ffn = static_cast<size_t>(c.ffn_width);
+  std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
+  const auto mine = team.share(count);
+  auto residual = [&](int64_t t) { return residual_.data() + t * width; };
+  auto projected = [&](int64_t t) { return projected_.data() + t * width; };
+
+  for (int64_t t = mine.begin; t < mine.end; t++) {
+    unpack_row(embedding_->view, tokens[t], residual(t));
+    for (int i = 0; i < width; i++) residual(t)[i] *= c.embedding_scale;
+  }
+  const auto angles = team.share(static_cast<int64_t>(c.rope.size()) * count);
+  for (int64_t a = angles.begin; a < angles.end; a++) {
+    const Vector& frequencies = c.rope[static_cast<size_t>(a / count)];
+    const double position = static_cast<double>(cache.length + a % count);
+    for (int i = 0; i < half; i++) {
+      const double angle = position * static_cast<double>(frequencies[static_cast<size_t>(i)]);
+      cosine_[static_cast<size_t>(a * half + i)] = static_cast<float>(std::cos(angle));
+      sine_[static_cast<size_t>(a * half + i)] = static_cast<float>(std::sin(angle));
+    }
+  }
+
+  // Adds what the last block wrote to `projected_` (through its own norm where the family has one) to the residual
+  // stream, and leaves the normed input of the next block in normed_.
+  auto step_residual = [&](const Vector* post_norm, const Vector& next_norm) {
+    for (int64_t t = mine.begin; t < mine.end; t++) {
+      if (post_norm) {
+        if (!post_norm->empty()) k.rms_norm(projected(t), post_norm->data(), width, c.norm_eps, projected(t));
+        k.add(projected(t), width, residual(t));
+      }
+      k.rms_norm(residual(t), next_norm.data(), width, c.norm_eps, normed_.x(static_cast<int>(t)));
+    }
+    team.barrier();
+    normed_.quantize(team, count);
+    team.barrier();
+  };
+
+  for (size_t l = 0; l < layers_.size(); l++) {
+    const Layer& layer = layers_[l];
+    step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm);
+
+    const Batch x = normed_.batch(count);
+    multiply(team, *layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.q_bias);
+    multiply(team, *layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.k_bias);
+    multiply(team, *layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v_bias);
+    team.barrier();
+    attention(team, layer, static_cast<int>(l), count, cache);
+    attended_.quantize(team, count);
+    team.barrier();
+    multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch);
+    team.barrier();
+
+    step_residual(&layer.post_attention_norm, layer.ffn_norm);
+    multiply(team, *layer.gate, normed_.batch(count), gate_.data(), ffn, scratch);
+    const auto share = multiply(team, *layer.up, normed_.batch(count), up_.data(), ffn, scratch);
+    for (int t = 0; t < count; t++) {
+      const size_t at = static_cast<size_t>(t) * ffn + static_cast<size_t>(share.begin);
+      (c.gelu ? k.gated_gelu : k.gated_silu)(gate_.data() + at, up_.data() + at, static_cast<int>(share.end - share.begin), hidden_.x(t) + share.begin);
+    }
+    team.barrier();
+    hidden_.quantize(team, count);
+    team.barrier();
+    multiply(team, *layer.down, hidden_.batch(count), projected_.data(), static_cast<size_t>(width), scratch);
+    team.barrier();
+  }
+
+  for (int64_t t = mine.begin; t < mine.end; t++) {
+    const Vector& post_norm = layers_.back().post_ffn_norm;
+    if (!post_norm.empty()) k.rms_norm(projected(t), post_norm.data(), width, c.norm_eps, projected(t));
+    k.add(projected(t), width, residual(t));
+    k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
+  }
+}
+
+// From q_, k_, v_ to attended_, through the cache. Ends with a barrier.
+void Decoder::attention(Team& team, const Layer& layer, int index, int count, Cache& cache) {
+  const Config& c = config_;
+  const Kernels& k = kernels();
+  const int dim = c.head_dim, half = dim / 2;
+  const int64_t past = cache.length;
+
+  // Norm and RoPE of every query and key head; keys and values go to the cache.
+  const int64_t per_token = c.heads + c.kv_heads;
+  const auto units = team.share(per_token * count);
+  for (int64_t u = units.begin; u < units.end; u++) {
+    const int64_t t = u / per_token;
+    const int h = static_cast<int>(u % per_token);
+    const bool is_query = h < c.heads;
+    const int kv = h - c.heads;
+    float* x = is_query ? q_.data() + (t * c.heads + h) * dim : k_.data() + (t * c.kv_heads + kv) * dim;
+    const Vector& norm = is_query ? layer.q_norm : layer.k_norm;
+    if (!norm.empty()) k.rms_norm(x, norm.data(), dim, c.norm_eps, x);
+    const int64_t angle = (static_cast<int64_t>(layer.rope_table) * count + t) * half;
+    k.rope_half(x, cosine_.data() + angle, sine_.data() + angle, half);
+    if (is_query) continue;
+    const float* value = v_.data() + (t * c.kv_heads + kv) * dim;
+    if (cache.full_precision) {
+      const size_t at = static_cast<size_t>((past + t) * dim) * 4, bytes = static_cast<size_t>(dim) * 4;
+      std::memcpy(cache.keys(index, kv) + at, x, bytes);
+      std::memcpy(cache.values(index, kv) + at, value, bytes);
+    } else {
+      k.store_f16(x, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)) + (past + t) * dim);
+      k.store_f16(value, dim, reinterpret_cast<uint16_t*>(cache.values(index, kv)) + (past + t) * dim);
+    }
+  }
+  team.barrier();
+
+  // One unit is a token and the query heads of one KV head; with fewer units than members the heads are dealt out.
+  const int group = c.heads / c.kv_heads;
+  const int pieces = static_cast<int64_t>(count) * c.kv_heads % team.size == 0 || count > 1 ? 1 : group;
+  const int heads = group / pieces;
+  float* scores = scores_[static_cast<size_t>(team.id)].data();
+  // Later tokens see more positions: deal the units out in turn, not in ranges.
+  for (int64_t u = team.id; u < static_cast<int64_t>(count) * c.kv_heads * pieces; u += team.size) {
+    const int64_t t = u / (c.kv_heads * pieces);
+    const int first_head = static_cast<int>(u % (c.kv_heads * pieces)) * heads, kv = first_head / group;
+    const int64_t last = past + t, first = layer.window ? std::max<int64_t>(0, last - layer.window + 1) : 0;
+    const float* q = q_.data() + (t * c.heads + first_head) * dim;
+    float* out = attended_.x(static_cast<int>(t)) + first_head * dim;
+    if (cache.full_precision)
+      k.attend_f32(q, heads, dim, reinterpret_cast<float*>(cache.keys(index, kv)), reinterpret_cast<float*>(cache.values(index, kv)), first, last,
+                   c.attention_scale, scores, out);
+    else
+      k.attend_f16(q, heads, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)), reinterpret_cast<uint16_t*>(cache.values(index, kv)), first, last,
+                   c.attention_scale, scores, out);
+  }
+  team.barrier();
+}
+
+}  // namespace shortlist

@@ -1,0 +1,104 @@
+// The decoder: one definition for every family. A family is data: which tensors exist, window and RoPE table per layer,
+// activation, scales. One forward pass is one job of the pool, its phases separated by barriers.
+#pragma once
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "kernels.hpp"
+#include "rows.hpp"
+#include "threads.hpp"
+
+namespace shortlist {
+
+using Matrix = std::shared_ptr<Rows>;
+using Vector = std::vector<float>;  // empty: the model does not have it
+
+struct Layer {
+  Vector attention_norm, q_norm, k_norm, post_attention_norm, ffn_norm, post_ffn_norm;
+  Vector q_bias, k_bias, v_bias;
+  Matrix q, k, v, o, gate, up, down;
+  int window = 0;      // 0: attends to everything before it
+  int rope_table = 0;  // which row of Config::rope
+};
+
+struct Config {
+  int width = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn_width = 0;
+  float norm_eps = 1e-5f, embedding_scale = 1.0f, attention_scale = 1.0f;
+  bool gelu = false;         // gelu_tanh instead of SiLU
+  std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
+};
+
+// Keys and values per layer and KV head, [capacity, head_dim] each. Memory is reserved at once and used as it fills.
+class Cache {
+ public:
+  Cache(int layers, const Config& config, int64_t capacity, bool full_precision);
+  ~Cache();
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+
+  int64_t length = 0;
+  const int64_t capacity;
+  const bool full_precision;  // float32 instead of float16
+  size_t token_bytes() const { return head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(2 * layers_ * kv_heads_); }
+  uint8_t* keys(int layer, int head) const { return at(layer, 0, head); }
+  uint8_t* values(int layer, int head) const { return at(layer, 1, head); }
+
+ private:
+  uint8_t* at(int layer, int which, int head) const {
+    return data_ + (static_cast<size_t>(layer) * 2 + static_cast<size_t>(which)) * static_cast<size_t>(kv_heads_) * head_bytes_ +
+           static_cast<size_t>(head) * head_bytes_;
+  }
+  int layers_, kv_heads_;
+  size_t head_bytes_, bytes_;
+  uint8_t* data_ = nullptr;
+};
+
+// Vectors that a matrix is about to be multiplied with: floats, and their int8 form.
+class Activations {
+ public:
+  explicit Activations(int width) : width_(width), padded_((width + kBlock - 1) / kBlock * kBlock) {}
+  void reserve(int tokens);
+  float* x(int token) { return x_.data() + static_cast<size_t>(token) * padded_; }
+  void quantize(Team& team, int tokens);  // this member's share; a barrier must follow
+  Batch batch(int tokens) const;
+
+ private:
+  int width_, padded_, tokens_ = 0;
+  std::vector<float> x_, d32_, d16_, s32_, s16_, l1_;
+  std::vector<int8_t> q_;
+};
+
+class Decoder {
+ public:
+  Decoder(Config config, Matrix embedding, Vector final_norm);
+  void add_layer(Layer layer);
+  const Config& config() const { return config_; }
+  int layers() const { return static_cast<int>(layers_.size()); }
+
+  // Appends `count` tokens to the cache and writes their final-normed hidden states, [count, width], to `out`.
+  // The caller has checked token ids and capacity.
+  void forward(const int32_t* tokens, int count, Cache& cache, float* out);
+
+ private:
+  void run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out);
+  void attention(Team& team, const Layer& layer, int index, int count, Cache& cache);
+  void reserve(int tokens, int64_t positions);
+
+  Config config_;
+  Matrix embedding_;
+  Vector final_norm_;
+  std::vector<Layer> layers_;
+
+  // Scratch of one forward pass, grown to the largest batch seen.
+  Activations normed_, attended_, hidden_;
+  Vector residual_, q_, k_, v_, projected_, gate_, up_, cosine_, sine_;
+  std::vector<Vector> scores_;                 // per member
+  std::vector<std::vector<uint8_t>> scratch_;  // per member
+};
+
+// This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share.
+Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch,
+                     const Vector& bias = {}, int64_t grain = 16);
+
+}  // namespace shortlist

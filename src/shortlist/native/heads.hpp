@@ -1,0 +1,64 @@
+// The language-model head, three ways: all rows; the rows that an estimate leaves (low rank + confidence); and the rows
+// that a bound on the upper bit plane leaves, which is provably enough.
+#pragma once
+#include <vector>
+
+#include "decoder.hpp"
+
+namespace shortlist {
+
+struct Winner {
+  int64_t token = 0;
+  float value = 0;
+  int64_t rows = 0;  // rows whose exact value was computed
+};
+
+// A hidden state, prepared once for all that is asked about it.
+class Query {
+ public:
+  Query(const float* hidden, int width);
+  Batch batch() const { return activations_.batch(1); }
+
+ private:
+  Activations activations_;
+};
+
+class Head {
+ public:
+  explicit Head(Matrix rows) : rows_(std::move(rows)) {}
+  const Rows& rows() const { return *rows_; }
+
+  void dense(const Query& h, float* logits) const;
+  Winner dense_argmax(const Query& h);
+  void exact_rows(const Query& h, const int32_t* indices, int64_t count, float* values) const;
+
+  // From the upper plane of 8-bit rows: middle - radius <= exact value <= middle + radius, always.
+  void bounds(const Query& h, float* middle, float* radius) const;
+  // The dense winner, ties to the lowest row, reading the lower plane of few rows.
+  Winner certified_argmax(const Query& h);
+
+ private:
+  Matrix rows_;
+  std::vector<float> middle_, radius_;
+};
+
+// Estimated values of all rows from a low-rank copy, with one standard deviation of their error.
+class LowRank {
+ public:
+  // projection [width, width]: its first `rank` rows give the code of a query, the others the residual query.
+  LowRank(Matrix projection, Matrix codes, std::vector<float> residual);
+
+  void estimate(const Query& h, float* values, float* spread) const;
+  // The shortlist: every row whose estimate + sigma * spread reaches the best exact value among the few best estimates.
+  // Returns the winner and fills `indices` (ascending) and their exact `values`; `estimates` holds all rows' estimates.
+  Winner shortlist(const Query& h, const Head& head, float sigma, std::vector<int32_t>& indices, std::vector<float>& values,
+                   std::vector<float>& estimates) const;
+  size_t bytes() const { return projection_->bytes() + codes_->bytes() + residual_.size() * sizeof(float); }
+
+ private:
+  float encode(const Query& h, Activations& code) const;  // returns the residual query's norm per dimension
+  Matrix projection_, codes_;
+  std::vector<float> residual_;
+};
+
+}  // namespace shortlist

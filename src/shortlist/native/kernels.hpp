@@ -1,0 +1,53 @@
+// The inner loops, once per instruction set. Every set compiles kernels.inl with its own vector type and its own
+// integer dot product; the fastest set that the processor has is taken at run time.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "rows.hpp"
+
+namespace shortlist {
+
+struct Kernels {
+  const char* name;
+
+  // q, d, s and l1 of one vector of batch.padded floats (see Batch).
+  void (*quantize)(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1);
+
+  // out[r - begin] = row r . x for rows [begin, end), x a batch of one.
+  void (*dot_range)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out);
+  // out[i] = row indices[i] . x: the same arithmetic, row by row, so the values are bit-identical to dot_range.
+  void (*dot_list)(const RowsView&, const Batch&, const int32_t* indices, int64_t count, float* out);
+  // 8-bit rows from their upper plane: middle[i] is the value with every lower nibble at its mean 7.5, and radius[i] a bound
+  // that always holds on |dot - middle|, rounding of both included.
+  void (*dot_upper)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* middle, float* radius);
+  // out[t * stride + r] = row r . x_t for rows [begin, end) and all tokens of the batch. `scratch` holds gemm_scratch() bytes.
+  void (*gemm)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride, uint8_t* scratch);
+
+  // y += a * row, in floats.
+  void (*axpy_row)(const RowsView&, int64_t row, float a, float* y);
+
+  void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* y);
+  void (*gated_silu)(const float* gate, const float* up, int n, float* y);  // y = silu(gate) * up
+  void (*gated_gelu)(const float* gate, const float* up, int n, float* y);  // y = gelu_tanh(gate) * up
+  void (*rope_half)(float* x, const float* cosine, const float* sine, int half);  // pairs (i, i + half)
+  void (*add)(const float* x, int n, float* y);                                   // y += x
+
+  // Attention of `heads` query heads that share one KV head over positions [first, last]:
+  // out[h] = sum_p softmax_p(scale * q_h . k_p) v_p. `scores` holds heads * (last - first + 1) floats.
+  void (*attend_f16)(const float* q, int heads, int dim, const uint16_t* k, const uint16_t* v, int64_t first, int64_t last, float scale,
+                     float* scores, float* out);
+  void (*attend_f32)(const float* q, int heads, int dim, const float* k, const float* v, int64_t first, int64_t last, float scale,
+                     float* scores, float* out);
+  void (*store_f16)(const float* x, int n, uint16_t* y);
+  // The largest of n values and where it is first seen.
+  void (*argmax)(const float* x, int64_t n, float* best, int64_t* where);
+};
+
+size_t gemm_scratch(int padded);  // bytes that one thread's gemm needs, for any instruction set
+
+// The set in use: the best of the processor, or the one that the environment variable SHORTLIST_ISA names
+// (avx512, avx2 or portable), read once. Throws std::runtime_error when that one is unknown or missing here.
+const Kernels& kernels();
+
+}  // namespace shortlist

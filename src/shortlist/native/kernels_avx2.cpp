@@ -1,0 +1,104 @@
+// AVX2 with FMA and F16C. Codes are unsigned bytes and activations signed, so maddubs gives sums of two products in
+// int16; nibbles keep these far from saturation (15 * 127 * 2 = 3810), which is why 8-bit codes are taken as two nibbles.
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include "simd_avx2.hpp"
+#define SHORTLIST_ISA_NAMESPACE avx2
+#define SHORTLIST_ISA_NAME "avx2"
+
+#include "kernels.hpp"
+
+namespace shortlist::avx2 {
+
+// Two accumulators: columns 0-31 and 32-63 of each block. For groups of 16 the halves of a register differ in scale.
+struct BlockDot {
+  __m256 low = _mm256_setzero_ps(), high = _mm256_setzero_ps();
+
+  static __m256i codes(const uint8_t* nibbles, __m256i* upper) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(nibbles));
+    *upper = _mm256_and_si256(_mm256_srli_epi16(b, 4), mask);
+    return _mm256_and_si256(b, mask);
+  }
+  // Bytes of 32 columns, `value` where the column's bit is set.
+  static __m256i spread_bits(const uint8_t* bits, int value) {
+    int32_t word;
+    __builtin_memcpy(&word, bits, 4);
+    const __m256i pick = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+    __m256i bytes = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), pick), bit);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(bytes, bit), _mm256_set1_epi8(static_cast<char>(value)));
+  }
+  static __m256i dot(__m256i codes, __m256i q) {
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, q), _mm256_set1_epi16(1));
+  }
+  static __m256 scale(const float* comb, int group) {
+    if (group == 32) return _mm256_broadcast_ss(comb);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(comb)), _mm_broadcast_ss(comb + 1), 1);
+  }
+
+  // One block of 64 columns: nibbles, extra bit planes (or the lower nibbles of 8-bit rows), scales times d.
+  template <int bits, int group>
+  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const uint8_t* lower, const int8_t* q, const float* comb) {
+    const __m256i q0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), q1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q + 32));
+    __m256i c1, c0 = codes(nibbles, &c1), i0, i1;
+    if constexpr (bits == 8) {
+      const __m256i sixteen = _mm256_set1_epi16(16);
+      i0 = _mm256_madd_epi16(_mm256_maddubs_epi16(c0, q0), sixteen);
+      i1 = _mm256_madd_epi16(_mm256_maddubs_epi16(c1, q1), sixteen);
+      if (lower) {  // a constant where this is inlined
+        __m256i l1, l0 = codes(lower, &l1);
+        i0 = _mm256_add_epi32(i0, dot(l0, q0));
+        i1 = _mm256_add_epi32(i1, dot(l1, q1));
+      }
+    } else {
+      if constexpr (bits >= 5) {
+        c0 = _mm256_or_si256(c0, spread_bits(plane4, 16));
+        c1 = _mm256_or_si256(c1, spread_bits(plane4 + 4, 16));
+      }
+      if constexpr (bits == 6) {
+        c0 = _mm256_or_si256(c0, spread_bits(plane5, 32));
+        c1 = _mm256_or_si256(c1, spread_bits(plane5 + 4, 32));
+      }
+      i0 = dot(c0, q0);
+      i1 = dot(c1, q1);
+    }
+    constexpr int per_half = 32 / group;
+    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i0), scale(comb, group), low);
+    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i1), scale(comb + per_half, group), high);
+  }
+  float sum() const { return F{_mm256_add_ps(low, high)}.sum(); }
+};
+
+// Integer products for many tokens: 8 rows to a register, 4 columns to a lane. Sums of pairs stay in int16 for as many
+// steps as cannot overflow (the largest code times 127, twice, per step), then widen.
+struct TileDot {
+  static constexpr int rows = 8;
+  static constexpr bool split8 = true;  // 8-bit codes come as two tiles of nibbles
+  using Codes = __m256i;
+  using Sum = __m256i;
+  static Codes load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static constexpr int steps(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : 2; }
+
+  template <int steps, int tokens>
+  static void accumulate(const uint8_t* codes, const int8_t* q, size_t q_stride, int weight, Sum* sum) {
+    __m256i s16[tokens];
+    for (int t = 0; t < tokens; t++) s16[t] = _mm256_setzero_si256();
+    for (int k = 0; k < steps; k++) {
+      Codes c = load(codes + k * 32);
+      for (int t = 0; t < tokens; t++) {
+        int32_t four;
+        __builtin_memcpy(&four, q + t * q_stride + k * 4, 4);
+        s16[t] = _mm256_add_epi16(s16[t], _mm256_maddubs_epi16(c, _mm256_set1_epi32(four)));
+      }
+    }
+    const __m256i w = _mm256_set1_epi16(static_cast<short>(weight));
+    for (int t = 0; t < tokens; t++) sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(s16[t], w));
+  }
+  static Sum zero() { return _mm256_setzero_si256(); }
+  static F to_float(Sum s) { return {_mm256_cvtepi32_ps(s)}; }
+};
+
+}  // namespace shortlist::avx2
+
+#include "kernels.inl"
+#endif

@@ -1,0 +1,74 @@
+// AVX-512 with VNNI: dpbusd adds four products of unsigned codes and signed activations into int32, exactly.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
+#include "simd_avx512.hpp"
+#define SHORTLIST_ISA_NAMESPACE avx512
+#define SHORTLIST_ISA_NAME "avx512"
+
+#include "kernels.hpp"
+
+namespace shortlist::avx512 {
+
+// A block of 64 columns is one register; lanes 0-7 hold columns 0-31 and lanes 8-15 columns 32-63.
+struct BlockDot {
+  __m512 total = _mm512_setzero_ps();
+
+  static __m512i codes(const uint8_t* nibbles) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(nibbles));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_and_si256(b, mask)), _mm256_and_si256(_mm256_srli_epi16(b, 4), mask), 1);
+  }
+  static __m512i with_plane(__m512i codes, const uint8_t* bits, int value) {
+    __mmask64 mask;
+    __builtin_memcpy(&mask, bits, 8);
+    return _mm512_mask_add_epi8(codes, mask, codes, _mm512_set1_epi8(static_cast<char>(value)));
+  }
+  static __m512 scale(const float* comb, int group) {
+    if (group == 32)
+      return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_broadcast_ss(comb)), _mm256_broadcast_ss(comb + 1), 1);
+    const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return _mm512_permutexvar_ps(pick, _mm512_castps128_ps512(_mm_loadu_ps(comb)));
+  }
+
+  template <int bits, int group>
+  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const uint8_t* lower, const int8_t* q, const float* comb) {
+    const __m512i x = _mm512_loadu_si512(q);
+    __m512i c = codes(nibbles);
+    if constexpr (bits == 5 || bits == 6) c = with_plane(c, plane4, 16);
+    if constexpr (bits == 6) c = with_plane(c, plane5, 32);
+    __m512i sum = _mm512_setzero_si512();
+    if constexpr (bits == 8) {
+      c = _mm512_slli_epi16(c, 4);  // nibbles of 0-15 stay inside their bytes
+      if (lower) c = _mm512_or_si512(c, codes(lower));
+    }
+    sum = _mm512_dpbusd_epi32(sum, c, x);
+    total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale(comb, group), total);
+  }
+  float sum() const { return _mm512_reduce_add_ps(total); }
+};
+
+// 16 rows to a register, 4 columns to a lane; int32 sums need no care.
+struct TileDot {
+  static constexpr int rows = 16;
+  static constexpr bool split8 = false;
+  using Sum = __m512i;
+  static constexpr int steps(int) { return 4; }
+
+  template <int steps, int tokens>
+  static void accumulate(const uint8_t* codes, const int8_t* q, size_t q_stride, int, Sum* sum) {
+    for (int k = 0; k < steps; k++) {
+      __m512i c = _mm512_loadu_si512(codes + k * 64);
+      for (int t = 0; t < tokens; t++) {
+        int32_t four;
+        __builtin_memcpy(&four, q + t * q_stride + k * 4, 4);
+        sum[t] = _mm512_dpbusd_epi32(sum[t], c, _mm512_set1_epi32(four));
+      }
+    }
+  }
+  static Sum zero() { return _mm512_setzero_si512(); }
+  static F to_float(Sum s) { return {_mm512_cvtepi32_ps(s)}; }
+};
+
+}  // namespace shortlist::avx512
+
+#include "kernels.inl"
+#endif

@@ -1,0 +1,56 @@
+// Plain C++: the readable twin of the vector kernels, the oracle of their tests, and the path of every other processor.
+#include "simd_portable.hpp"
+#define SHORTLIST_ISA_NAMESPACE portable
+#define SHORTLIST_ISA_NAME "portable"
+
+#include "kernels.hpp"
+
+namespace shortlist::portable {
+
+struct BlockDot {
+  float total[4] = {};  // one partial sum per 16 columns of a block
+
+  template <int bits, int group>
+  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const uint8_t* lower, const int8_t* q, const float* comb) {
+    for (int part = 0; part < 4; part++) {
+      int32_t sum = 0;
+      for (int i = part * 16; i < part * 16 + 16; i++) {
+        int shift = i < 32 ? 0 : 4;
+        int code = nibbles[i % 32] >> shift & 15;
+        if constexpr (bits == 8) code = code << 4 | (lower ? lower[i % 32] >> shift & 15 : 0);
+        if constexpr (bits == 5 || bits == 6) code |= (plane4[i / 8] >> (i % 8) & 1) << 4;
+        if constexpr (bits == 6) code |= (plane5[i / 8] >> (i % 8) & 1) << 5;
+        sum += code * q[i];
+      }
+      total[part] += static_cast<float>(sum) * comb[part * 16 / group];
+    }
+  }
+  float sum() const { return (total[0] + total[1]) + (total[2] + total[3]); }
+};
+
+struct TileDot {
+  static constexpr int rows = 8;
+  static constexpr bool split8 = false;
+  struct Sum {
+    int32_t v[rows];
+  };
+  static constexpr int steps(int) { return 4; }
+
+  template <int steps, int tokens>
+  static void accumulate(const uint8_t* codes, const int8_t* q, size_t q_stride, int, Sum* sum) {
+    for (int k = 0; k < steps; k++)
+      for (int t = 0; t < tokens; t++)
+        for (int r = 0; r < rows; r++)
+          for (int i = 0; i < 4; i++) sum[t].v[r] += codes[k * 32 + r * 4 + i] * q[t * q_stride + k * 4 + i];
+  }
+  static Sum zero() { return {}; }
+  static F to_float(Sum s) {
+    F f;
+    for (int r = 0; r < rows; r++) f.v[r] = static_cast<float>(s.v[r]);
+    return f;
+  }
+};
+
+}  // namespace shortlist::portable
+
+#include "kernels.inl"

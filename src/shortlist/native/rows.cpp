@@ -1,0 +1,287 @@
+// Packing: from the block formats of GGUF (and plain floats) to planes, one thread per share of the rows.
+#include "rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include "half.hpp"
+#include "kernels.hpp"
+#include "threads.hpp"
+
+namespace shortlist {
+
+namespace {
+
+uint16_t read16(const uint8_t* p) {
+  uint16_t v;
+  std::memcpy(&v, p, 2);
+  return v;
+}
+float read_half(const uint8_t* p) { return half_to_float(read16(p)); }
+
+// One row, decoded: unsigned codes with a scale (and minimum) per group.
+struct Decoded {
+  uint8_t* codes;
+  uint16_t* scales;
+  uint16_t* minima;
+};
+
+// ---- source blocks. Each decodes one block of its type; layouts as in ggml's quantization code. -------------------
+
+void q4_0(const uint8_t* b, Decoded to) {
+  to.scales[0] = read16(b);
+  for (int i = 0; i < 16; i++) to.codes[i] = b[2 + i] & 15, to.codes[i + 16] = b[2 + i] >> 4;
+}
+void q4_1(const uint8_t* b, Decoded to) {
+  to.scales[0] = read16(b);
+  to.minima[0] = read16(b + 2);
+  for (int i = 0; i < 16; i++) to.codes[i] = b[4 + i] & 15, to.codes[i + 16] = b[4 + i] >> 4;
+}
+void five_bits(const uint8_t* high, const uint8_t* low, uint8_t* codes) {
+  uint32_t bits;
+  std::memcpy(&bits, high, 4);
+  for (int i = 0; i < 16; i++) {
+    codes[i] = static_cast<uint8_t>((low[i] & 15) | (bits >> i & 1) << 4);
+    codes[i + 16] = static_cast<uint8_t>(low[i] >> 4 | (bits >> (i + 16) & 1) << 4);
+  }
+}
+void q5_0(const uint8_t* b, Decoded to) {
+  to.scales[0] = read16(b);
+  five_bits(b + 2, b + 6, to.codes);
+}
+void q5_1(const uint8_t* b, Decoded to) {
+  to.scales[0] = read16(b);
+  to.minima[0] = read16(b + 2);
+  five_bits(b + 4, b + 8, to.codes);
+}
+void q8_0(const uint8_t* b, Decoded to) {
+  to.scales[0] = read16(b);
+  for (int i = 0; i < 32; i++) to.codes[i] = b[2 + i] ^ 0x80;
+}
+
+// The 6-bit scale and minimum of group j (of 8) in a K-block's 12 bytes.
+void k_scale(const uint8_t* s, int j, int* scale, int* minimum) {
+  if (j < 4) {
+    *scale = s[j] & 63;
+    *minimum = s[j + 4] & 63;
+  } else {
+    *scale = (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
+    *minimum = s[j + 4] >> 4 | (s[j] >> 6) << 4;
+  }
+}
+void k_scales(const uint8_t* b, Decoded to) {
+  const float d = read_half(b), dmin = read_half(b + 2);
+  for (int j = 0; j < 8; j++) {
+    int scale, minimum;
+    k_scale(b + 4, j, &scale, &minimum);
+    to.scales[j] = float_to_half(d * static_cast<float>(scale));
+    to.minima[j] = float_to_half(-dmin * static_cast<float>(minimum));
+  }
+}
+void q4_k(const uint8_t* b, Decoded to) {
+  k_scales(b, to);
+  for (int half = 0; half < 4; half++)
+    for (int i = 0; i < 32; i++) {
+      const uint8_t two = b[16 + half * 32 + i];
+      to.codes[half * 64 + i] = two & 15;
+      to.codes[half * 64 + 32 + i] = two >> 4;
+    }
+}
+void q5_k(const uint8_t* b, Decoded to) {
+  k_scales(b, to);
+  const uint8_t *high = b + 16, *low = b + 48;
+  for (int half = 0; half < 4; half++)
+    for (int i = 0; i < 32; i++) {
+      const uint8_t two = low[half * 32 + i];
+      to.codes[half * 64 + i] = static_cast<uint8_t>((two & 15) | (high[i] >> (2 * half) & 1) << 4);
+      to.codes[half * 64 + 32 + i] = static_cast<uint8_t>(two >> 4 | (high[i] >> (2 * half + 1) & 1) << 4);
+    }
+}
+void q6_k(const uint8_t* b, Decoded to) {
+  const uint8_t *low = b, *high = b + 128;
+  const float d = read_half(b + 208);
+  for (int j = 0; j < 16; j++) to.scales[j] = float_to_half(d * static_cast<float>(static_cast<int8_t>(b[192 + j])));
+  for (int half = 0; half < 2; half++, low += 64, high += 32)
+    for (int i = 0; i < 32; i++) {
+      uint8_t* codes = to.codes + half * 128 + i;
+      codes[0] = static_cast<uint8_t>((low[i] & 15) | (high[i] & 3) << 4);
+      codes[32] = static_cast<uint8_t>((low[i + 32] & 15) | (high[i] >> 2 & 3) << 4);
+      codes[64] = static_cast<uint8_t>(low[i] >> 4 | (high[i] >> 4 & 3) << 4);
+      codes[96] = static_cast<uint8_t>(low[i + 32] >> 4 | (high[i] >> 6 & 3) << 4);
+    }
+}
+
+struct Source {
+  const char* name;
+  int block, bytes;  // columns and bytes of one block
+  Format format;
+  void (*decode)(const uint8_t*, Decoded);
+};
+constexpr Format quantized(int bits, int group, bool minimum) {
+  return {Kind::Quantized, static_cast<uint8_t>(bits), static_cast<uint8_t>(group), minimum};
+}
+const Source kSources[] = {
+    {"F32", 1, 4, {Kind::F32, 32, 0, false}, nullptr},   {"F16", 1, 2, {Kind::F16, 16, 0, false}, nullptr},
+    {"BF16", 1, 2, {Kind::BF16, 16, 0, false}, nullptr}, {"Q4_0", 32, 18, quantized(4, 32, false), q4_0},
+    {"Q4_1", 32, 20, quantized(4, 32, true), q4_1},      {"Q5_0", 32, 22, quantized(5, 32, false), q5_0},
+    {"Q5_1", 32, 24, quantized(5, 32, true), q5_1},      {"Q8_0", 32, 34, quantized(8, 32, false), q8_0},
+    {"Q4_K", 256, 144, quantized(4, 32, true), q4_k},    {"Q5_K", 256, 176, quantized(5, 32, true), q5_k},
+    {"Q6_K", 256, 210, quantized(6, 16, false), q6_k},
+};
+
+const Source& find_source(const std::string& type) {
+  for (const Source& s : kSources)
+    if (type == s.name) return s;
+  throw std::invalid_argument("unknown tensor type '" + type + "'");
+}
+
+// ---- float sources to int8 or 4 bits ------------------------------------------------------------------------------
+
+// Symmetric int8: scale = max|w| / 127 rounded to float16 first, so that codes fit the scale that is stored.
+void quantize8(const float* w, Decoded to) {
+  float top = 0.0f;
+  for (int i = 0; i < 32; i++) top = std::max(top, std::fabs(w[i]));
+  to.scales[0] = float_to_half(top / 127.0f);
+  const float scale = half_to_float(to.scales[0]), inverse = scale > 0 ? 1.0f / scale : 0.0f;
+  for (int i = 0; i < 32; i++) {
+    const float code = std::nearbyint(w[i] * inverse);
+    to.codes[i] = static_cast<uint8_t>(static_cast<int>(std::clamp(code, -127.0f, 127.0f)) + 128);
+  }
+}
+// Scale and minimum: 16 levels from the smallest to the largest weight of the group.
+void quantize4(const float* w, Decoded to) {
+  const auto [low, high] = std::minmax_element(w, w + 32);
+  to.minima[0] = float_to_half(*low);
+  const float base = half_to_float(to.minima[0]);
+  to.scales[0] = float_to_half((*high - base) / 15.0f);
+  const float scale = half_to_float(to.scales[0]), inverse = scale > 0 ? 1.0f / scale : 0.0f;
+  for (int i = 0; i < 32; i++) to.codes[i] = static_cast<uint8_t>(std::clamp(std::nearbyint((w[i] - base) * inverse), 0.0f, 15.0f));
+}
+
+// ---- planes -------------------------------------------------------------------------------------------------------
+
+struct RowBuffer {
+  std::vector<uint8_t> codes;
+  std::vector<uint16_t> scales, minima;
+  std::vector<float> floats;
+  explicit RowBuffer(int padded)
+      : codes(static_cast<size_t>(padded)), scales(static_cast<size_t>(padded) / 16), minima(static_cast<size_t>(padded) / 16),
+        floats(static_cast<size_t>(padded)) {}
+};
+
+void write_row(const RowsView& v, int64_t r, const RowBuffer& from) {
+  uint8_t* row = const_cast<uint8_t*>(v.row(r));
+  auto nibbles = [&](uint8_t* to, int shift) {
+    for (int b = 0; b < v.padded / kBlock; b++) {
+      const uint8_t* c = from.codes.data() + b * kBlock;
+      for (int j = 0; j < 32; j++) to[b * 32 + j] = static_cast<uint8_t>((c[j] >> shift & 15) | (c[j + 32] >> shift & 15) << 4);
+    }
+  };
+  nibbles(row, v.format.bits == 8 ? 4 : 0);
+  if (v.format.bits == 8) nibbles(const_cast<uint8_t*>(v.lower(r)), 0);
+  for (int plane = 0; plane < v.extra_planes(); plane++) {
+    uint8_t* bits = row + v.padded / 2 + static_cast<size_t>(plane) * v.padded / 8;
+    for (int i = 0; i < v.padded / 8; i++) {
+      uint64_t eight;
+      std::memcpy(&eight, from.codes.data() + i * 8, 8);
+      // Gathers one bit of each byte into the top byte: the multiplier sends byte j's bit to position 56 + j.
+      bits[i] = static_cast<uint8_t>((eight >> (4 + plane) & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
+    }
+  }
+  const size_t groups = static_cast<size_t>(v.groups());
+  std::memcpy(const_cast<uint16_t*>(v.scales(r)), from.scales.data(), groups * 2);
+  if (v.format.minimum) std::memcpy(const_cast<uint16_t*>(v.minima(r)), from.minima.data(), groups * 2);
+}
+
+Rows allocate(Format format, int64_t rows, int64_t cols, Arena& arena) {
+  if (rows < 1 || cols < 1 || cols > kMaxColumns - kBlock || rows > (int64_t{1} << 40) / cols)
+    throw std::invalid_argument("a matrix of " + std::to_string(rows) + " x " + std::to_string(cols) + " is out of range");
+  Rows out;
+  out.view.format = format;
+  out.view.rows = rows;
+  out.view.cols = static_cast<int>(cols);
+  out.view.padded = static_cast<int>((cols + kBlock - 1) / kBlock * kBlock);
+  out.view.set_strides();
+  out.primary = arena.take(static_cast<size_t>(rows) * out.view.primary_stride);
+  out.view.primary = out.primary.data;
+  if (out.view.secondary_stride) {
+    out.secondary = arena.take(static_cast<size_t>(rows) * out.view.secondary_stride);
+    out.view.secondary = out.secondary.data;
+  }
+  return out;
+}
+
+void floats_of_row(const Source& source, const uint8_t* row, int64_t cols, float* out) {
+  for (int64_t i = 0; i < cols; i++) {
+    if (source.format.kind == Kind::F32)
+      std::memcpy(out + i, row + i * 4, 4);
+    else
+      out[i] = source.format.kind == Kind::F16 ? read_half(row + i * 2) : bfloat_to_float(read16(row + i * 2));
+  }
+}
+
+}  // namespace
+
+Rows pack(const uint8_t* data, size_t bytes, const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena) {
+  const Source& source = find_source(type);
+  const bool floats = source.format.kind != Kind::Quantized;
+  if (!target.empty() && target != "q8" && target != "q4") throw std::invalid_argument("unknown weight format '" + target + "': q8 or q4");
+  Format format = source.format;
+  if (floats && target == "q8") format = quantized(8, 32, false);
+  if (floats && target == "q4") format = quantized(4, 32, true);
+
+  Rows out = allocate(format, rows, cols, arena);
+  if (cols % source.block) throw std::invalid_argument(type + " rows of " + std::to_string(cols) + " columns are not whole blocks");
+  const size_t row_bytes = static_cast<size_t>(cols / source.block) * static_cast<size_t>(source.bytes);
+  if (bytes != static_cast<size_t>(rows) * row_bytes) throw std::invalid_argument("tensor data has the wrong size");
+
+  const RowsView& v = out.view;
+  Pool::instance().run([&](Team& team) {
+    RowBuffer buffer(v.padded);
+    const auto share = team.share(rows);
+    for (int64_t r = share.begin; r < share.end; r++) {
+      const uint8_t* from = data + static_cast<size_t>(r) * row_bytes;
+      if (format.kind != Kind::Quantized) {
+        std::memcpy(const_cast<uint8_t*>(v.row(r)), from, row_bytes);
+        continue;
+      }
+      if (floats) {
+        floats_of_row(source, from, cols, buffer.floats.data());
+        for (int g = 0; g < v.padded / 32; g++)
+          (format.bits == 8 ? quantize8 : quantize4)(buffer.floats.data() + g * 32,
+                                                     {buffer.codes.data() + g * 32, buffer.scales.data() + g, buffer.minima.data() + g});
+      } else {
+        const int groups = source.block / format.group;
+        for (int64_t b = 0; b < cols / source.block; b++)
+          source.decode(from + b * source.bytes, {buffer.codes.data() + b * source.block, buffer.scales.data() + b * groups, buffer.minima.data() + b * groups});
+      }
+      write_row(v, r, buffer);
+    }
+  });
+  return out;
+}
+
+Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena) {
+  Rows out = allocate(quantized(8, 32, false), rows, cols, arena);
+  const RowsView& v = out.view;
+  const int64_t groups = (cols + 31) / 32;
+  Pool::instance().run([&](Team& team) {
+    RowBuffer buffer(v.padded);
+    const auto share = team.share(rows);
+    for (int64_t r = share.begin; r < share.end; r++) {
+      for (int64_t i = 0; i < cols; i++) buffer.codes[static_cast<size_t>(i)] = static_cast<uint8_t>(codes[r * cols + i]) ^ 0x80;
+      std::copy_n(scales + r * groups, groups, buffer.scales.begin());
+      write_row(v, r, buffer);
+    }
+  });
+  return out;
+}
+
+void unpack_row(const RowsView& view, int64_t row, float* out) {
+  std::fill_n(out, view.cols, 0.0f);
+  kernels().axpy_row(view, row, 1.0f, out);
+}
+
+}  // namespace shortlist

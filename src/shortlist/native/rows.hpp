@@ -1,0 +1,108 @@
+// Packed matrices: the formats, where a row's parts lie, and the quantized form of the vector they are multiplied with.
+//
+// A quantized weight is value = scale * (code - offset), or scale * code + minimum, with one scale (and minimum), both
+// float16, per group of 32 or 16 columns. Codes are unsigned and split into planes:
+//
+//   bits   primary plane, per row                                   secondary plane, per row
+//   4      low nibbles | scales | minima                            -
+//   5, 6   low nibbles | bit 4 (| bit 5) | scales | minima          -
+//   8      HIGH nibbles | scales                                    low nibbles
+//
+// One row's primary part is one contiguous read. The planes of 8-bit rows are apart so that a row can be scored from
+// its upper half alone (see heads.cpp). Columns are padded to blocks of 64; in a block of 32 nibble bytes, byte j
+// holds column j in its low half and column j + 32 in its high half. Bit planes hold column j in bit j.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "memory.hpp"
+
+namespace shortlist {
+
+constexpr int kBlock = 64;            // columns are padded to this
+constexpr int kMaxColumns = 1 << 17;  // bounds the per-row scratch of the kernels
+
+enum class Kind : uint8_t { F32, F16, BF16, Quantized };
+
+struct Format {
+  Kind kind = Kind::F32;
+  uint8_t bits = 32;     // of a weight; 4, 5, 6 or 8 when quantized
+  uint8_t group = 0;     // columns per scale
+  bool minimum = false;  // value = scale * code + minimum; otherwise scale * (code - offset)
+
+  int offset() const { return 1 << (bits - 1); }
+  std::string name() const {
+    if (kind == Kind::F32) return "f32";
+    if (kind == Kind::F16) return "f16";
+    if (kind == Kind::BF16) return "bf16";
+    return "q" + std::to_string(bits) + (minimum ? "m" : "") + (group == 16 ? "-16" : "");
+  }
+};
+
+struct RowsView {
+  Format format;
+  int64_t rows = 0;
+  int cols = 0;    // as the model sees it
+  int padded = 0;  // multiple of kBlock
+  const uint8_t* primary = nullptr;
+  const uint8_t* secondary = nullptr;
+  size_t primary_stride = 0, secondary_stride = 0;
+
+  int groups() const { return padded / format.group; }
+  int extra_planes() const { return format.bits == 8 ? 0 : format.bits - 4; }
+  size_t planes_bytes() const { return static_cast<size_t>(padded) / 2 + static_cast<size_t>(extra_planes()) * padded / 8; }
+  const uint8_t* row(int64_t r) const { return primary + static_cast<size_t>(r) * primary_stride; }
+  const uint8_t* lower(int64_t r) const { return secondary + static_cast<size_t>(r) * secondary_stride; }
+  const uint16_t* scales(int64_t r) const { return reinterpret_cast<const uint16_t*>(row(r) + planes_bytes()); }
+  const uint16_t* minima(int64_t r) const { return scales(r) + groups(); }
+  size_t row_bytes() const { return primary_stride + secondary_stride; }
+
+  void set_strides() {
+    if (format.kind != Kind::Quantized) {
+      primary_stride = static_cast<size_t>(padded) * (format.bits / 8);
+      return;
+    }
+    primary_stride = planes_bytes() + static_cast<size_t>(groups()) * 2 * (format.minimum ? 2 : 1);
+    secondary_stride = format.bits == 8 ? static_cast<size_t>(padded) / 2 : 0;
+  }
+};
+
+// Vectors to multiply with, one per token, as floats and in int8 groups of 32: x = d * q, d = max|x| / 127.
+// Pointers are to the first token; strides are `padded` floats or codes, and padded / 32 (or / 16) group values.
+struct Batch {
+  int tokens = 0, padded = 0;
+  const float* x = nullptr;
+  const int8_t* q = nullptr;
+  const float* d32 = nullptr;   // scale per group of 32
+  const float* d16 = nullptr;   // the same scales, one per 16 columns
+  const float* s32 = nullptr;   // d * sum(q) per group of 32: what an offset or a minimum multiplies
+  const float* s16 = nullptr;
+  const float* l1 = nullptr;    // d * sum|q| per group of 32: what the lower plane can add at most, per unit of scale
+
+  Batch token(int t) const {
+    int g = padded / 32;
+    return {1, padded, x + static_cast<size_t>(t) * padded, q + static_cast<size_t>(t) * padded, d32 + static_cast<size_t>(t) * g,
+            d16 + static_cast<size_t>(t) * 2 * g, s32 + static_cast<size_t>(t) * g, s16 + static_cast<size_t>(t) * 2 * g,
+            l1 + static_cast<size_t>(t) * g};
+  }
+};
+
+class Rows {
+ public:
+  RowsView view;
+  Block primary, secondary;
+  size_t bytes() const { return static_cast<size_t>(view.rows) * view.row_bytes(); }
+};
+
+// Packs `rows` x `cols` weights of a GGUF or safetensors type. `target` is "" (keep the source's quantization), "q8" or
+// "q4" (quantize a float source). Throws std::invalid_argument on an unknown type or sizes that do not fit.
+Rows pack(const uint8_t* data, size_t bytes, const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena);
+
+// Packs int8 codes with one float16 scale per 32 columns (what estimators store).
+Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena);
+
+// Writes the float values of one row, `cols` of them.
+void unpack_row(const RowsView& view, int64_t row, float* out);
+
+}  // namespace shortlist

@@ -1,0 +1,143 @@
+#include "threads.hpp"
+
+#include <chrono>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+namespace shortlist {
+
+namespace {
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+int process_id() {
+#if defined(__unix__) || defined(__APPLE__)
+  return static_cast<int>(getpid());
+#else
+  return 1;
+#endif
+}
+
+// Spins politely: after a while the processor is offered to others, in case the thread waited for has none.
+template <class Done>
+void spin_until(Done done) {
+  for (int i = 0; !done(); i++) {
+    if (i < 4000)
+      relax();
+    else
+      std::this_thread::yield();
+  }
+}
+
+constexpr auto kSpinBeforeSleep = std::chrono::microseconds(300);
+
+}  // namespace
+
+void Barrier::wait() {
+  uint32_t now = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.store(now + 1, std::memory_order_release);
+  } else {
+    spin_until([&] { return generation_.load(std::memory_order_acquire) != now || broken_.load(std::memory_order_acquire); });
+  }
+  if (broken_.load(std::memory_order_acquire)) throw Broken{};
+}
+
+Pool& Pool::instance() {
+  static Pool pool;
+  return pool;
+}
+
+Pool::~Pool() {
+  if (owner_pid_ == process_id())
+    stop();
+  else
+    for (auto& w : workers_) w.detach();
+}
+
+void Pool::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_.store(true);
+  }
+  wake_.notify_all();
+  for (auto& w : workers_) w.join();
+  workers_.clear();
+  stopping_.store(false);
+}
+
+void Pool::resize(int threads) {
+  std::lock_guard running(running_);
+  if (threads == threads_) return;
+  if (owner_pid_ == process_id()) stop();
+  threads_ = threads;  // the workers start with the next job
+}
+
+void Pool::run(const std::function<void(Team&)>& work) {
+  std::lock_guard running(running_);
+  if (owner_pid_ != process_id()) {
+    for (auto& w : workers_) w.detach();  // handles of threads that a fork left behind
+    workers_.clear();
+    asleep_.store(0);
+    owner_pid_ = process_id();
+  }
+  if (static_cast<int>(workers_.size()) != threads_ - 1)
+    for (int id = 1; id < threads_; id++) workers_.emplace_back([this, id, seen = job_.load()] { worker(id, seen); });
+
+  barrier_.reset(threads_);
+  error_ = nullptr;
+  work_ = &work;
+  unfinished_.store(threads_ - 1, std::memory_order_relaxed);
+  {
+    // The lock orders the new job against a worker that is about to sleep.
+    std::lock_guard lock(mutex_);
+    job_.fetch_add(1, std::memory_order_release);
+  }
+  if (asleep_.load(std::memory_order_acquire)) wake_.notify_all();
+  member(0);
+  spin_until([&] { return unfinished_.load(std::memory_order_acquire) == 0; });
+  if (error_) std::rethrow_exception(error_);
+}
+
+void Pool::member(int id) {
+  try {
+    Team team(id, threads_, barrier_);
+    (*work_)(team);
+  } catch (const Barrier::Broken&) {
+    // another member failed first and said why
+  } catch (...) {
+    std::lock_guard lock(error_mutex_);
+    if (!error_) error_ = std::current_exception();
+    barrier_.break_up();
+  }
+}
+
+void Pool::worker(int id, uint64_t seen) {
+  while (true) {
+    auto sleepy = std::chrono::steady_clock::now() + kSpinBeforeSleep;
+    for (int i = 1; job_.load(std::memory_order_acquire) == seen && !stopping_.load(std::memory_order_acquire); i++) {
+      relax();
+      if (i % 64 == 0 && std::chrono::steady_clock::now() > sleepy) {
+        std::unique_lock lock(mutex_);
+        asleep_.fetch_add(1);
+        wake_.wait(lock, [&] { return job_.load() != seen || stopping_.load(); });
+        asleep_.fetch_sub(1);
+      }
+    }
+    if (stopping_.load(std::memory_order_acquire)) return;
+    seen = job_.load(std::memory_order_acquire);
+    member(id);
+    unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+}
+
+}  // namespace shortlist
