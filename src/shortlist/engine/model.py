@@ -1,0 +1,194 @@
+"""A loaded model: text in, text out."""
+
+import dataclasses
+import secrets
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from shortlist.engine.generation import Generation, Stream, generate_pieces
+from shortlist.engine.options import GenerationOptions
+from shortlist.engine.session import Session
+from shortlist.engine.stats import RunStats
+from shortlist.errors import UsageError
+from shortlist.models.decoder import Decoder
+from shortlist.models.tokenizer import Tokenizer
+
+
+class Model:
+    """A decoder, a head, a tokenizer and one KV cache. `shortlist.load` makes one.
+
+    Texts of one model may be interleaved; each continues from the part of the cache that it shares with the
+    last.
+
+    Parameters
+    ----------
+    decoder
+    tokenizer
+    head
+        One of `shortlist.models.heads`.
+    head_name
+        `dense`, `estimated` or `exact`.
+    context
+        Most tokens of prompt and answer together; None takes what the model was trained for. Memory for the
+        KV cache is taken as it fills.
+    notes
+        What a user should know about this run, such as a fast path that was not taken.
+
+    Attributes
+    ----------
+    stats : RunStats or None
+        Of the latest text.
+
+    Raises
+    ------
+    UsageError
+        `context` is out of range.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        head: Any,
+        head_name: str,
+        *,
+        context: int | None = None,
+        notes: Sequence[str] = (),
+    ):
+        trained = decoder.config.context_length
+        if context is not None and not 1 <= context <= trained:
+            raise UsageError(
+                f"the context must be from 1 to {trained}, what this model was trained for, not {context}"
+            )
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.head = head
+        self.head_name = head_name
+        self.context = context or trained
+        self.notes = tuple(notes)
+        self.stats: RunStats | None = None
+        self._session = Session(decoder, self.context)
+
+    @property
+    def config(self):
+        """Sizes and constants of the decoder."""
+        return self.decoder.config
+
+    def stream(self, prompt: str | Sequence[int], **options: Any) -> Stream:
+        """Generate a text piece by piece.
+
+        Parameters
+        ----------
+        prompt
+            Text, or tokens such as `tokenizer.encode_chat` returns.
+        **options
+            Fields of `GenerationOptions`.
+
+        Returns
+        -------
+        Stream
+            An iterator of strings. Its `generation` holds the text so far, and at the end why it ended.
+
+        Raises
+        ------
+        UsageError
+            An option is out of range, the prompt is empty, or prompt and answer do not fit the context;
+            raised here, before any work.
+        """
+        chosen = GenerationOptions(**options)
+        tokens = self.encode(prompt)
+        self._check_fits(len(tokens), chosen.max_tokens or 1)
+        chosen = dataclasses.replace(
+            chosen,
+            max_tokens=chosen.max_tokens or self.context - len(tokens),
+            seed=None if chosen.greedy else secrets.randbits(32) if chosen.seed is None else chosen.seed,
+        )
+        self.stats = RunStats(
+            head=self.head_name,
+            vocab_size=self.config.vocab_size,
+            body_bytes=self.decoder.body_bytes,
+            prompt_tokens=len(tokens),
+        )
+        generation = Generation(
+            self.stats,
+            seed=chosen.seed,
+            logprobs=None if chosen.logprobs is None else [],
+        )
+        pieces = generate_pieces(
+            tokens,
+            chosen,
+            session=self._session,
+            head=self.head,
+            tokenizer=self.tokenizer,
+            generation=generation,
+        )
+        return Stream(pieces, generation)
+
+    def generate(self, prompt: str | Sequence[int], **options: Any) -> Generation:
+        """Generate a whole text; parameters and errors as for `stream`."""
+        stream = self.stream(prompt, **options)
+        for _ in stream:
+            pass
+        return stream.generation
+
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+        """The tokens of a prompt, those that the model wants at its start included.
+
+        Raises
+        ------
+        UsageError
+            The prompt is empty or not valid text, or a token is not in the vocabulary.
+        """
+        if isinstance(prompt, str):
+            try:
+                prompt.encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(
+                    f"the prompt is not valid text: character {error.start + 1} is half of a surrogate pair"
+                ) from None
+            tokens = self.tokenizer.encode(prompt) if prompt else []
+        else:
+            tokens = [int(token) for token in prompt]
+        if not tokens:
+            raise UsageError("the prompt is empty: give the model some text to continue")
+        vocabulary = self.config.vocab_size
+        for token in tokens:
+            if not 0 <= token < vocabulary:
+                raise UsageError(f"token {token} is not in the vocabulary (0 to {vocabulary - 1})")
+        return tokens
+
+    def hidden(self, tokens: Sequence[int]) -> np.ndarray:
+        """The final hidden state after each token, as the head gets it; float32 [tokens, width]."""
+        cache = self.decoder.new_cache(len(tokens))
+        return self.decoder.forward(np.asarray(tokens, dtype=np.int32), cache)
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""
+        return self.decoder.head_rows.matmul(self.hidden(tokens))
+
+    def close(self) -> None:
+        """Release the weights and the KV cache; the model cannot be used afterwards."""
+        del self.decoder, self.head, self._session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_fits(self, prompt: int, answer: int) -> None:
+        if prompt + answer <= self.context:
+            return
+        steps = []
+        if prompt + answer <= self.config.context_length:
+            steps.append(f"load it with a context of {prompt + answer} (--context)")
+        if prompt < self.context:
+            steps.append(f"ask for at most {self.context - prompt} tokens (-n)")
+        else:
+            steps.append("shorten the prompt")
+        raise UsageError(
+            f"the prompt has {prompt} tokens and {answer} more are asked for, "
+            f"but the context holds {self.context}: {' or '.join(steps)}"
+        )

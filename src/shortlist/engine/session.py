@@ -1,0 +1,53 @@
+"""The KV cache and the tokens that are in it, so that texts which begin alike are not computed twice."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shortlist.models.decoder import Decoder
+
+
+class Session:
+    """One KV cache, always brought to the text that is asked for.
+
+    Parameters
+    ----------
+    decoder
+    context
+        Most tokens that a text may have.
+    """
+
+    def __init__(self, decoder: Decoder, context: int):
+        self._decoder = decoder
+        self._cache = decoder.new_cache(context)
+        self._tokens: list[int] = []
+
+    def extend(self, tokens: Sequence[int]) -> tuple[np.ndarray, int]:
+        """The hidden state after the last token, computing only what the cache does not hold.
+
+        Parameters
+        ----------
+        tokens
+            The whole text, one token at least.
+
+        Returns
+        -------
+        hidden : float32 [width]
+        reused : int
+            Leading tokens that were in the cache.
+        """
+        # An interrupted prefill leaves a cache that is shorter than the text it was meant for.
+        held = self._tokens[: self._cache.length]
+        shared = min(_common_prefix(held, tokens), len(tokens) - 1)
+        if shared < self._cache.length:
+            self._cache.truncate(shared)
+        self._tokens = list(tokens)
+        hidden = self._decoder.forward(np.array(tokens[shared:], dtype=np.int32), self._cache)
+        return hidden[-1], shared
+
+
+def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    if list(second[: len(first)]) == list(first):
+        return len(first)  # the usual case, a step of decode, without a loop in Python
+    differing = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(differing, min(len(first), len(second)))

@@ -1,0 +1,107 @@
+"""What one generation cost: time, bytes, head rows, memory."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from shortlist.models.heads import Read
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has held, shared pages of mapped files included."""
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass
+class RunStats:
+    """Filled while a text is generated.
+
+    The first token counts to prefill, because it needs no decode step; so `decode_tokens_per_s` is what
+    other engines call their evaluation speed.
+
+    Parameters
+    ----------
+    head
+        `dense`, `estimated` or `exact`.
+    vocab_size
+    body_bytes
+        Weight bytes that each decode step reads apart from the head.
+    prompt_tokens
+    reused_tokens
+        Those of the prompt that were in the KV cache already.
+    prefill_seconds
+        Until the first token was chosen.
+    decode_seconds
+        From then on, without the time that the caller spent between tokens.
+    draws
+        Tokens that were chosen, one that ended the text included.
+    head_rows, head_bytes
+        What choosing them read of the head.
+    full_draws
+        How many of them had to read all rows because the exact head's bounds did not settle the draw.
+    """
+
+    head: str
+    vocab_size: int
+    body_bytes: int
+    prompt_tokens: int
+    reused_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    draws: int = 0
+    head_rows: int = 0
+    head_bytes: int = 0
+    full_draws: int = 0
+
+    def add(self, seconds: float, read: Read, *, full: bool) -> None:
+        """Count one token: the time since the one before, and what choosing it read of the head."""
+        if self.draws == 0:
+            self.prefill_seconds += seconds
+        else:
+            self.decode_seconds += seconds
+        self.draws += 1
+        self.head_rows += read.rows
+        self.head_bytes += read.bytes
+        self.full_draws += full
+
+    @property
+    def prefill_tokens_per_s(self) -> float | None:
+        """Prompt tokens that were not in the cache, per second."""
+        return _ratio(self.prompt_tokens - self.reused_tokens, self.prefill_seconds)
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """None where there was no second token."""
+        return _ratio(self.draws - 1, self.decode_seconds)
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Weight bytes that a decode step reads; the KV cache is not counted."""
+        return self.body_bytes + self.head_bytes / self.draws if self.draws else None
+
+    @property
+    def head_rows_share(self) -> float | None:
+        """Mean share of the head's rows that were read exactly."""
+        return _ratio(self.head_rows, self.draws * self.vocab_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "head": self.head,
+            "prompt_tokens": self.prompt_tokens,
+            "reused_tokens": self.reused_tokens,
+            "prefill_tokens_per_s": self.prefill_tokens_per_s,
+            "generated_tokens": self.draws,
+            "decode_tokens_per_s": self.decode_tokens_per_s,
+            "bytes_per_token": self.bytes_per_token,
+            "head_rows_share": self.head_rows_share,
+            "full_draws": self.full_draws,
+            "peak_rss_mb": peak_rss_bytes() / 1e6,
+        }
+
+
+def _ratio(amount: float, over: float) -> float | None:
+    return amount / over if over > 0 and amount >= 0 else None

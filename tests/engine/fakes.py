@@ -1,0 +1,152 @@
+"""Stand-ins for the decoder, its heads and the tokenizer: NumPy only, small, deterministic."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from shortlist.models.heads import Read
+
+
+class FixedHead:
+    """A bounded head whose logits and bounds are given, whatever the query."""
+
+    upper_bytes = 1000
+    row_bytes = 10
+
+    def __init__(self, logits, lower, upper):
+        self.values = np.asarray(logits, dtype=np.float32)
+        self.lower = np.asarray(lower, dtype=np.float32)
+        self.upper = np.asarray(upper, dtype=np.float32)
+        self.rows_read = []
+
+    def bounds(self, hidden):
+        return self.lower, self.upper
+
+    def exact_rows(self, hidden, rows):
+        self.rows_read.extend(rows.tolist())
+        return self.values[rows]
+
+    def logits(self, hidden):
+        return self.values.copy(), Read(len(self.values), 10_000)
+
+    def argmax(self, hidden):
+        return int(np.argmax(self.values)), Read(1, 1010)
+
+
+class ByteTokenizer:
+    """One token per byte, then the begin and end tokens: 258 in all."""
+
+    bos_id = 256
+    eos_ids = frozenset({257})
+    vocab_size = 258
+    chat_template = None
+
+    def encode(self, text, *, add_special=True, parse_special=False):
+        return [self.bos_id] * add_special + list(text.encode())
+
+    def token_bytes(self, token):
+        return bytes([token]) if token < 256 else b""
+
+    def decode(self, tokens, *, skip_special=True):
+        return b"".join(self.token_bytes(token) for token in tokens).decode(errors="replace")
+
+    def encode_chat(self, messages, *, add_generation_prompt=True):
+        text = "".join(f"<{message['role']}>{message['content']}\n" for message in messages)
+        return self.encode(text + "<assistant>" * add_generation_prompt)
+
+
+class FakeCache:
+    """Remembers the tokens themselves, so that a wrong reuse of the cache changes the hidden states."""
+
+    nbytes = 0
+
+    def __init__(self, capacity):
+        self.capacity = capacity
+        self.tokens = []
+
+    @property
+    def length(self):
+        return len(self.tokens)
+
+    def truncate(self, length):
+        assert length <= self.length
+        del self.tokens[length:]
+
+
+class FakeDecoder:
+    """Hidden states that depend on every token so far.
+
+    With `script`, text after the prompt is what it says: the head's greatest logit follows it.
+    """
+
+    width = 16
+    body_bytes = 5000
+
+    def __init__(self, script=None, prompt_length=0, context_length=1024):
+        self.config = SimpleNamespace(
+            vocab_size=ByteTokenizer.vocab_size,
+            width=self.width,
+            context_length=context_length,
+            family="fake",
+        )
+        self.script, self.prompt_length = script, prompt_length
+        self.forwarded = []
+        self.interrupt_after = None
+
+    def new_cache(self, context):
+        return FakeCache(context)
+
+    def forward(self, tokens, cache):
+        states = []
+        for token in tokens.tolist():
+            if self.interrupt_after is not None and len(self.forwarded) >= self.interrupt_after:
+                self.interrupt_after = None
+                raise KeyboardInterrupt
+            assert cache.length < cache.capacity
+            cache.tokens.append(token)
+            self.forwarded.append(token)
+            states.append(self._state(cache.tokens))
+        return np.array(states, dtype=np.float32)
+
+    def _state(self, tokens):
+        if self.script is None:
+            return np.random.default_rng(tokens).normal(size=self.width)
+        written = len(tokens) - self.prompt_length
+        state = np.zeros(self.width)
+        state[0] = self.script[written] if 0 <= written < len(self.script) else 257
+        return state
+
+
+class FakeHead:
+    """A bounded head over a random matrix, or over the token that a script put into the hidden state."""
+
+    upper_bytes = 1000
+    row_bytes = 10
+
+    def __init__(self, scripted=False):
+        self.scripted = scripted
+        self.table = np.random.default_rng(0).normal(size=(ByteTokenizer.vocab_size, FakeDecoder.width))
+        self.calls = []
+
+    def _values(self, hidden):
+        if not self.scripted:
+            return (self.table @ hidden).astype(np.float32)
+        values = np.zeros(len(self.table), dtype=np.float32)
+        values[int(hidden[0])] = 50
+        return values
+
+    def argmax(self, hidden):
+        self.calls.append("argmax")
+        return int(np.argmax(self._values(hidden))), Read(2, 1020)
+
+    def logits(self, hidden):
+        self.calls.append("logits")
+        return self._values(hidden), Read(len(self.table), 2000)
+
+    def bounds(self, hidden):
+        self.calls.append("bounds")
+        values = self._values(hidden)
+        return values - np.float32(0.5), values + np.float32(0.5)
+
+    def exact_rows(self, hidden, rows):
+        return self._values(hidden)[rows]

@@ -1,0 +1,97 @@
+import numpy as np
+from engine.fakes import FixedHead
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shortlist.engine.exact_sampling import sample_exact
+from shortlist.engine.options import SamplingOptions
+from shortlist.engine.sampling import sample
+
+HIDDEN = np.zeros(4, dtype=np.float32)
+
+tied = st.integers(-3, 3).map(float)
+spread = st.floats(-40, 40, width=32)
+gaps = st.sampled_from([0.0, 0.0, 1e-7, 0.1, 1.0, 100.0]) | st.floats(0, 5)
+
+
+@st.composite
+def bounded_heads(draw):
+    """Logits with many ties or none, and bounds that are tight, loose or one-sided."""
+    values = st.one_of(st.just(tied), st.just(spread))
+    logits = np.array(draw(st.lists(draw(values), min_size=1, max_size=60)), dtype=np.float32)
+    below = draw(st.lists(gaps, min_size=len(logits), max_size=len(logits)))
+    above = draw(st.lists(gaps, min_size=len(logits), max_size=len(logits)))
+    lower = np.minimum((logits - below).astype(np.float32), logits)
+    upper = np.maximum((logits + above).astype(np.float32), logits)
+    return FixedHead(logits, lower, upper)
+
+
+option_sets = st.builds(
+    SamplingOptions,
+    temperature=st.sampled_from([0.0, 0.01, 0.7, 1.0, 1.5, 100.0]),
+    top_k=st.sampled_from([0, 0, 1, 2, 40, 1000]),
+    top_p=st.sampled_from([1.0, 1.0, 1e-9, 0.25, 0.5, 0.75, 0.95, 1 - 1e-15]) | st.floats(0.01, 1),
+    min_p=st.sampled_from([0.0, 0.0, 1e-300, 0.05, 0.5, 1.0]),
+    repetition_penalty=st.sampled_from([1.0, 1.0, 0.5, 1.3, 100.0]),
+    seed=st.integers(0, 2**64 - 1),
+)
+
+
+@settings(max_examples=400)
+@given(bounded_heads(), option_sets, st.integers(0, 10_000), st.data())
+def test_token_equals_the_dense_draw(head, options, position, data):
+    count = len(head.values)
+    seen = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    drawn = sample_exact(head, HIDDEN, options, position, seen)
+    assert drawn.token == sample(head.values, options, position, seen)
+    assert len(head.rows_read) == len(set(head.rows_read)), "no row is read twice"
+    if not drawn.full:
+        assert drawn.read.rows == len(head.rows_read)
+        assert drawn.read.bytes == 1000 + 10 * drawn.read.rows
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**32), st.floats(0.05, 0.999), st.sampled_from([0.3, 1.0, 3.0]), st.floats(0, 3))
+@example(0, 0.5, 3.0, 0.0)
+def test_nucleus_over_many_rows(seed, share, temperature, gap):
+    """Vocabularies that are large enough for the brackets to be narrowed in rounds."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 4, 20_000).astype(np.float32)
+    lower = logits - (gap * generator.random(len(logits))).astype(np.float32)
+    upper = logits + (gap * generator.random(len(logits))).astype(np.float32)
+    options = SamplingOptions(temperature=temperature, top_p=share, seed=seed)
+    seen = np.zeros(len(logits), dtype=bool)
+    drawn = sample_exact(FixedHead(logits, lower, upper), HIDDEN, options, 0, seen)
+    assert drawn.token == sample(logits, options, 0, seen)
+
+
+def test_equal_weights_at_the_edge_of_the_nucleus_read_all_rows():
+    # Four equal rows and a share of exactly one half: only the dense order of summation can say where it
+    # ends.
+    head = FixedHead([1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 2])
+    options = SamplingOptions(temperature=1.0, top_p=0.5, seed=0)
+    seen = np.zeros(4, dtype=bool)
+    draws = [sample_exact(head, HIDDEN, options, position, seen) for position in range(50)]
+    dense = [sample(head.values, options, position, seen) for position in range(50)]
+    assert [drawn.token for drawn in draws] == dense
+    assert set(dense) == {0, 1}
+    assert any(drawn.full for drawn in draws)
+    assert all(drawn.read.rows == 4 for drawn in draws if drawn.full)
+
+
+def test_a_sure_model_reads_few_rows():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 1, 10_000).astype(np.float32)
+    logits[123] = 30
+    head = FixedHead(logits, logits - 1, logits + 1)
+    seen = np.zeros(len(logits), dtype=bool)
+    for options in (
+        SamplingOptions(),
+        SamplingOptions(temperature=1.0, seed=1),
+        SamplingOptions(temperature=1.0, top_p=0.9, seed=1),
+        SamplingOptions(temperature=1.0, min_p=0.1, seed=1),
+    ):
+        drawn = sample_exact(head, HIDDEN, options, 0, seen)
+        assert drawn.token == 123
+        assert not drawn.full
+        assert drawn.read.rows <= 20

@@ -1,0 +1,116 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shortlist.engine.noise import gumbel_noise
+from shortlist.engine.sampling import SamplingOptions, nucleus, sample, top_k
+from shortlist.errors import UsageError
+
+# Few distinct values, so that ties are common.
+tied = st.lists(st.integers(-4, 4).map(lambda i: i / 2), min_size=1, max_size=40)
+spread = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=40)
+logit_lists = tied | spread
+
+
+def unseen(count):
+    return np.zeros(count, dtype=bool)
+
+
+def in_order(values):
+    return sorted(range(len(values)), key=lambda row: (-values[row], row))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -1.0),
+        ("temperature", 0.001),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.01),
+        ("top_p", math.nan),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", math.inf),
+        ("seed", -1),
+        ("seed", 2**64),
+    ],
+)
+def test_values_out_of_range_are_named(field, value):
+    with pytest.raises(UsageError, match=field.replace("_", "[- ]")):
+        SamplingOptions(**{field: value})
+
+
+def test_greedy_takes_the_lowest_of_equal_rows():
+    logits = np.array([1, 3, 3, 2], dtype=np.float32)
+    assert sample(logits, SamplingOptions(), 0, unseen(4)) == 1
+
+
+def test_repetition_penalty_lowers_both_signs():
+    seen = np.array([True, False, False])
+    options = SamplingOptions(repetition_penalty=2.0)
+    assert sample(np.array([3, 2, 0], dtype=np.float32), options, 0, seen) == 1
+    assert sample(np.array([-1, -1.5, -3], dtype=np.float32), options, 0, seen) == 1
+
+
+@given(logit_lists, st.integers(1, 50))
+def test_top_k_is_the_head_of_the_order(values, k):
+    assert top_k(np.array(values), k).tolist() == in_order(values)[:k]
+
+
+@given(logit_lists, st.floats(0.01, 0.999))
+def test_nucleus_is_the_shortest_head_of_the_order_that_holds_the_share(values, share):
+    kept = nucleus(np.arange(len(values)), np.array(values), share)
+    order = in_order(values)
+    assert kept.tolist() == order[: len(kept)]
+    weights = np.exp(np.array(values)[order] - max(values))
+    held = np.cumsum(weights) / weights.sum()
+    assert len(kept) == 1 or held[len(kept) - 2] <= share + 1e-9
+    assert held[len(kept) - 1] >= share - 1e-9
+
+
+@given(
+    logit_lists,
+    st.sampled_from([0.5, 1.0, 3.0]),
+    st.integers(0, 5),
+    st.sampled_from([0.1, 0.6, 1.0]),
+    st.sampled_from([0.0, 0.05, 1.0]),
+    st.integers(0, 1000),
+)
+def test_sample_equals_the_chain_written_with_loops(values, temperature, k, p, min_p, seed):
+    logits = np.array(values, dtype=np.float32)
+    scaled = [float(logit) / temperature for logit in logits]
+    rows = in_order(scaled)[: k or None]
+    weights = np.exp(np.array(scaled)[rows] - max(scaled))
+    before = np.concatenate(([0.0], np.cumsum(weights)[:-1]))
+    if p < 1:
+        rows = [row for row, held in zip(rows, before, strict=True) if held < p * weights.sum()]
+    rows = [row for row in rows if not min_p or scaled[row] >= max(scaled) + math.log(min_p)]
+    noise = gumbel_noise(seed, 9, np.arange(len(values)))
+    expected = max(rows, key=lambda row: (scaled[row] + float(noise[row]), -row))
+
+    options = SamplingOptions(temperature=temperature, top_k=k, top_p=p, min_p=min_p, seed=seed)
+    assert sample(logits, options, 9, unseen(len(values))) == expected
+
+
+def test_frequencies_are_the_softmax():
+    logits = np.array([2.0, 1.0, 0.0, -3.0], dtype=np.float32)
+    options = SamplingOptions(temperature=1.5, seed=3)
+    draws = [sample(logits, options, position, unseen(4)) for position in range(4_000)]
+    expected = np.exp(logits / 1.5) / np.exp(logits / 1.5).sum()
+    assert np.allclose(np.bincount(draws, minlength=4) / len(draws), expected, atol=0.03)
+
+
+def test_the_seed_decides():
+    logits = np.linspace(0, 1, 1000, dtype=np.float32)
+    options = SamplingOptions(temperature=1.0, seed=3)
+    same = [sample(logits, options, 5, unseen(1000)) for _ in range(2)]
+    other = sample(logits, dataclasses.replace(options, seed=4), 5, unseen(1000))
+    assert same[0] == same[1] != other
