@@ -1,0 +1,163 @@
+"""The decoder of an open checkpoint: its tensors packed, its family's data handed to the native runtime."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from shortlist import _native
+from shortlist.checkpoints.base import Checkpoint, StoredTensor
+from shortlist.errors import UsageError
+
+PREFILL_CHUNK = 256
+"""Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
+
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "q_norm", "k_norm")
+BIASES = ("q_bias", "k_bias", "v_bias")
+
+
+class Decoder:
+    """All layers of a model up to the final norm, and the rows of its head.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Read during construction only; it can be closed afterwards.
+    weights : {"q8", "q4"}, optional
+        Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
+        embedding and the head at 8 bits.
+    threads : int, optional
+        Threads of the native pool, which is shared by the whole process. Default: every core the process may use.
+
+    Attributes
+    ----------
+    config : ModelConfig
+    embedding, head_rows : _native.Rows
+        The same object when the model ties them.
+    layer_bytes : int
+        Packed bytes that every decoded token reads, the head apart.
+    nbytes : int
+        Packed bytes of all weights.
+
+    Raises
+    ------
+    UsageError
+        `threads` or `weights` is out of range.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, weights: str | None = None, threads: int | None = None):
+        if weights not in (None, "q8", "q4"):
+            raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
+        set_threads(threads)
+        self.config = config = checkpoint.config
+        self.fingerprint = checkpoint.fingerprint
+        self._arena = _native.Arena()
+        table_format = "q8" if weights else ""
+
+        self.embedding = self._pack(checkpoint, "embedding", table_format)
+        self.head_rows = self.embedding if config.tied_head else self._pack(checkpoint, "head", table_format)
+        tables = sorted(set(config.rope_frequencies))
+        self._native = _native.Decoder(
+            width=config.width,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            ffn_width=config.ffn_width,
+            norm_eps=config.norm_eps,
+            embedding_scale=config.embedding_scale,
+            attention_scale=config.attention_scale,
+            gelu=config.activation == "gelu_tanh",
+            rope=[list(table) for table in tables],
+            embedding=self.embedding,
+            final_norm=_floats(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
+        )
+        self.layer_bytes = 0
+        for i in range(config.layers):
+            names = {name: f"layers.{i}.{name}" for name in MATRICES + NORMS + BIASES}
+            matrices = {name: self._pack(checkpoint, names[name], weights or "") for name in MATRICES}
+            self.layer_bytes += sum(rows.nbytes for rows in matrices.values())
+            vectors = {n: _floats(checkpoint.tensors[names[n]]) for n in NORMS + BIASES if names[n] in checkpoint.tensors}
+            for name in vectors.keys() & set(NORMS):
+                vectors[name] = vectors[name] + np.float32(config.norm_offset)
+            if config.rope_interleaved:
+                for name in vectors.keys() & {"q_bias", "k_bias"}:
+                    vectors[name] = _halves_order(vectors[name][:, None], config.head_dim)[:, 0]
+            self._native.add_layer(
+                matrices, vectors, config.windows[i], tables.index(config.rope_frequencies[i])
+            )
+        self.nbytes = self.layer_bytes + self.embedding.nbytes
+        if not config.tied_head:
+            self.nbytes += self.head_rows.nbytes
+
+    def _pack(self, checkpoint: Checkpoint, name: str, weights: str) -> _native.Rows:
+        tensor = checkpoint.tensors[name]
+        rows, cols = tensor.shape
+        data = tensor.data
+        if checkpoint.config.rope_interleaved and name.rpartition(".")[2] in ("q", "k"):
+            data = _halves_order(data.reshape(rows, -1), checkpoint.config.head_dim).reshape(-1)
+        packed = _native.Rows.pack(data, tensor.type, rows, cols, weights, self._arena)
+        checkpoint.release(name)  # otherwise the file's pages count beside the packed copy
+        return packed
+
+    def new_cache(self, capacity: int | None = None, *, full_precision: bool = False) -> _native.Cache:
+        """An empty KV cache. Memory is reserved at once, and used only as positions fill.
+
+        Parameters
+        ----------
+        capacity
+            Positions; default is the model's context length.
+        full_precision
+            Keep keys and values in float32 instead of float16.
+        """
+        return _native.Cache(self._native, capacity or self.config.context_length, full_precision)
+
+    def forward(
+        self, tokens: np.ndarray, cache: _native.Cache, on_chunk: Callable[[int], object] | None = None
+    ) -> np.ndarray:
+        """Append tokens to the cache.
+
+        Parameters
+        ----------
+        tokens : int [n]
+        cache
+            Must have room for n more positions.
+        on_chunk
+            Called with the number of tokens done after each chunk.
+
+        Returns
+        -------
+        float32 [n, width]
+            Final-normed hidden states.
+        """
+        tokens = np.ascontiguousarray(tokens, np.int32)
+        chunks = []
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = tokens[start : start + PREFILL_CHUNK]
+            chunks.append(self._native.forward(chunk, cache, self.config.vocab_size))
+            if on_chunk:
+                on_chunk(start + len(chunk))
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def set_threads(threads: int | None) -> None:
+    """Size the native pool; default is every core that this process may use."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UsageError(f"--threads {threads} is out of range: choose between 1 and {available}")
+    _native.set_threads(threads or available)
+
+
+def _halves_order(rows: np.ndarray, head_dim: int) -> np.ndarray:
+    """Reorder rows [heads * head_dim, ...] from RoPE pairs that are neighbours to pairs that are half a head apart.
+
+    Queries and keys move alike, so their products stay the same, and one RoPE kernel serves every family.
+    """
+    pairs = rows.reshape(-1, head_dim // 2, 2, rows.shape[-1])
+    return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3)).reshape(rows.shape)
+
+
+def _floats(tensor: StoredTensor) -> np.ndarray:
+    """A vector of the checkpoint as float32 [n], whatever it is stored as."""
+    packed = _native.Rows.pack(tensor.data, tensor.type, 1, tensor.shape[-1])
+    return packed.unpack(np.zeros(1, np.int32))[0]

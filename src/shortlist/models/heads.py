@@ -1,0 +1,150 @@
+"""The language-model head in three forms: dense, estimated (low rank + confidence) and exact (bit planes + bound)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from shortlist import _native
+from shortlist.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one query read of the head: rows computed exactly, and bytes in all."""
+
+    rows: int
+    bytes: int
+
+
+class DenseHead:
+    """Every row, every time: the reference of the others.
+
+    Parameters
+    ----------
+    rows : _native.Rows
+        [vocabulary, width]
+    """
+
+    name = "dense"
+
+    def __init__(self, rows: _native.Rows):
+        self.rows = rows
+        self._native = _native.Head(rows)
+
+    def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
+        """The greedy token, ties to the lowest, for a hidden state float32 [width]."""
+        token, _, rows = self._native.dense_argmax(hidden)
+        return token, self._read_all(rows)
+
+    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
+        """Float32 [vocabulary]."""
+        return self._native.dense(hidden), self._read_all(self.rows.rows)
+
+    def _read_all(self, rows: int) -> Read:
+        return Read(rows, self.rows.nbytes)
+
+
+class EstimatedHead:
+    """Rows that a low-rank estimate with a confidence bound leaves (`estimators.low_rank` + `selectors.confidence`).
+
+    The fused twin of those two files.
+
+    Parameters
+    ----------
+    rows : _native.Rows
+        [vocabulary, width]
+    state : mapping of arrays
+        What `LowRank.fit` returned.
+    sigma : float
+        Standard deviations of the estimate's error that a row may be underestimated by.
+    """
+
+    name = "estimated"
+
+    def __init__(self, rows: _native.Rows, state: Mapping[str, np.ndarray], sigma: float):
+        self.rows = rows
+        self.sigma = sigma
+        self._head = _native.Head(rows)
+        width = rows.cols
+        # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
+        projection = np.ascontiguousarray(state["projection"], np.float16).view(np.uint8).reshape(-1)
+        scales = np.ascontiguousarray(state["scales"], np.float16).view(np.uint16)
+        self._low_rank = _native.LowRank(
+            _native.Rows.pack(projection, "F16", width, width),
+            _native.Rows.pack_int8(np.ascontiguousarray(state["codes"], np.int8), scales),
+            np.ascontiguousarray(state["residual"], np.float32),
+        )
+
+    @property
+    def estimate_bytes(self) -> int:
+        """Bytes that every query reads before any row."""
+        return self._low_rank.nbytes
+
+    def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
+        """The greedy token among the shortlist."""
+        token, _, rows = self._low_rank.argmax(self._head, hidden, self.sigma)
+        return token, self._read(rows)
+
+    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
+        """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere, so that a normaliser covers all rows."""
+        rows, exact, values = self._low_rank.shortlist(self._head, hidden, self.sigma)
+        values[rows] = exact
+        return values, self._read(len(rows))
+
+    def shortlist(self, hidden: np.ndarray) -> np.ndarray:
+        """The rows read exactly, int32 ascending."""
+        return self._low_rank.shortlist(self._head, hidden, self.sigma)[0]
+
+    def _read(self, rows: int) -> Read:
+        return Read(rows, self.estimate_bytes + rows * self.rows.row_bytes)
+
+
+class ExactHead:
+    """The dense winner, provably: all upper planes, and the lower planes of the rows that the bound leaves.
+
+    Parameters
+    ----------
+    rows : _native.Rows
+        [vocabulary, width], 8-bit.
+
+    Raises
+    ------
+    UsageError
+        The head is stored in another format.
+    """
+
+    name = "exact"
+
+    def __init__(self, rows: _native.Rows):
+        if rows.format != "q8":
+            raise UsageError(
+                f"--exact needs a head in 8 bits and this one is {rows.format}: "
+                "use --head dense, or --weights q8 with a float checkpoint"
+            )
+        self.rows = rows
+        self._native = _native.Head(rows)
+        self.upper_bytes = rows.upper_row_bytes * rows.rows
+        self.row_bytes = rows.row_bytes
+
+    def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
+        """The token that `DenseHead.argmax` gives."""
+        token, _, rows = self._native.certified_argmax(hidden)
+        return token, self.read(rows)
+
+    def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(lower, upper), float32 [vocabulary] each: the dense logits always lie between them."""
+        middle, radius = self._native.bounds(hidden)
+        return middle - radius, middle + radius
+
+    def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
+        return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+
+    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
+        """The dense logits, all rows read."""
+        return self._native.dense(hidden), Read(self.rows.rows, self.rows.nbytes)
+
+    def read(self, rows: int) -> Read:
+        """What a query cost that scored all upper planes and computed `rows` rows."""
+        return Read(rows, self.upper_bytes + rows * self.row_bytes)
