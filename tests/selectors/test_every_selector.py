@@ -119,6 +119,7 @@ def test_a_missing_part_is_named_with_the_estimators_that_give_it():
         lambda: Confidence(sigma=-1.0),
         lambda: Confidence(sigma=float("nan")),
         lambda: Confidence(probes=0),
+        lambda: Certified(probes=0),
     ],
 )
 def test_options_out_of_range_are_refused(make):

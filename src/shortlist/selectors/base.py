@@ -78,6 +78,20 @@ def best(values: Array, count: int) -> Array:
     return xp.sort(xp.argsort(values, descending=True, stable=True)[:count])
 
 
-def where(mask: Array) -> Array:
-    """Indices at which `mask` [units] holds, ascending."""
-    return array_namespace(mask).nonzero(mask)[0]
+def contenders(values: Array, margin: Array, probes: int, exact: Exact) -> Shortlist:
+    """Units that could still be the best one, when no estimate is off by more than its `margin` [units].
+
+    The `probes` units with the best estimates are read first. The best of their exact values is the mark that
+    a unit has to reach: a far higher one than the best lower end of an interval, at the price of a few rows.
+    """
+    xp = array_namespace(values)
+    first = best(values, probes)
+    first_values = exact(first)
+    mark = xp.max(first_values)
+
+    possible = xp.nonzero(~(values + margin < mark))[0]  # written so that NaN rules nothing out
+    others = possible[~xp.isin(possible, first)]
+    indices = xp.concat([first, others])
+    exact_values = xp.concat([first_values, exact(others)])
+    order = xp.argsort(indices)
+    return Shortlist(indices[order], exact_values[order], rows_read=indices.shape[0])

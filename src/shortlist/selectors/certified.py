@@ -5,27 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
+from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, where
+from shortlist.selectors.base import Exact, Selector, Shortlist, contenders
 
 
 @dataclass(frozen=True)
 class Certified(Selector):
-    """Keeps the units whose upper bound reaches the best lower bound.
+    """Keeps the units whose upper bound reaches the best exact value of a few probes.
 
-    Every unit that ties with the best one is kept too, so that the lowest index among equals is the same as
-    over all units. The pattern of bounding first and refining the survivors is that of the VA-file (Weber et
-    al., VLDB 1998).
+    Units that tie with the best one are kept too, so that the lowest index among equals is the same as over
+    all units. Bounding first and refining the survivors is the pattern of the VA-file (Weber et al., VLDB
+    1998).
+
+    Parameters
+    ----------
+    probes : int
+        Units with the best estimates, which are read first and stay on the shortlist.
     """
 
     name: ClassVar[str] = "certified"
     needs: ClassVar[str | None] = "bound"
+    probes: int = 4
+
+    def __post_init__(self) -> None:
+        if self.probes < 1:
+            raise UsageError(f"certified needs at least 1 probe, not {self.probes}")
 
     def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        bound = self.required(estimate)
-        xp = array_namespace(estimate.values)
-        mark = xp.max(estimate.values - bound)
-        indices = where(~(estimate.values + bound < mark))  # a comparison with NaN rules nothing out
-        return Shortlist(indices, exact(indices), rows_read=indices.shape[0])
+        return contenders(estimate.values, self.required(estimate), self.probes, exact)
