@@ -1,7 +1,7 @@
 """Tiny random models of every family, as Hugging Face folders and as GGUF files with the same weights.
 
-The models come from `transformers`, so that they are oracles for shapes, names and values; the GGUF files follow
-what llama.cpp's converter does to them.
+The models come from `transformers`, so that they are oracles for shapes, names and values; the GGUF files
+follow what llama.cpp's converter does to them.
 """
 
 from pathlib import Path
@@ -12,29 +12,29 @@ import numpy as np
 
 from shortlist.models.families import FAMILIES
 
-_SIZES = dict(
-    vocab_size=320,
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=256,
-    initializer_range=0.2,  # logits that differ clearly
-    bos_token_id=256,
-    eos_token_id=257,
-    pad_token_id=257,
-)
-# A head size that is not width / heads where the family states one, and windows shorter than the tests' texts.
+_SIZES = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,  # logits that differ clearly
+    "bos_token_id": 256,
+    "eos_token_id": 258,
+    "pad_token_id": 258,
+}
+# A head size that is not width / heads where the family states one; windows shorter than the tests' texts.
 _OWN_SIZES: dict[str, dict[str, Any]] = {
-    "llama": dict(),
-    "mistral": dict(sliding_window=8),
-    "qwen2": dict(),
-    "qwen3": dict(head_dim=32),
-    "gemma3": dict(head_dim=32, query_pre_attn_scalar=24, sliding_window=8, num_hidden_layers=6),
+    "llama": {},
+    "mistral": {"sliding_window": 8},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+    "gemma3": {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8, "num_hidden_layers": 6},
 }
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_MERGES = ("t h", "th e", "Ġ the")
+_MERGES = (("t", "h"), ("th", "e"), ("Ġ", "the"))
 
 
 def tiny_model(family: str, **overrides: Any) -> Any:
@@ -68,7 +68,7 @@ def tiny_hf(
 def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> Any:
     """Write a tiny model and a byte-level tokenizer as a GGUF file; returns the model.
 
-    Matrices are stored as `type`; types that the `gguf` library cannot write (the K-quants) are refused by it.
+    Matrices are stored as `type`, which must be one that the `gguf` library can write: not the K-quants.
     """
     model = tiny_model(family, **overrides)
     config = model.config
@@ -84,8 +84,8 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-    if family == "gemma3":
-        writer.add_sliding_window(config.sliding_window)
+    if window := getattr(config, "sliding_window", None):
+        writer.add_sliding_window(window)
     _add_rope(writer, model, head_dim)
     _add_tokenizer(writer, config.vocab_size)
     for name, weight in model.state_dict().items():
@@ -105,7 +105,7 @@ def byte_level_vocabulary(size: int) -> list[str]:
     """`size` tokens: the 256 bytes as GPT-2 spells them, special tokens, three merges, and unused ones."""
     from tokenizers.pre_tokenizers import ByteLevel
 
-    tokens = [*sorted(ByteLevel.alphabet()), *_SPECIAL_TOKENS, *(merge.replace(" ", "") for merge in _MERGES)]
+    tokens = [*sorted(ByteLevel.alphabet()), *_SPECIAL_TOKENS, *map("".join, _MERGES)]
     return tokens + [f"<unused{i}>" for i in range(size - len(tokens))]
 
 
@@ -114,7 +114,7 @@ def _hf_tokenizer(vocab_size: int) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: i for i, token in enumerate(byte_level_vocabulary(vocab_size))}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [tuple(merge.split(" ")) for merge in _MERGES]))
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(_MERGES)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(_SPECIAL_TOKENS))
@@ -126,12 +126,15 @@ def _hf_tokenizer(vocab_size: int) -> Any:
 def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
     tokens = byte_level_vocabulary(vocab_size)
     control, unused = gguf.TokenType.CONTROL, gguf.TokenType.UNUSED
-    types = {**dict.fromkeys(_SPECIAL_TOKENS, control), **{t: unused for t in tokens if t.startswith("<unused")}}
+    types = {
+        **dict.fromkeys(_SPECIAL_TOKENS, control),
+        **{t: unused for t in tokens if t.startswith("<unused")},
+    }
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types([types.get(token, gguf.TokenType.NORMAL) for token in tokens])
-    writer.add_token_merges(list(_MERGES))
+    writer.add_token_merges([" ".join(merge) for merge in _MERGES])
     writer.add_bos_token_id(tokens.index("<|endoftext|>"))
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_add_bos_token(False)
@@ -168,7 +171,9 @@ def _interleaved(array: np.ndarray, heads: int) -> np.ndarray:
 
 def _gguf_name(family: str, name: str) -> str:
     """The name that the `gguf` library's own map gives, which is the oracle of ours."""
-    architecture = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}[FAMILIES[family].gguf_architecture]
+    architecture = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}[
+        FAMILIES[family].gguf_architecture
+    ]
     names = gguf.get_tensor_name_map(architecture, 8)
     found = names.get_name(name, try_suffixes=(".weight", ".bias"))
     assert found is not None, name

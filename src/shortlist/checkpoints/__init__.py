@@ -4,10 +4,11 @@ from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 from shortlist.checkpoints.gguf import open_gguf
+from shortlist.checkpoints.pull import pull, resolve
 from shortlist.checkpoints.safetensors import open_folder
 from shortlist.errors import CheckpointError
 
-__all__ = ["Checkpoint", "StoredTensor", "open_checkpoint"]
+__all__ = ["Checkpoint", "StoredTensor", "open_checkpoint", "pull", "resolve"]
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

