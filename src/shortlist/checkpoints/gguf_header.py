@@ -108,7 +108,7 @@ class _Reader:
         """A name fit for a message: short, and on one line."""
         start = self.position
         name = self.text(what)
-        if len(name) > _MAX_NAME or not name.isprintable():
+        if not 0 < len(name) <= _MAX_NAME or not name.isprintable():
             self.fail(f"{what} at byte {start} is not a name")
         return name
 
