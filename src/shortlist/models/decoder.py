@@ -77,7 +77,11 @@ class Decoder:
             names = {name: f"layers.{i}.{name}" for name in MATRICES + NORMS + BIASES}
             matrices = {name: self._pack(checkpoint, names[name], weights or "") for name in MATRICES}
             self.layer_bytes += sum(rows.nbytes for rows in matrices.values())
-            vectors = {n: _floats(checkpoint.tensors[names[n]]) for n in NORMS + BIASES if names[n] in checkpoint.tensors}
+            vectors = {
+                n: _floats(checkpoint.tensors[names[n]])
+                for n in NORMS + BIASES
+                if names[n] in checkpoint.tensors
+            }
             for name in vectors.keys() & set(NORMS):
                 vectors[name] = vectors[name] + np.float32(config.norm_offset)
             if config.rope_interleaved:

@@ -1,0 +1,79 @@
+"""Runs every kernel on awkward sizes and writes inputs and results to an .npz file.
+
+A process takes one instruction set (SHORTLIST_ISA) for its lifetime, so the tests run this file once for each.
+
+    python probe.py OUTPUT.npz
+"""
+
+import sys
+
+import gguf
+import numpy as np
+
+from shortlist import _native
+
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+ROWS = 37  # a whole tile of no instruction set
+TOKENS = 13  # blocks of 8, 4 and 1
+
+
+def columns(kind: str) -> tuple[int, ...]:
+    """Sizes that leave remainders, as far as the type's blocks allow."""
+    block = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0]
+    return {1: (1, 60, 100), 32: (32, 96, 608), 256: (256, 768)}[block]
+
+
+def random_tensor(kind: str, cols: int, rng: np.random.Generator) -> np.ndarray:
+    """Bytes [ROWS, bytes] of a valid random tensor."""
+    quantization = gguf.GGMLQuantizationType[kind]
+    weights = (0.1 * rng.normal(size=(ROWS, cols))).astype(np.float32)
+    weights[3] = 0.0
+    weights[5] *= 1e3
+    block, size = gguf.GGML_QUANT_SIZES[quantization]
+    if block != 256:
+        return (
+            np.ascontiguousarray(gguf.quants.quantize(weights, quantization)).view(np.uint8).reshape(ROWS, -1)
+        )
+    data = rng.integers(0, 256, (ROWS, cols // block, size), dtype=np.uint8)
+    scales = (208,) if kind == "Q6_K" else (0, 2)
+    for at in scales:
+        data[:, :, at : at + 2] = (
+            (0.02 * rng.random((ROWS, cols // block, 1))).astype(np.float16).view(np.uint8)
+        )
+    return data.reshape(ROWS, -1)
+
+
+def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Inputs and results of every product with one matrix."""
+    data = random_tensor(kind, cols, rng)
+    rows = _native.Rows.pack(data.reshape(-1), kind, ROWS, cols)
+    x = rng.normal(size=(TOKENS, cols)).astype(np.float32)
+    x[1] = 0.0
+    some = np.array([36, 0, 5, 3, 17], np.int32)
+    coefficients = rng.normal(size=len(some)).astype(np.float32)
+    return {
+        "data": data,
+        "x": x,
+        "some": some,
+        "coefficients": coefficients,
+        "unpacked": rows.unpack(np.arange(ROWS, dtype=np.int32)),
+        "matvec": np.stack([rows.matvec(v) for v in x]),
+        "matvec_rows": np.stack([rows.matvec_rows(v, some) for v in x]),
+        "matmul": rows.matmul(x),
+        "axpy": rows.axpy_rows(some, coefficients),
+    }
+
+
+def main() -> None:
+    """Write every result under `kind/columns/name`."""
+    rng = np.random.default_rng(0)
+    _native.set_threads(2)
+    results = {"isa": np.array(_native.isa())}
+    for kind in TYPES:
+        for cols in columns(kind):
+            results |= {f"{kind}/{cols}/{name}": value for name, value in run(kind, cols, rng).items()}
+    np.savez(sys.argv[1], **results)
+
+
+if __name__ == "__main__":
+    main()
