@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.builders import tiny_gguf, tiny_hf
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
 from shortlist.models.decoder import Decoder
 from shortlist.models.families import FAMILIES
 from shortlist.models.heads import DenseHead
-from tests.builders import tiny_gguf, tiny_hf
 
 TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90, 41, 8, 77, 301, 12, 6], np.int32)
 

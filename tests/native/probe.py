@@ -1,6 +1,6 @@
 """Runs every kernel on awkward sizes and writes inputs and results to an .npz file.
 
-A process takes one instruction set (SHORTLIST_ISA) for its lifetime, so the tests run this file once for each.
+A process takes one instruction set (SHORTLIST_ISA) for its lifetime: the tests run this file once for each.
 
     python probe.py OUTPUT.npz
 """

@@ -8,7 +8,6 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-
 from tests.native.probe import TYPES, columns
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -39,7 +38,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, relative: float, what
     error = np.abs(actual.astype(np.float64) - expected) / scale
     worst = np.unravel_index(error.argmax(), error.shape)
     assert error.max() <= relative, (
-        f"{what}: largest error {error.max():.2e}, RMS {np.sqrt((error**2).mean()):.2e} of the largest value, "
+        f"{what}: largest error {error.max():.2e}, RMS {np.sqrt((error**2).mean()):.2e} of the maximum, "
         f"at {worst}: {actual[worst]} for {expected[worst]}"
     )
 

@@ -28,7 +28,7 @@ class Decoder:
         Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
         embedding and the head at 8 bits.
     threads : int, optional
-        Threads of the native pool, which is shared by the whole process. Default: every core the process may use.
+        Threads of the native pool, which the whole process shares. Default: every core that it may use.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def _halves_order(rows: np.ndarray, head_dim: int) -> np.ndarray:
-    """Reorder rows [heads * head_dim, ...] from RoPE pairs that are neighbours to pairs that are half a head apart.
+    """Reorder rows [heads * head_dim, ...]: RoPE pairs that are neighbours become pairs half a head apart.
 
     Queries and keys move alike, so their products stay the same, and one RoPE kernel serves every family.
     """

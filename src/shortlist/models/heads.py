@@ -1,4 +1,4 @@
-"""The language-model head in three forms: dense, estimated (low rank + confidence) and exact (bit planes + bound)."""
+"""The language-model head: dense, estimated (low rank + confidence) or exact (bit planes + bound)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class DenseHead:
 
 
 class EstimatedHead:
-    """Rows that a low-rank estimate with a confidence bound leaves (`estimators.low_rank` + `selectors.confidence`).
+    """Rows that a low-rank estimate with a confidence bound leaves.
 
-    The fused twin of those two files.
+    The fused twin of `estimators.low_rank` and `selectors.confidence`.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class EstimatedHead:
         return token, self._read(rows)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
-        """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere, so that a normaliser covers all rows."""
+        """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all)."""
         rows, exact, values = self._low_rank.shortlist(self._head, hidden, self.sigma)
         values[rows] = exact
         return values, self._read(len(rows))

@@ -1,0 +1,116 @@
+"""The three heads agree: shortlisted values are dense values, and the exact winner is the dense winner."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shortlist import _native
+from shortlist.errors import UsageError
+from shortlist.estimators.low_rank import LowRank
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+
+
+def pack(codes: np.ndarray, scales: np.ndarray) -> _native.Rows:
+    return _native.Rows.pack_int8(codes.astype(np.int8), scales.astype(np.float16).view(np.uint16))
+
+
+@st.composite
+def heads_and_queries(draw):
+    """Rows and queries meant to break a bound: extreme scales, equal rows, ties, zeros, one huge entry."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, width = draw(st.integers(1, 200)), draw(st.sampled_from([1, 31, 32, 64, 96, 320]))
+    groups = -(-width // 32)
+    codes = rng.integers(-128, 128, (rows, width))
+    kind = draw(st.sampled_from(["random", "equal rows", "extreme codes", "low nibbles only", "zeros"]))
+    if kind == "equal rows":
+        codes[:] = codes[0]
+    elif kind == "extreme codes":
+        codes = rng.choice([-128, -127, 127], (rows, width))
+    elif kind == "low nibbles only":  # the upper planes are all the same: nothing can be told apart
+        codes = rng.integers(0, 16, (rows, width))
+    elif kind == "zeros":
+        codes[:] = 0
+    exponent = draw(st.sampled_from([(0, 0), (-12, 3), (-20, -14)]))
+    scales = rng.choice([-1, 1], (rows, groups)) * 2.0 ** rng.uniform(*exponent, (rows, groups))
+    query = rng.normal(size=width) * 10.0 ** draw(st.sampled_from([-20, -3, 0, 4]))
+    query[rng.integers(width)] *= draw(st.sampled_from([0, 1, 1e4]))
+    return pack(codes, scales), query.astype(np.float32)
+
+
+@settings(max_examples=300, deadline=None)
+@given(heads_and_queries())
+def test_bounds_always_hold_and_the_exact_winner_is_the_dense_winner(case):
+    rows, query = case
+    dense, exact = DenseHead(rows), ExactHead(rows)
+    logits, _ = dense.logits(query)
+    lower, upper = exact.bounds(query)
+    assert (lower <= logits).all()
+    assert (logits <= upper).all()
+    token, read = exact.argmax(query)
+    assert token == dense.argmax(query)[0] == logits.argmax()
+    assert 1 <= read.rows <= rows.rows
+
+
+@settings(max_examples=50, deadline=None)
+@given(heads_and_queries(), st.integers(0, 2**32 - 1))
+def test_chosen_rows_have_their_dense_values(case, seed):
+    rows, query = case
+    chosen = np.random.default_rng(seed).integers(0, rows.rows, 20).astype(np.int32)
+    assert np.array_equal(ExactHead(rows).exact_rows(query, chosen), DenseHead(rows).logits(query)[0][chosen])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A head whose queries lie mostly in few directions, and the low-rank state fitted to it."""
+    rng = np.random.default_rng(0)
+    width, rows, rank = 96, 1500, 32
+    basis = rng.normal(size=(width, width)) * 0.9 ** np.arange(width)
+    queries = (rng.normal(size=(600, width)) @ basis.T).astype(np.float32)
+    packed = pack(rng.integers(-127, 128, (rows, width)), rng.uniform(0.01, 0.02, (rows, width // 32)))
+    return packed, LowRank(rank=rank).fit(packed, queries[:500]), queries[500:]
+
+
+def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
+    rows, state, queries = fitted
+    head = EstimatedHead(rows, state, sigma=5.0)
+    native = _native.LowRank(
+        _native.Rows.pack(state["projection"].astype(np.float16).view(np.uint8).reshape(-1), "F16", 96, 96),
+        _native.Rows.pack_int8(state["codes"], state["scales"].view(np.uint16)),
+        state["residual"],
+    )
+    for query in queries[:20]:
+        twin = LowRank(rank=32).estimate(state, query)
+        values, spread = native.estimate(_native.Head(rows), query)
+        # The native path rounds the query's code to int8 and the projection to float16.
+        assert np.abs(values - twin.values).max() <= 0.02 * np.abs(twin.values).max()
+        assert np.allclose(spread, twin.spread, rtol=5e-3)
+        logits, read = head.logits(query)
+        chosen = head.shortlist(query)
+        assert read.rows == len(chosen)
+        assert (np.diff(chosen) > 0).all()
+        assert np.array_equal(logits[chosen], DenseHead(rows).logits(query)[0][chosen])
+
+
+def test_estimated_head_finds_the_dense_winner(fitted):
+    rows, state, queries = fitted
+    head, dense = EstimatedHead(rows, state, sigma=5.0), DenseHead(rows)
+    tokens = [head.argmax(q) for q in queries]
+    assert [t for t, _ in tokens] == [dense.argmax(q)[0] for q in queries]
+    assert np.mean([read.rows for _, read in tokens]) < 0.5 * rows.rows
+
+
+def test_exact_head_names_the_way_out_of_another_format():
+    rows = _native.Rows.pack(np.zeros(4 * 64, np.float32).view(np.uint8), "F32", 4, 64)
+    with pytest.raises(UsageError, match="needs a head in 8 bits and this one is f32"):
+        ExactHead(rows)
+
+
+def test_noise_is_the_definitions():
+    from shortlist.engine.noise import gumbel_noise
+
+    rows = np.arange(10_000, dtype=np.int32)[::3].copy()
+    for seed, position in [(0, 0), (7, 123), (2**64 - 1, 8191)]:
+        assert np.allclose(
+            _native.gumbel_noise(seed, position, rows), gumbel_noise(seed, position, rows), atol=1e-6
+        )
