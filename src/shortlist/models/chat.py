@@ -1,0 +1,220 @@
+"""Renders chat templates: programs that come with a checkpoint, so they run in a sandbox and on a budget.
+
+The environment is the one that `transformers` gives to templates, less what none of them needs.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
+
+from shortlist.errors import CheckpointError, UsageError
+
+# Far above every real template: the longest have 30 kB, and take some steps per message.
+_MAX_SOURCE = 1 << 18
+_MAX_STEPS = 1 << 20
+_MAX_TEXT = 1 << 24
+
+
+class ChatTemplate:
+    """A compiled chat template.
+
+    Parameters
+    ----------
+    source
+        The template, in Jinja.
+    name
+        Of the checkpoint, for messages.
+    variables
+        What the template sees besides the messages: `bos_token`, `eos_token`, ...
+
+    Raises
+    ------
+    CheckpointError
+        The template cannot be compiled.
+    """
+
+    def __init__(self, source: str, name: str, variables: Mapping[str, str]):
+        self._name = name
+        self._variables = dict(variables)
+        if len(source) > _MAX_SOURCE:
+            self._fail(f"has {len(source)} characters, more than the {_MAX_SOURCE} that are read")
+        self._environment = _Environment()
+        try:
+            self._template = self._environment.from_string(source)
+        except jinja2.TemplateSyntaxError as error:
+            self._fail(f"is broken in line {error.lineno}: {error.message}")
+        except (RecursionError, MemoryError, SyntaxError):
+            self._fail("is nested too deeply to be compiled")
+
+    def render(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> str:
+        """Write a conversation as the text that the model was trained on.
+
+        Parameters
+        ----------
+        messages
+            Each with a `role` and a `content`.
+        add_generation_prompt
+            Whether the text ends with the beginning of the assistant's answer.
+
+        Raises
+        ------
+        UsageError
+            The template refuses these messages, for example because roles do not alternate.
+        CheckpointError
+            The template fails, or exceeds its budget of steps or text.
+        """
+        self._environment.steps_left = _MAX_STEPS
+        pieces = self._template.generate(
+            messages=[dict(message) for message in messages],
+            tools=None,
+            documents=None,
+            add_generation_prompt=add_generation_prompt,
+            **self._variables,
+        )
+        try:
+            return _join(pieces)
+        except _Refusal as refusal:
+            raise UsageError(f"the chat template of {self._name} refuses these messages: {refusal}") from None
+        except _OverBudget as error:
+            self._fail(f"{error}; it may be damaged or hostile")
+        except Exception as error:  # whatever an expression of the template can raise
+            self._fail(f"fails with these messages: {type(error).__name__}: {error!s:.200}")
+
+    def _fail(self, why: str) -> NoReturn:
+        raise CheckpointError(f"the chat template of {self._name} {why}")
+
+
+class _Refusal(jinja2.TemplateError):
+    """The template called `raise_exception`."""
+
+
+class _OverBudget(SecurityError):
+    """The template takes too long, or makes too much text."""
+
+
+def _join(pieces: Iterable[str]) -> str:
+    joined, length = [], 0
+    for piece in pieces:
+        joined.append(piece)
+        length += len(piece)
+        if length > _MAX_TEXT:
+            raise _OverBudget(f"writes more than {_MAX_TEXT} characters")
+    return "".join(joined)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """A sandbox that counts the turns of loops and the calls, and looks at the size of texts as they grow."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    steps_left = _MAX_STEPS
+
+    def __init__(self):
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag])
+        for unneeded in ("center", "filesizeformat", "indent_width", "pprint", "random", "urlize", "xmlattr"):
+            self.filters.pop(unneeded, None)
+        self.filters.update(tojson=_to_json, _counted=self._counted, _sized=_sized)
+        self.globals = {
+            "range": self.globals["range"],
+            "dict": lambda *pairs, **named: dict(*pairs, **named),
+            "namespace": _Namespace,
+            "raise_exception": _raise_exception,
+            "strftime_now": lambda pattern: datetime.now().strftime(pattern),
+        }
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return _Budgeted().visit(super()._parse(source, name, filename))
+
+    def call(self, *arguments: Any, **named: Any) -> Any:
+        self._step()
+        return _sized(super().call(*arguments, **named))
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        if operator == "**" or (operator in "*%" and not numbers):
+            raise SecurityError(f"it uses {operator} on {type(left).__name__} and {type(right).__name__}")
+        return _sized(super().call_binop(context, operator, left, right))
+
+    def _counted(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self._step()
+            yield item
+
+    def _step(self) -> None:
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise _OverBudget(f"takes more than {_MAX_STEPS} steps")
+
+
+class _Budgeted(NodeTransformer):
+    """Sends what loops run over through `_counted`, and texts that are put together through `_sized`."""
+
+    def visit_For(self, node: nodes.For) -> nodes.For:
+        node = self.generic_visit(node)
+        node.iter = _filtered(node.iter, "_counted")
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
+        return _filtered(self.generic_visit(node), "_sized")
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.AssignBlock:
+        node = self.generic_visit(node)
+        node.filter = _filtered(node.filter, "_sized")
+        return node
+
+
+def _filtered(node: nodes.Expr | None, name: str) -> nodes.Filter:
+    lineno = node.lineno if node else 1
+    return nodes.Filter(node, name, [], [], None, None, lineno=lineno)
+
+
+def _sized(value: Any) -> Any:
+    if isinstance(value, str | list | tuple) and len(value) > _MAX_TEXT:
+        raise _OverBudget(f"makes a text of more than {_MAX_TEXT} characters")
+    return value
+
+
+class _GenerationTag(Extension):
+    """`{% generation %}`: marks for training what the assistant wrote; here its contents are all there is."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: Any) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Namespace(Namespace):
+    """Holds no names with an underscore in front, which could shadow what the sandbox relies on."""
+
+    def __init__(*args: Any, **named: Any) -> None:
+        self, args = args[0], args[1:]
+        attributes = dict(*args, **named)
+        for name in attributes:
+            _check_name(name)
+        Namespace.__init__(self, attributes)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or name.startswith("_"):
+        raise SecurityError(f"it sets the attribute {name!r}")
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise _Refusal(message)
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    # Jinja's own filter escapes for HTML.
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)

@@ -1,0 +1,205 @@
+"""Text to tokens and back."""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import AddedToken
+
+from shortlist import paths
+from shortlist.errors import UsageError
+from shortlist.models.chat import ChatTemplate
+from shortlist.models.token_bytes import TokenBytes
+from shortlist.models.tokenizer_folder import read_folder
+from shortlist.models.tokenizer_gguf import read_gguf
+from shortlist.models.tokenizer_parts import TokenizerParts
+
+if TYPE_CHECKING:
+    from shortlist.checkpoints import Checkpoint
+
+# Noncharacters: no text has a use for them, templates do not trim them, and one that is in a message is not taken.
+_MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+
+
+class Tokenizer:
+    """The tokenizer and chat template of a checkpoint.
+
+    Ids are those of the model that the checkpoint holds. Special tokens that stand in a text are ordinary text there,
+    unless asked for, so that what a user writes cannot end a turn or begin one.
+
+    Parameters
+    ----------
+    parts
+        From `read_gguf` or `read_folder`.
+    name
+        Of the checkpoint, for messages.
+
+    Attributes
+    ----------
+    bos_id : int or None
+        The token that starts a text.
+    eos_ids : frozenset of int
+        The tokens that end a text or a turn.
+    special_ids : frozenset of int
+        All special tokens.
+    vocab_size : int
+        One more than the largest id. The model may have more rows, or for tokens that it never sees, fewer.
+    chat_template : str or None
+        The source of the chat template.
+    strips_space : bool
+        Whether encoding puts a space in front of a text, and decoding takes it away.
+
+    Examples
+    --------
+    >>> tokenizer = Tokenizer.from_checkpoint(checkpoint)
+    >>> tokenizer.decode(tokenizer.encode("Hello"))
+    'Hello'
+    """
+
+    def __init__(self, parts: TokenizerParts, name: str):
+        self._backend = parts.backend
+        self._name = name
+        self._names = parts.names
+        self._bytes = TokenBytes(parts.backend, name)
+        self._specials = {t.content: i for i, t in parts.backend.get_added_tokens_decoder().items() if t.special}
+        self._lock = Lock()
+        self.bos_id = parts.bos_id
+        self.eos_ids = parts.eos_ids
+        self.special_ids = frozenset(self._specials.values())
+        self.vocab_size = parts.size
+        self.chat_template = parts.chat_template
+        self.strips_space = self._bytes.strips_space
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: "Checkpoint") -> "Tokenizer":
+        """Read the tokenizer of an open checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            The tokenizer is missing, damaged, or of a kind that is not supported.
+        """
+        source, name = checkpoint.tokenizer_source, str(checkpoint.path)
+        if isinstance(source, Path):
+            return cls(read_folder(source), name)
+        merges_file = paths.cache_folder() / "merges" / f"{checkpoint.fingerprint}.npy"
+        return cls(read_gguf(source, name, merges_file), name)
+
+    def encode(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Tokenize a text.
+
+        Parameters
+        ----------
+        text
+            Any text; nothing in it is changed first, except that some vocabularies compose characters (NFC).
+        add_special
+            Whether the tokens that belong around a text, mostly BOS in front, are added.
+        parse_special
+            Whether special tokens that are spelled out in the text become those tokens.
+
+        Raises
+        ------
+        UsageError
+            The text is not Unicode: it holds half of a surrogate pair, as undecodable bytes become.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the text is not valid UTF-8 at character {error.start}: write it in UTF-8") from None
+        # The flag is the backend's own state, so two threads must not set it at once.
+        with self._lock:
+            self._backend.encode_special_tokens = not parse_special
+            return self._backend.encode(text, add_special_tokens=add_special).ids
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+        """The text of tokens; bytes that are not UTF-8 become U+FFFD."""
+        skipped = self.special_ids if skip_special else frozenset()
+        data = b"".join(self._bytes(i) for i in ids if i not in skipped)
+        if self.strips_space:
+            data = data.removeprefix(b" ")
+        return data.decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for, which may be part of a character; none if there is no such token."""
+        return self._bytes(token)
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
+    ) -> list[int]:
+        """Tokenize a conversation as the checkpoint's chat template writes it.
+
+        Parameters
+        ----------
+        messages
+            Each with a `role` and a `content`. Special tokens spelled out in them are text.
+        add_generation_prompt
+            Whether the tokens end with the beginning of the assistant's answer.
+
+        Raises
+        ------
+        UsageError
+            There is no chat template, or the messages are not what it takes.
+        CheckpointError
+            The chat template is broken.
+        """
+        _check_messages(messages)
+        mark = next((mark for mark in _MARKS if not any(mark in text for m in messages for text in m.values())), None)
+        if mark is None:
+            raise UsageError("the messages hold all of the noncharacters U+FDD0 to U+FDEF: remove them")
+        # A mark inside a special token of a message keeps it apart from those that the template writes. It changes
+        # nothing else: templates trim, test and split messages, so what they get must otherwise be the real text.
+        marked = [{key: self._mark(text, mark) for key, text in message.items()} for message in messages]
+        text = self._template.render(marked, add_generation_prompt=add_generation_prompt)
+        if mark in text:
+            return self._encode_marked(text, mark)
+        return self.encode(text, add_special=False, parse_special=True)
+
+    def _mark(self, text: str, mark: str) -> str:
+        return self._special_pattern.sub(lambda match: match[0][:1] + mark + match[0][1:], text)
+
+    def _encode_marked(self, text: str, mark: str) -> list[int]:
+        """Encode a text whose unmarked special tokens are special and whose marked ones are text."""
+        written = []
+
+        def note(match: re.Match[str]) -> str:
+            written.append(self._specials[match[0]])
+            return self._break
+
+        # One call for the whole text, because what stands at the start of a text is encoded differently.
+        plain = self._special_pattern.sub(note, text).replace(mark, "")
+        stand_in, specials = self._backend.token_to_id(self._break), iter(written)
+        ids = self.encode(plain, add_special=False)
+        return [next(specials) if i == stand_in else i for i in ids]
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        if self.chat_template is None:
+            raise UsageError(f"{self._name} has no chat template: use one that is tuned for chat, or `shortlist run`")
+        return ChatTemplate(self.chat_template, self._name, self._names)
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self._specials, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    @cached_property
+    def _break(self) -> str:
+        """A token that stands in for special ones; nobody can write it into a text, because it is random."""
+        content = f"<{secrets.token_hex(16)}>"
+        with self._lock:
+            self._backend.add_tokens([AddedToken(content, normalized=False)])
+        return content
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise UsageError("a chat needs a list of at least one message, each with a role and a content")
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, Mapping) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
+            raise UsageError(f"message {number} of the chat needs a role and a content, both text")
+        if not all(isinstance(value, str) for value in message.values()):
+            raise UsageError(f"message {number} of the chat has fields that are not text")

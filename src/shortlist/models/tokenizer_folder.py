@@ -1,0 +1,131 @@
+"""Reads the tokenizer of a Hugging Face folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from shortlist.errors import CheckpointError
+from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts, make_special, wrap_texts
+
+_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+# Several times the largest of known models (33 MB, Gemma's).
+_MAX_BYTES = 1 << 28
+
+
+def read_folder(folder: Path) -> TokenizerParts:
+    """Read `tokenizer.json` and what the files beside it add.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing, damaged or too large.
+    """
+    backend = _backend(folder)
+    config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
+    _add_missing(backend, config)
+    names = {name: token for name in _NAMES if (token := _content(config.get(name))) is not None}
+    added = {token.content for token in backend.get_added_tokens_decoder().values()}
+    make_special(backend, [*names.values(), *(token for token in END_TOKENS if token in added)])
+    if "add_bos_token" in config or "add_eos_token" in config:
+        first, last = names.get("bos_token"), names.get("eos_token")
+        wrap_texts(backend, first if config.get("add_bos_token") else None, last if config.get("add_eos_token") else None)
+    ids = {token: backend.token_to_id(token) for token in names.values()}
+    size = max(backend.get_vocab().values(), default=-1) + 1
+    ends = {backend.token_to_id(token) for token in END_TOKENS if token in added}
+    ends |= {i for i in _configured_ends(folder) if 0 <= i < size}
+    ends |= {ids[names["eos_token"]]} if "eos_token" in names else set()
+    return TokenizerParts(
+        backend,
+        size=size,
+        bos_id=ids[names["bos_token"]] if "bos_token" in names else None,
+        eos_ids=frozenset(ends),
+        names=names,
+        chat_template=_chat_template(folder, config),
+    )
+
+
+def _backend(folder: Path) -> Backend:
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        if (folder / "tokenizer.model").is_file():
+            raise CheckpointError(
+                f"{folder} has a tokenizer.model but no tokenizer.json: write one with "
+                "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+            )
+        raise CheckpointError(f"{folder} has no tokenizer.json: fetch the model again")
+    _check_size(file)
+    try:
+        backend = Backend.from_file(str(file))
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # the library raises plain exceptions, and panics that are not even those
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{file} is damaged, or newer than the installed tokenizers library: {reason:.200}") from None
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _add_missing(backend: Backend, config: dict[str, Any]) -> None:
+    """Add the tokens that only `tokenizer_config.json` lists, as `transformers` does."""
+    listed = config.get("added_tokens_decoder")
+    if not isinstance(listed, dict):
+        return
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    for _, token in sorted(listed.items(), key=lambda item: int(item[0])):
+        if token["content"] not in known:
+            flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+            backend.add_tokens([AddedToken(token["content"], **{flag: token[flag] for flag in flags if flag in token})])
+
+
+def _configured_ends(folder: Path) -> set[int]:
+    ends: set[int] = set()
+    for file in ("generation_config.json", "config.json"):
+        value = _read_json(folder / file).get("eos_token_id")
+        ends |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
+    return ends
+
+
+def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return _read_text(file)
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _content(token: Any) -> str | None:
+    """The text of a special token, which files give bare or with its flags."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(_read_text(file))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is damaged: {error}; fetch the model again") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{file} is damaged: it holds no JSON object; fetch the model again")
+    return value
+
+
+def _read_text(file: Path) -> str:
+    _check_size(file)
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{file} is not UTF-8: fetch the model again") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _check_size(file: Path) -> None:
+    if file.stat().st_size > _MAX_BYTES:
+        raise CheckpointError(f"{file} is larger than {_MAX_BYTES >> 20} MiB, which no tokenizer file is: fetch the model again")
