@@ -9,13 +9,10 @@
 PYTHON ?= python3
 BENCH ?= smollm2-135m --peer llama.cpp --peer ik_llama.cpp
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# The first setting is for what is installed and, before pip 25.3, for what building it needs; newer pips read
+# the second for the latter.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check --quiet
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard src/shortlist/native/*)
-
-# The first is read by every pip, also for the build environments of others' packages; pip 25.3 and newer
-# read the second for those.
-export PIP_CONSTRAINT := constraints.txt
-export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .PHONY: demo test test-slow lint bench constraints clean
 .DELETE_ON_ERROR:
@@ -60,7 +57,7 @@ bench: .venv/bench.stamp
 
 constraints:
 	@$(PYTHON) scripts/preflight.py
-	env -u PIP_CONSTRAINT -u PIP_BUILD_CONSTRAINT $(PYTHON) scripts/constraints.py
+	$(PYTHON) scripts/constraints.py
 
 clean:
 	rm -rf .venv build

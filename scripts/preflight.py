@@ -28,13 +28,18 @@ def missing():
             sys.executable
         )
     if not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")):
-        return "the headers of %s are missing: install them (Debian: apt install python3-dev)" % sys.executable
+        return (
+            "the headers of %s are missing: install them (Debian: apt install python3-dev)" % sys.executable
+        )
     named = os.environ.get("CXX")
     compiler = named or next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
     if compiler is None:
         return "no C++ compiler found: install one (Debian: apt install g++; macOS: xcode-select --install) or set CXX"
     if not compiles(compiler):
-        return "the C++ compiler `%s` does not compile C++17: install g++ 9 or clang 10, or newer, or set CXX" % compiler
+        return (
+            "the C++ compiler `%s` does not compile C++17: install g++ 9 or clang 10, or newer, or set CXX"
+            % compiler
+        )
     return None
 
 

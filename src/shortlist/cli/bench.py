@@ -1,0 +1,111 @@
+"""`shortlist bench`: shortlist against other engines, in turns, next to what the machine can read."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shortlist.cli import options as shared
+from shortlist.cli.output import megabytes, print_json
+from shortlist.errors import ShortlistError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def bench(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="As for the other commands; or give --synthetic instead."),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer",
+            help="Measure this engine too: llama.cpp, ik_llama.cpp, transformers, onnxruntime-genai, "
+            "ctranslate2; may be repeated.",
+        ),
+    ] = None,
+    synthetic: Annotated[
+        str | None,
+        typer.Option(
+            "--synthetic", help="A model of random weights: llama-1b-q4_0 or llama-1b-q8_0; dense head only."
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option("-n", "--tokens", help="Tokens to write in each repetition.")] = 128,
+    repetitions: Annotated[int, typer.Option("--repetitions", help="Rounds; medians are reported.")] = 5,
+    threads: shared.Threads = None,
+    json: shared.Json = False,
+) -> None:
+    """Measure decode and prefill speed, bytes per token and peak memory, each engine in its own process."""
+    if (model is None) == (synthetic is None):
+        raise UsageError("name a model, or a random one with --synthetic llama-1b-q4_0, and not both")
+    from shortlist.checkpoints import resolve
+    from shortlist.evaluate.bench import HEADS, BenchOptions, measure
+    from shortlist.evaluate.synthetic import synthetic as write_synthetic
+
+    options = BenchOptions(
+        threads=threads,
+        peers=tuple(dict.fromkeys(peer or ())),
+        # A head of random rows has no rows that stand out, so there is nothing to shortlist.
+        heads=HEADS if synthetic is None else ("dense",),
+        decode_tokens=tokens,
+        repetitions=repetitions,
+    )
+    path = write_synthetic(synthetic) if synthetic is not None else resolve(str(model))
+    report = measure(path, options, progress=_say)
+    _say("")
+    if json:
+        print_json(report)
+    else:
+        print_report(report, title=str(model or synthetic))
+    if all("error" in run for run in report["runs"]):
+        raise ShortlistError("no engine ran: " + report["runs"][0]["error"])
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def print_report(report: dict[str, Any], title: str) -> None:
+    """The report as a table, and under it the runs that failed and the ratios."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(table(report, title))
+    for run in report["runs"]:
+        if "error" in run:
+            console.print(f"{run['engine']} did not run: {run['error']}", markup=False, highlight=False)
+    for name, ratio in report["ratios"].items():
+        console.print(f"{name}: {ratio:.2f}", highlight=False)
+
+
+def table(report: dict[str, Any], title: str) -> "Table":
+    """One row per run that succeeded; speeds in GB/s beside what the machine can read."""
+    from rich.table import Table
+
+    machine = report["machine"]
+    result = Table(
+        title=f"{title}, {machine['threads']} threads, {machine['isa']}: "
+        f"this machine reads {machine['read_gb_s']:.1f} GB/s"
+    )
+    result.add_column("engine")
+    for heading in ("decode\ntokens/s", "prefill\ntokens/s", "read per\ntoken", "GB/s", "of the\nmachine's"):
+        result.add_column(heading, justify="right")
+    result.add_column("peak\nmemory", justify="right")
+    result.add_column("settings")
+    for run in report["runs"]:
+        if "error" in run:
+            continue
+        result.add_row(
+            f"{run['engine']}, {run['head']}" if run["engine"] == "shortlist" else run["engine"],
+            f"{run['decode_tokens_per_s']:.1f}",
+            f"{run['prefill_tokens_per_s']:.0f}",
+            megabytes(run["bytes_per_token"]),
+            f"{run['bytes_per_token'] * run['decode_tokens_per_s'] / 1e9:.1f}",
+            f"{run['bandwidth_share']:.0%}",
+            megabytes(run["peak_rss_mb"] * 1e6),
+            run["settings"],
+        )
+    return result

@@ -1,0 +1,158 @@
+"""Models of real shapes with random weights: enough to measure speed, and nothing to download."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from shortlist.errors import UsageError
+from shortlist.paths import cache_folder
+
+BLOCK = 32  # weights that share a scale, in both formats
+VERSION = 1  # of the files: a change of their content makes new ones
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A llama decoder with a tied head.
+
+    Parameters
+    ----------
+    weights
+        Type of every matrix but the embedding, which is Q8_0 as quantizers leave it: its rows are read one by one.
+    """
+
+    weights: gguf.GGMLQuantizationType
+    layers: int = 16
+    width: int = 2048
+    ffn_width: int = 8192
+    heads: int = 32
+    kv_heads: int = 8
+    vocab_size: int = 49152
+    context_length: int = 4096
+
+    def matrices(self) -> Iterator[tuple[str, int, int]]:
+        """Name, rows and columns of every matrix but the embedding."""
+        key_rows = self.width // self.heads * self.kv_heads
+        for layer in range(self.layers):
+            for name, rows, columns in (
+                ("attn_q", self.width, self.width),
+                ("attn_k", key_rows, self.width),
+                ("attn_v", key_rows, self.width),
+                ("attn_output", self.width, self.width),
+                ("ffn_gate", self.ffn_width, self.width),
+                ("ffn_up", self.ffn_width, self.width),
+                ("ffn_down", self.width, self.ffn_width),
+            ):
+                yield f"blk.{layer}.{name}.weight", rows, columns
+
+    def norms(self) -> Iterator[str]:
+        for layer in range(self.layers):
+            yield f"blk.{layer}.attn_norm.weight"
+            yield f"blk.{layer}.ffn_norm.weight"
+        yield "output_norm.weight"
+
+
+Q4_0, Q8_0 = gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0
+SHAPES = {"llama-1b-q4_0": Shape(Q4_0), "llama-1b-q8_0": Shape(Q8_0)}
+
+
+def synthetic(name: str) -> Path:
+    """The GGUF file of one of `SHAPES`, written to the cache folder the first time.
+
+    Raises
+    ------
+    UsageError
+        There is no such shape.
+    """
+    if name not in SHAPES:
+        raise UsageError(f"there is no synthetic model {name}: choose {' or '.join(SHAPES)}")
+    path = cache_folder() / "synthetic" / f"{name}-v{VERSION}.gguf"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            written = Path(folder, path.name)
+            write(written, SHAPES[name])
+            os.replace(written, path)
+    return path
+
+
+def write(path: Path, shape: Shape, seed: int = 0) -> None:
+    """Write a model of `shape` with random weights; the same seed writes the same file."""
+    rng = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, "llama")
+    _describe(writer, shape)
+    _add_tokenizer(writer, shape.vocab_size)
+    matrices = [("token_embd.weight", shape.vocab_size, shape.width, Q8_0)]
+    matrices += [(*matrix, shape.weights) for matrix in shape.matrices()]
+    for name in shape.norms():
+        writer.add_tensor_info(name, [shape.width], np.dtype(np.float32), 4 * shape.width)
+    for name, rows, columns, kind in matrices:
+        row_bytes = columns // BLOCK * gguf.GGML_QUANT_SIZES[kind][1]
+        writer.add_tensor_info(name, [rows, row_bytes], np.dtype(np.uint8), rows * row_bytes, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for _ in shape.norms():
+        writer.write_tensor_data(np.ones(shape.width, np.float32))
+    for _, rows, columns, kind in matrices:
+        writer.write_tensor_data(_random_rows(rng, rows, columns, kind))
+    writer.close()
+
+
+def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    writer.add_context_length(shape.context_length)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.ffn_width)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(shape.width // shape.heads)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(shape.vocab_size)
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
+    """Byte-level BPE with a single merge: every text has tokens, and the rest of the vocabulary is filler."""
+    letters = [
+        *map(chr, (*range(33, 127), *range(161, 173), *range(174, 256)))
+    ]  # bytes that stand for themselves
+    letters += [chr(256 + i) for i in range(256 - len(letters))]  # and GPT-2's stand-ins for the others
+    tokens = ["<|end|>", *letters, "th"]
+    tokens += [f"<filler {i}>" for i in range(vocab_size - len(tokens))]
+    types = [gguf.TokenType.CONTROL] + [gguf.TokenType.NORMAL] * (vocab_size - 1)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(["t h"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    writer.add_add_bos_token(False)
+
+
+def _random_rows(
+    rng: np.random.Generator, rows: int, columns: int, kind: gguf.GGMLQuantizationType
+) -> np.ndarray:
+    """Quantized blocks, uint8 [rows, row_bytes], of weights with mean 0 and deviation columns ** -0.5.
+
+    So a product with a normed input has deviation 1 and nothing overflows, whatever the depth. The codes are
+    uniform; the sign of the scale is random too, because the codes of Q4_0 run from -8 to 7 and their mean is
+    not 0.
+    """
+    if kind is Q4_0:
+        code_bytes, spread = BLOCK // 2, np.sqrt((16**2 - 1) / 12 + 0.5**2)
+    else:
+        code_bytes, spread = BLOCK, np.sqrt((256**2 - 1) / 12 + 0.5**2)
+    scale = columns**-0.5 / spread
+    blocks = rows * columns // BLOCK
+    data = np.empty((blocks, 2 + code_bytes), np.uint8)
+    signs = rng.integers(0, 2, blocks) * 2.0 - 1.0
+    data[:, :2] = (signs * scale).astype("<f2")[:, None].view(np.uint8)
+    data[:, 2:] = np.frombuffer(rng.bytes(blocks * code_bytes), np.uint8).reshape(blocks, code_bytes)
+    return data.reshape(rows, -1)
