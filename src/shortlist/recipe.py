@@ -1,0 +1,243 @@
+"""Recipes: what is shortlisted where in one checkpoint, the tensors it needs, and what it measured.
+
+A recipe is a folder: `recipe.json`, and beside it the estimators' arrays in a safetensors file that the JSON
+names with its size and hash. So the rename of the JSON switches both at once, and a recipe is either whole or
+refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from shortlist import paths
+from shortlist.errors import RecipeError
+from shortlist.estimators import ESTIMATORS, Estimator, State
+from shortlist.selectors import SELECTORS, Selector
+
+VERSION = 1
+FILE_NAME = "recipe.json"
+LARGEST_JSON = 1 << 20  # bytes; a recipe holds a few numbers per part
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is shortlisted in one place of the model.
+
+    Attributes
+    ----------
+    estimator, selector
+    units, width : int
+        Shape of the table whose rows are shortlisted.
+    state : dict of arrays
+        What `estimator.fit` returned.
+
+    Raises
+    ------
+    UsageError
+        The selector needs what the estimator does not give.
+    ValueError
+        The state does not belong to the estimator and the table.
+    """
+
+    estimator: Estimator
+    selector: Selector
+    units: int
+    width: int
+    state: State
+
+    def __post_init__(self) -> None:
+        self.selector.check(self.estimator.name, self.estimator.gives)
+        self.estimator.check(self.state, self.units, self.width)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is shortlisted in a checkpoint.
+
+    Attributes
+    ----------
+    model : str
+        The checkpoint's name, for people.
+    fingerprint : str
+        The checkpoint's identity: a recipe is refused by any other.
+    parts : mapping of str to Part
+        By place, such as `head`.
+    measured : mapping
+        What was measured on held-out text when the recipe was made, for each part.
+    """
+
+    model: str
+    fingerprint: str
+    parts: Mapping[str, Part]
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """All but the tensors, as JSON holds it."""
+        return {
+            "version": VERSION,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "parts": {place: _describe(part) for place, part in self.parts.items()},
+            "measured": dict(self.measured),
+        }
+
+
+def default_folder(fingerprint: str) -> Path:
+    """Where the recipe of a checkpoint is kept when no other place is named."""
+    return paths.cache_folder() / "recipes" / fingerprint
+
+
+def save(recipe: Recipe, folder: Path) -> None:
+    """Write a recipe, replacing the one that is there only when all of it is on disk.
+
+    Raises
+    ------
+    RecipeError
+        The folder cannot be written.
+    """
+    arrays = {
+        f"{place}.{name}": np.ascontiguousarray(array)
+        for place, part in recipe.parts.items()
+        for name, array in part.state.items()
+    }
+    tensors = safetensors.numpy.save(arrays)
+    digest = hashlib.sha256(tensors).hexdigest()
+    file = {"file": f"{digest[:16]}.safetensors", "bytes": len(tensors), "sha256": digest}
+    text = json.dumps({**recipe.summary(), "tensors": file}, indent=2) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / file["file"], tensors)
+        _write(folder / FILE_NAME, text.encode())
+        for old in folder.glob("*.safetensors"):
+            if old.name != file["file"]:
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecipeError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from None
+
+
+def load(folder: Path, fingerprint: str) -> Recipe:
+    """Read a recipe of the checkpoint with this fingerprint.
+
+    Raises
+    ------
+    RecipeError
+        It is missing, damaged, of another checkpoint, from a newer version, or names an unknown method.
+    """
+    path = folder / FILE_NAME
+    document = _read_json(path)
+    version = document.get("version")
+    if not isinstance(version, int):
+        raise _damaged(path, "it has no version")
+    if version > VERSION:
+        raise RecipeError(
+            f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
+        )
+    if document.get("fingerprint") != fingerprint:
+        raise RecipeError(
+            f"{path} belongs to another checkpoint ({document.get('model')}): "
+            "name the recipe of this one, or none to have one fitted"
+        )
+    try:
+        arrays = _read_tensors(folder, document["tensors"])
+        parts = {place: _part(path, place, entry, arrays) for place, entry in document["parts"].items()}
+        return Recipe(str(document["model"]), fingerprint, parts, dict(document["measured"]))
+    except RecipeError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _describe(part: Part) -> dict[str, Any]:
+    return {
+        "estimator": {"name": part.estimator.name, **asdict(part.estimator)},  # pyright: ignore[reportArgumentType]
+        "selector": {"name": part.selector.name, **asdict(part.selector)},  # pyright: ignore[reportArgumentType]
+        "units": part.units,
+        "width": part.width,
+    }
+
+
+def _part(path: Path, place: str, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Part:
+    prefix = f"{place}."
+    return Part(
+        estimator=_method(path, "estimator", ESTIMATORS, entry["estimator"]),
+        selector=_method(path, "selector", SELECTORS, entry["selector"]),
+        units=int(entry["units"]),
+        width=int(entry["width"]),
+        state={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
+    )
+
+
+def _method(path: Path, kind: str, registry: Mapping[str, Any], entry: dict[str, Any]) -> Any:
+    """One of the registry's methods with the options that the recipe holds."""
+    options = dict(entry)
+    name = options.pop("name")
+    if name not in registry:
+        raise RecipeError(
+            f"{path} names the unknown {kind} {name} (known: {', '.join(sorted(registry))}): update shortlist"
+        )
+    return registry[name](**options)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_JSON + 1)
+    except FileNotFoundError:
+        raise RecipeError(
+            f"there is no recipe at {path.parent}: name a folder that holds {FILE_NAME}"
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from None
+    if len(data) > LARGEST_JSON:
+        raise _damaged(path, f"it is larger than {LARGEST_JSON} bytes")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise _damaged(path, "it is not JSON") from None
+    if not isinstance(document, dict):
+        raise _damaged(path, "it is not a JSON object")
+    return document
+
+
+def _read_tensors(folder: Path, entry: dict[str, Any]) -> dict[str, np.ndarray]:
+    name = str(entry["file"])
+    path = folder / name
+    if Path(name).name != name:
+        raise ValueError(f"{name} is not a file name")
+    try:
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            raise _damaged(path, f"it has {size} bytes instead of {entry['bytes']}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror or error}; {_REMEDY}") from None
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise _damaged(path, "its contents have changed")
+    return safetensors.numpy.load(data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is either whole or not there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+_REMEDY = "delete its folder to fit a new recipe"
+
+
+def _damaged(path: Path, reason: str) -> RecipeError:
+    return RecipeError(f"{path} is damaged: {reason}; {_REMEDY}")
