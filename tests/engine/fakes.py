@@ -10,8 +10,7 @@ from shortlist.models.heads import Read
 class FixedHead:
     """A bounded head whose logits and bounds are given, whatever the query."""
 
-    upper_bytes = 1000
-    row_bytes = 10
+    name = "exact"
 
     def __init__(self, logits, lower, upper):
         self.values = np.asarray(logits, dtype=np.float32)
@@ -30,7 +29,10 @@ class FixedHead:
         return self.values.copy(), Read(len(self.values), 10_000)
 
     def argmax(self, hidden):
-        return int(np.argmax(self.values)), Read(1, 1010)
+        return int(np.argmax(self.values)), self.read(1)
+
+    def read(self, rows):
+        return Read(rows, 1000 + 10 * rows)
 
 
 class ByteTokenizer:
@@ -38,6 +40,8 @@ class ByteTokenizer:
 
     bos_id = 256
     eos_ids = frozenset({257})
+    special_ids = frozenset({256, 257})
+    strips_space = False
     vocab_size = 258
     chat_template = None
 
@@ -76,20 +80,21 @@ class FakeCache:
 class FakeDecoder:
     """Hidden states that depend on every token so far.
 
-    With `script`, text after the prompt is what it says: the head's greatest logit follows it.
+    With `script`, the greatest logits are the script's tokens and then the end token, whatever the prompt was.
     """
 
     width = 16
-    body_bytes = 5000
+    layer_bytes = 5000
 
-    def __init__(self, script=None, prompt_length=0, context_length=1024):
+    def __init__(self, script=None, context_length=1024):
         self.config = SimpleNamespace(
             vocab_size=ByteTokenizer.vocab_size,
             width=self.width,
             context_length=context_length,
             family="fake",
         )
-        self.script, self.prompt_length = script, prompt_length
+        self.script = script
+        self.prompt_length = 0
         self.forwarded = []
         self.interrupt_after = None
 
@@ -97,6 +102,8 @@ class FakeDecoder:
         return FakeCache(context)
 
     def forward(self, tokens, cache):
+        if len(tokens) > 1:
+            self.prompt_length = cache.length + len(tokens)
         states = []
         for token in tokens.tolist():
             if self.interrupt_after is not None and len(self.forwarded) >= self.interrupt_after:
@@ -120,8 +127,7 @@ class FakeDecoder:
 class FakeHead:
     """A bounded head over a random matrix, or over the token that a script put into the hidden state."""
 
-    upper_bytes = 1000
-    row_bytes = 10
+    name = "exact"
 
     def __init__(self, scripted=False):
         self.scripted = scripted
@@ -137,7 +143,10 @@ class FakeHead:
 
     def argmax(self, hidden):
         self.calls.append("argmax")
-        return int(np.argmax(self._values(hidden))), Read(2, 1020)
+        return int(np.argmax(self._values(hidden))), self.read(2)
+
+    def read(self, rows):
+        return Read(rows, 1000 + 10 * rows)
 
     def logits(self, hidden):
         self.calls.append("logits")

@@ -14,14 +14,13 @@ PROMPT_TOKENS = 1 + len(PROMPT)
 
 
 def model(**changes):
-    return Model(FakeDecoder(**changes), ByteTokenizer(), FakeHead(), "exact")
+    return Model(FakeDecoder(**changes), ByteTokenizer(), FakeHead())
 
 
 def scripted(text, **changes):
-    """A model that answers `PROMPT` with `text` and then ends."""
-    tokens = list(text if isinstance(text, bytes) else text.encode())
-    decoder = FakeDecoder(script=tokens, prompt_length=PROMPT_TOKENS, **changes)
-    return Model(decoder, ByteTokenizer(), FakeHead(scripted=True), "exact")
+    """A model that answers every prompt with `text` and then ends."""
+    script = text if isinstance(text, bytes) else text.encode()
+    return Model(FakeDecoder(script=script, **changes), ByteTokenizer(), FakeHead(scripted=True))
 
 
 def test_a_text_ends_where_the_model_ends_it():
@@ -162,7 +161,7 @@ def test_prompt_and_answer_must_fit_the_context_before_work_starts():
     assert small.decoder.forwarded == []
     assert len(small.generate(PROMPT, max_tokens=11).tokens) <= 11
 
-    bounded = Model(FakeDecoder(), ByteTokenizer(), FakeHead(), "exact", context=10)
+    bounded = Model(FakeDecoder(), ByteTokenizer(), FakeHead(), context=10)
     with pytest.raises(UsageError, match=r"context of 25 \(--context\) or ask for at most 5"):
         bounded.stream(PROMPT, max_tokens=20)
 
@@ -170,7 +169,7 @@ def test_prompt_and_answer_must_fit_the_context_before_work_starts():
 def test_a_context_beyond_the_training_is_refused():
     for context in (0, 1025):
         with pytest.raises(UsageError, match="from 1 to 1024"):
-            Model(FakeDecoder(), ByteTokenizer(), FakeHead(), "exact", context=context)
+            Model(FakeDecoder(), ByteTokenizer(), FakeHead(), context=context)
 
 
 @pytest.mark.parametrize(

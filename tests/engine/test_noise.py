@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shortlist import _native
 from shortlist.engine.noise import MAX_NOISE, gumbel_noise, random_bits
 
 seeds = st.integers(0, 2**64 - 1)
@@ -12,6 +13,15 @@ def test_bits_are_pinned():
     # A seed must give the same text in every later version.
     bits = random_bits(seed=1, position=2, rows=np.array([0, 1, 262_143]))
     assert [int(b) for b in bits] == [4472672866095287216, 18350930453655145887, 10793273565670019803]
+
+
+@given(seeds, positions)
+def test_the_native_twin_agrees(seed, position):
+    rows = np.array([0, 1, 77, 2**31 - 1], dtype=np.int32)
+    # The integers are the same; the logarithms may differ in the last bit.
+    np.testing.assert_array_max_ulp(
+        _native.gumbel_noise(seed, position, rows), gumbel_noise(seed, position, rows), maxulp=2
+    )
 
 
 @given(seeds, positions)

@@ -23,7 +23,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from shortlist.engine.noise import MAX_NOISE, gumbel_noise
+from shortlist._native import gumbel_noise
+from shortlist.engine.noise import MAX_NOISE
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import draw, first_maximum, sample, scale, top_k
 from shortlist.models.heads import Read
@@ -40,14 +41,13 @@ NARROW_FACTOR = 4
 class BoundedHead(Protocol):
     """A language-model head that bounds every logit and reads single rows exactly."""
 
-    upper_bytes: int
-    row_bytes: int
-
     def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
     def exact_rows(self, hidden: np.ndarray, rows: np.ndarray) -> np.ndarray: ...
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]: ...
+
+    def read(self, rows: int) -> Read: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def sample_exact(
     best = known.best()
     token = best if options.greedy else _draw(known, best, options, position)
     if token is not None:
-        return Draw(token, Read(known.rows_read, head.upper_bytes + known.rows_read * head.row_bytes))
+        return Draw(token, head.read(known.rows_read))
     logits, read = head.logits(hidden)
     return Draw(sample(logits, options, position, seen), read, full=True)
 
@@ -104,17 +104,27 @@ class _Known:
             self.lower[rows] = self.upper[rows] = values
             self.rows_read += len(rows)
 
+    def probe(self, rows: np.ndarray, noise: np.ndarray | float = 0.0) -> float:
+        """A value that one of `rows` reaches for certain, noise included: that of the most promising one, read."""
+        promising = rows[np.argmax(self.lower[rows] + self.upper[rows] + 2 * noise)]
+        self.read(np.array([promising]))
+        return (self.lower[rows] + noise).max()
+
     def best(self) -> int:
         """The row with the greatest value, the lowest among equals; its value is known afterwards."""
-        rows = np.flatnonzero(self.upper >= self.lower.max())
+        mark = self.probe(np.arange(len(self.lower)))
+        rows = np.flatnonzero(self.upper >= mark)
         self.read(rows)
         return first_maximum(rows, self.lower[rows])
 
     def top_k(self, k: int) -> np.ndarray:
         """The rows that `sampling.top_k` keeps, in its order; their values are known afterwards."""
-        count = len(self.lower)
-        threshold = np.partition(self.lower, count - k)[count - k] if k < count else -np.inf
-        rows = np.flatnonzero(self.upper >= threshold)
+        if k < len(self.lower):
+            promising = np.argpartition(-(self.lower + self.upper), k)[:k]
+            self.read(promising)
+            rows = np.flatnonzero(self.upper >= self.lower[promising].min())
+        else:
+            rows = np.arange(len(self.lower))
         self.read(rows)
         return rows[top_k(self.lower[rows], k)]
 
@@ -133,7 +143,7 @@ def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> 
     noise = gumbel_noise(options.seed, position, rows).astype(np.float64)
 
     while True:  # ends at `best` at the latest, which every truncation keeps
-        possible = known.upper[rows] + noise >= (known.lower[rows] + noise).max()
+        possible = known.upper[rows] + noise >= known.probe(rows, noise)
         known.read(rows[possible])
         winner = first_maximum(rows[possible], known.lower[rows[possible]] + noise[possible])
         value = known.lower[winner]

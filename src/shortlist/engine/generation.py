@@ -14,6 +14,7 @@ from shortlist.engine.sampling import sample
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
 from shortlist.engine.stop import StopMatcher
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.streaming import StreamDecoder
 from shortlist.models.tokenizer import Tokenizer
 
@@ -78,7 +79,7 @@ def generate_pieces(
     options: GenerationOptions,
     *,
     session: Session,
-    head: Any,
+    head: DenseHead | EstimatedHead | ExactHead,
     tokenizer: Tokenizer,
     generation: Generation,
 ) -> Iterator[str]:
@@ -95,7 +96,7 @@ def generate_pieces(
     text = list(prompt)
     seen = np.zeros(generation.stats.vocab_size, dtype=bool)
     seen[text] = True
-    characters = StreamDecoder(tokenizer)
+    characters = StreamDecoder(tokenizer, continues=True)
     stop = StopMatcher(options.stops)
 
     def passed(piece: str) -> Iterator[str]:
@@ -134,7 +135,12 @@ def generate_pieces(
 
 
 def choose(
-    head: Any, hidden: np.ndarray, options: GenerationOptions, *, position: int, seen: np.ndarray
+    head: DenseHead | EstimatedHead | ExactHead,
+    hidden: np.ndarray,
+    options: GenerationOptions,
+    *,
+    position: int,
+    seen: np.ndarray,
 ) -> tuple[Draw, np.ndarray | None]:
     """The next token by the cheapest path that the options allow, and all logits where that path has them.
 

@@ -12,7 +12,9 @@ from shortlist.engine.options import GenerationOptions
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
+from shortlist.models.config import ModelConfig
 from shortlist.models.decoder import Decoder
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
 
 
@@ -27,9 +29,6 @@ class Model:
     decoder
     tokenizer
     head
-        One of `shortlist.models.heads`.
-    head_name
-        `dense`, `estimated` or `exact`.
     context
         Most tokens of prompt and answer together; None takes what the model was trained for. Memory for the
         KV cache is taken as it fills.
@@ -51,8 +50,7 @@ class Model:
         self,
         decoder: Decoder,
         tokenizer: Tokenizer,
-        head: Any,
-        head_name: str,
+        head: DenseHead | EstimatedHead | ExactHead,
         *,
         context: int | None = None,
         notes: Sequence[str] = (),
@@ -65,14 +63,13 @@ class Model:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.head = head
-        self.head_name = head_name
         self.context = context or trained
         self.notes = tuple(notes)
         self.stats: RunStats | None = None
         self._session = Session(decoder, self.context)
 
     @property
-    def config(self):
+    def config(self) -> ModelConfig:
         """Sizes and constants of the decoder."""
         return self.decoder.config
 
@@ -106,9 +103,9 @@ class Model:
             seed=None if chosen.greedy else secrets.randbits(32) if chosen.seed is None else chosen.seed,
         )
         self.stats = RunStats(
-            head=self.head_name,
+            head=self.head.name,
             vocab_size=self.config.vocab_size,
-            body_bytes=self.decoder.body_bytes,
+            layer_bytes=self.decoder.layer_bytes,
             prompt_tokens=len(tokens),
         )
         generation = Generation(

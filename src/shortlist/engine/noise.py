@@ -44,7 +44,7 @@ def random_bits(seed: int, position: int, rows: np.ndarray) -> np.ndarray:
     uint64 [n]
     """
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        start = mix(mix(np.uint64([seed]) + GOLDEN) + GOLDEN * np.uint64(position + 1))
+        start = mix(mix(np.array([seed], dtype=np.uint64) + GOLDEN) + GOLDEN * np.uint64(position + 1))
         return mix(start + GOLDEN * (np.asarray(rows).astype(np.uint64) + np.uint64(1)))
 
 

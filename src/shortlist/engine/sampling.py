@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from shortlist.engine.noise import MAX_NOISE, gumbel_noise
+from shortlist._native import gumbel_noise
+from shortlist.engine.noise import MAX_NOISE
 from shortlist.engine.options import SamplingOptions
 
 

@@ -27,7 +27,7 @@ class RunStats:
     head
         `dense`, `estimated` or `exact`.
     vocab_size
-    body_bytes
+    layer_bytes
         Weight bytes that each decode step reads apart from the head.
     prompt_tokens
     reused_tokens
@@ -46,7 +46,7 @@ class RunStats:
 
     head: str
     vocab_size: int
-    body_bytes: int
+    layer_bytes: int
     prompt_tokens: int
     reused_tokens: int = 0
     prefill_seconds: float = 0.0
@@ -80,7 +80,7 @@ class RunStats:
     @property
     def bytes_per_token(self) -> float | None:
         """Weight bytes that a decode step reads; the KV cache is not counted."""
-        return self.body_bytes + self.head_bytes / self.draws if self.draws else None
+        return self.layer_bytes + self.head_bytes / self.draws if self.draws else None
 
     @property
     def head_rows_share(self) -> float | None:

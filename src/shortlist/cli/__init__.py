@@ -1,0 +1,91 @@
+"""The `shortlist` command: one file per subcommand; here they are put together and errors become exit codes.
+
+0: fine; 1: the work failed, or the reader of the output is gone; 2: wrong usage; 130: interrupted. An error of the
+user's is one line on standard error; a traceback is a defect of ours.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from shortlist.cli.chat import chat
+from shortlist.cli.eval import evaluate
+from shortlist.cli.inspect import inspect
+from shortlist.cli.pull import pull
+from shortlist.cli.run import run
+from shortlist.errors import ShortlistError, UsageError
+
+FAILED, WRONG_USAGE = 1, 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+# Without rich's markup, --help starts in half the time.
+app = typer.Typer(
+    help="Run language models that read only the weights the next token needs.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command(epilog="Example: shortlist pull gemma-3-270m")(pull)
+app.command(epilog='Example: shortlist run smollm2-135m "The sea is" -n 50 --stats')(run)
+app.command(epilog="Example: shortlist chat gemma-3-270m --temperature 0.7")(chat)
+app.command("eval", epilog="Example: shortlist eval smollm2-135m --text book.txt --tokens 4096 --json")(
+    evaluate
+)
+app.command(epilog="Example: shortlist inspect gemma-3-270m")(inspect)
+
+
+@app.callback(invoke_without_command=True)
+def _shortlist(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of("shortlist"))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(WRONG_USAGE)
+
+
+def main() -> None:
+    """Entry point of the `shortlist` command."""
+    raise SystemExit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        _check_text(arguments)
+        code = app(arguments, prog_name="shortlist", standalone_mode=False)
+        sys.stdout.flush()  # here rather than at exit, where a closed pipe could no longer be caught
+        return code or 0
+    except ShortlistError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "shortlist"
+        return _fail(f"{error.format_message()} (see {command} --help)", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more when it exits: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"argument {number} is not valid UTF-8: {ascii(argument)}") from None
+
+
+def _fail(message: str, code: int) -> int:
+    one_line = " ".join(message.split())
+    print(f"shortlist: {one_line}", file=sys.stderr)
+    return code

@@ -1,0 +1,54 @@
+"""Arguments and options that several commands share, with the defaults of `GenerationOptions`."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from shortlist.engine.options import GenerationOptions
+
+DEFAULTS = GenerationOptions()
+
+HeadName = Literal["auto", "dense", "estimated", "exact"]
+
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A name that was pulled, a GGUF file, a Hugging Face folder, or hf:owner/repo."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+Head = Annotated[
+    HeadName,
+    typer.Option(
+        "--head",
+        help="How the language-model head is read: all rows, the rows that an estimate leaves, "
+        "or those that provably suffice.",
+    ),
+]
+Exact = Annotated[bool, typer.Option("--exact", help="The same as --head exact.")]
+Recipe = Annotated[str | None, typer.Option("--recipe", metavar="FILE", help="Recipe of the estimated head.")]
+Weights = Annotated[
+    Literal["q8", "q4"] | None,
+    typer.Option("--weights", help="Quantize a float checkpoint to 8 or 4 bits while loading."),
+]
+Context = Annotated[
+    int | None,
+    typer.Option("--context", metavar="TOKENS", help="Most tokens of prompt and answer together."),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores by default.")]
+
+Temperature = Annotated[float, typer.Option("--temperature", help="Divides the logits; 0 is greedy.")]
+TopK = Annotated[int, typer.Option("--top-k", help="Keep the K likeliest tokens; 0 keeps all.")]
+TopP = Annotated[float, typer.Option("--top-p", help="Keep the likeliest tokens that hold this probability.")]
+MinP = Annotated[
+    float, typer.Option("--min-p", help="Keep tokens at least this share as likely as the likeliest.")
+]
+RepetitionPenalty = Annotated[
+    float, typer.Option("--repetition-penalty", help="Above 1 makes tokens of the text so far less likely.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text.")]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help="End the text before this string; may be repeated."),
+]

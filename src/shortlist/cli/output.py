@@ -1,0 +1,44 @@
+"""How commands print: JSON for machines, short tables for people."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shortlist.engine.stats import RunStats
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line of standard output."""
+    print(json.dumps(value), flush=True)
+
+
+def megabytes(count: float) -> str:
+    """Bytes for people, in units of 1000."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def print_stats(stats: "RunStats") -> None:
+    """What a generation cost, as a table on standard error, so that standard output holds the text alone."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from shortlist.engine.stats import peak_rss_bytes
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("head", f"{stats.head}, {_optional(stats.head_rows_share, '{:.2%}')} of its rows read"),
+        ("", f"{stats.full_draws} of {stats.draws} tokens had to read all rows" if stats.full_draws else ""),
+        ("prompt", f"{stats.prompt_tokens} tokens, {stats.reused_tokens} of them in the cache already"),
+        ("prefill", f"{_optional(stats.prefill_tokens_per_s, '{:.1f}')} tokens/s"),
+        ("decode", f"{_optional(stats.decode_tokens_per_s, '{:.1f}')} tokens/s, {stats.draws} tokens"),
+        ("read per token", "-" if stats.bytes_per_token is None else megabytes(stats.bytes_per_token)),
+        ("peak memory", megabytes(peak_rss_bytes())),
+    ):
+        if value:
+            table.add_row(name, value)
+    Console(file=sys.stderr).print(table)
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

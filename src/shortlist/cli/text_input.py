@@ -1,0 +1,54 @@
+"""Text that comes from outside: a prompt on standard input, a text file."""
+
+import sys
+from pathlib import Path
+
+from shortlist.errors import UsageError
+
+
+def read_prompt(prompt: str | None) -> str:
+    """The prompt of a command; `-`, or none with something piped in, reads standard input.
+
+    One newline at the end of standard input is dropped, because `echo` adds one.
+
+    Raises
+    ------
+    UsageError
+        There is no prompt, or it is not UTF-8.
+    """
+    if prompt is not None and prompt != "-":
+        return prompt
+    if prompt is None and sys.stdin.isatty():
+        raise UsageError('there is no prompt: give one, as in shortlist run MODEL "Once upon a time"')
+    return decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+
+
+def read_text(path: str) -> str:
+    """The text of a file.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or is not UTF-8.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    return decode(data, path)
+
+
+def decode(data: bytes, source: str) -> str:
+    """UTF-8 text.
+
+    Raises
+    ------
+    UsageError
+        It is not UTF-8; the message names `source` and the byte.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{source} is not valid UTF-8 (byte {error.start + 1}): convert it, for example with iconv"
+        ) from None
