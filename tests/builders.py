@@ -4,6 +4,7 @@ The models come from `transformers`, so that they are oracles for shapes, names 
 follow what llama.cpp's converter does to them.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +172,12 @@ def _interleaved(array: np.ndarray, heads: int) -> np.ndarray:
 
 def _gguf_name(family: str, name: str) -> str:
     """The name that the `gguf` library's own map gives, which is the oracle of ours."""
-    architecture = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}[
-        FAMILIES[family].gguf_architecture
-    ]
-    names = gguf.get_tensor_name_map(architecture, 8)
-    found = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    found = _gguf_names(FAMILIES[family].gguf_architecture).get_name(name, try_suffixes=(".weight", ".bias"))
     assert found is not None, name
     return found
+
+
+@functools.cache
+def _gguf_names(architecture: str) -> gguf.TensorNameMap:
+    by_name = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(by_name[architecture], 64)

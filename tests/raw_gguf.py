@@ -84,7 +84,10 @@ def small_llama(
     settings: dict[str, int | float | bytes | None] | None = None,
     shapes: dict[str, tuple[int, ...] | None] | None = None,
 ) -> bytes:
-    """A valid file of a llama model with one layer of zeros; None drops a setting or tensor, bytes are a whole key."""
+    """A valid file of a llama model with one layer of zeros.
+
+    None drops a setting or tensor; a setting of bytes is a whole key.
+    """
     all_settings = {**LLAMA_SETTINGS, **(settings or {})}
     keys = [text_key("general.architecture", architecture)]
     for name, value in all_settings.items():

@@ -6,6 +6,7 @@ has no bfloat16 and the bytes are wanted as they are, in the map.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,19 @@ def _weight_files(folder: Path) -> list[Path]:
         )
     index = MappedFile(index_path)
     weight_map = Settings(index_path, _json_object(index_path, index.bytes)).get("weight_map")
-    names = set(weight_map.values()) if isinstance(weight_map, dict) and _all_names(weight_map) else set()
-    if not names:
+    if not isinstance(weight_map, dict) or not weight_map or not all(map(_is_file_name, weight_map.values())):
         raise CheckpointError(f"{index_path}: weight_map must give file names of the folder for the tensors")
-    if missing := sorted(name for name in names if not (folder / name).exists()):
+    names = sorted(set(weight_map.values()))
+    if missing := [name for name in names if not (folder / name).exists()]:
         raise CheckpointError(
             f"{index_path} names {missing[0]}, which is not in the folder "
             f"({len(missing)} of {len(names)} files are missing): fetch the model again"
         )
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in names]
 
 
-def _all_names(weight_map: dict[str, Any]) -> bool:
-    return all(isinstance(name, str) and Path(name).name == name for name in weight_map.values())
+def _is_file_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(re.fullmatch(r"[\w.-]+\.safetensors", name))
 
 
 def _read_file(file: MappedFile) -> tuple[int, list[StoredTensor]]:

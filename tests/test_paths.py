@@ -1,0 +1,24 @@
+"""The cache folder is the user's choice, or the platform's."""
+
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from shortlist.paths import HOME_VARIABLE, cache_folder
+
+
+def test_the_variable_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.setenv(HOME_VARIABLE, "~/models")
+    assert cache_folder() == Path.home() / "models"
+
+
+@pytest.mark.parametrize("unset", [None, ""])
+def test_else_the_platform_says(monkeypatch: pytest.MonkeyPatch, unset: str | None):
+    if unset is None:
+        monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(HOME_VARIABLE, unset)
+    assert cache_folder() == platformdirs.user_cache_path("shortlist")
