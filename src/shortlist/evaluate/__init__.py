@@ -1,0 +1,1 @@
+"""Measure: quality against the dense head, and speed against other engines on the same file."""

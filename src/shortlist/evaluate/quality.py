@@ -1,0 +1,167 @@
+"""What a shortlisted head costs in quality and saves in bytes, measured beside the dense head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from shortlist.errors import UsageError
+
+
+class Read(Protocol):
+    """What one query read of the head."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+class Head(Protocol):
+    """A language-model head: hidden state float32 [width] to a greedy token, or to logits [vocabulary]."""
+
+    def argmax(self, hidden: np.ndarray) -> tuple[int, Read]: ...
+    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]: ...
+
+
+@dataclass(frozen=True)
+class DenseQuality:
+    """The dense head: perplexity, and the weight bytes that a token reads, decoder included."""
+
+    perplexity: float
+    bytes_per_token: float
+
+
+@dataclass(frozen=True)
+class ShortlistedQuality:
+    """A shortlisted head against the dense one, on the same hidden states.
+
+    Attributes
+    ----------
+    perplexity : float
+        Of the whole vocabulary: exact logits on the shortlist, estimates elsewhere.
+    perplexity_change : float
+        Relative to the dense head.
+    perplexity_change_error : float
+        Standard error of that change; positions are paired, so it is far smaller than that of a perplexity.
+    agreement : float
+        Share of positions where the greedy token equals the dense one.
+    recall : float
+        Share of positions where the row that greedy decoding needs, the dense winner, was on the shortlist.
+    rows_share : float
+        Mean share of the head's rows that greedy decoding computed exactly.
+    bytes_per_token : float
+        Weight bytes that a greedy token reads, decoder included.
+    total_variation : float
+        Mean distance to the dense distribution at temperature 1: half the sum of absolute differences.
+    """
+
+    perplexity: float
+    perplexity_change: float
+    perplexity_change_error: float
+    agreement: float
+    recall: float
+    rows_share: float
+    bytes_per_token: float
+    total_variation: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Both, over the same `tokens` positions."""
+
+    tokens: int
+    dense: DenseQuality
+    shortlisted: ShortlistedQuality
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def compare(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], dense: Head, shortlisted: Head, decoder_bytes: int
+) -> Quality:
+    """Measure a shortlisted head against the dense one, position by position.
+
+    Parameters
+    ----------
+    batches : iterable of (hidden float32 [n, width], targets int [n])
+        Hidden states, and the token that really came after each; see `teacher_forced.windows`.
+    dense, shortlisted : Head
+        Of the same rows.
+    decoder_bytes : int
+        Weight bytes that a token reads before the head.
+
+    Raises
+    ------
+    UsageError
+        There is no position to measure.
+    """
+    records = [
+        _compare_at(state, int(target), dense, shortlisted)
+        for hidden, targets in batches
+        for state, target in zip(hidden, targets, strict=True)
+    ]
+    if not records:
+        raise UsageError("there is nothing to measure: the text must have at least two tokens")
+    mean = {name: float(np.mean([getattr(r, name) for r in records])) for name in _Position.__annotations__}
+    changes = np.array([r.loss - r.dense_loss for r in records])
+    change = math.expm1(changes.mean())
+    return Quality(
+        tokens=len(records),
+        dense=DenseQuality(math.exp(mean["dense_loss"]), decoder_bytes + mean["dense_bytes"]),
+        shortlisted=ShortlistedQuality(
+            perplexity=math.exp(mean["loss"]),
+            perplexity_change=change,
+            perplexity_change_error=(1 + change) * float(changes.std()) / math.sqrt(len(records)),
+            agreement=mean["agrees"],
+            recall=mean["found"],
+            rows_share=mean["rows_share"],
+            bytes_per_token=decoder_bytes + mean["bytes"],
+            total_variation=mean["total_variation"],
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Position:
+    """What one position says; losses are negative log-likelihoods in nats."""
+
+    dense_loss: float
+    dense_bytes: int
+    loss: float
+    bytes: int
+    rows_share: float
+    agrees: bool
+    found: bool
+    total_variation: float
+
+
+def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head) -> _Position:
+    dense_logits, dense_read = dense.logits(hidden)
+    logits, _ = shortlisted.logits(hidden)
+    token, read = shortlisted.argmax(hidden)
+    winner = int(np.argmax(dense_logits))
+    dense_logs, logs = log_softmax(dense_logits), log_softmax(logits)
+    return _Position(
+        dense_loss=-float(dense_logs[target]),
+        dense_bytes=dense_read.bytes,
+        loss=-float(logs[target]),
+        bytes=read.bytes,
+        rows_share=read.rows / len(logits),
+        agrees=token == winner,
+        # A row on the shortlist has its dense logit to the last bit; an estimate practically never has.
+        found=bool(logits[winner] == dense_logits[winner]),
+        total_variation=0.5 * float(np.abs(np.exp(dense_logs) - np.exp(logs)).sum(dtype=np.float64)),
+    )
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities float32 [vocabulary]; the normaliser is summed in float64."""
+    shifted = logits - logits.max()
+    return shifted - np.float32(np.log(np.exp(shifted).sum(dtype=np.float64)))
