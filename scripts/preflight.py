@@ -17,7 +17,7 @@ def missing():
     """Return the line to print, or None when everything is here."""
     if sys.version_info < (3, 11):
         return (
-            "shortlist needs Python 3.11 or newer and %s is %d.%d: install one and run `make PYTHON=python3.12 ...`"
+            "shortlist needs Python 3.11 or newer and %s is %d.%d: install one and run make PYTHON=python3.12"
             % (sys.executable, sys.version_info[0], sys.version_info[1])
         )
     try:
@@ -34,7 +34,7 @@ def missing():
     named = os.environ.get("CXX")
     compiler = named or next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
     if compiler is None:
-        return "no C++ compiler found: install one (Debian: apt install g++; macOS: xcode-select --install) or set CXX"
+        return "no C++ compiler found: install one (Debian: apt install g++, macOS: xcode-select --install)"
     if not compiles(compiler):
         return (
             "the C++ compiler `%s` does not compile C++17: install g++ 9 or clang 10, or newer, or set CXX"

@@ -151,7 +151,7 @@ def prompt_tokens(path: Path) -> list[int]:
 
 
 def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Decode speeds over each other, and prefill speeds (the same for every head) where the name ends in it."""
+    """Decode speeds over each other; prefill speeds, which no head changes, where the name says so."""
     speed = {name: row["decode_tokens_per_s"] for name, row in rows.items() if "error" not in row}
     prefill = {name: row["prefill_tokens_per_s"] for name, row in rows.items() if "error" not in row}
     own = [name for name in NAMES.values() if name in speed]

@@ -4,6 +4,7 @@ The child reads one JSON request per line and answers with one JSON line. It is 
 parent decides which engine works, and one alone does.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,10 +12,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from shortlist.errors import ShortlistError
 from shortlist.evaluate.peers import PEERS, Peer, PeerError
+
+if TYPE_CHECKING:
+    from shortlist.evaluate.peers.own import HeadName
 
 
 class Worker:
@@ -42,9 +46,7 @@ class Worker:
     """
 
     def __init__(self, engine: str, head: str, path: Path, threads: int):
-        if engine in PEERS and not PEERS[engine].installed():
-            raise PeerError(f"not installed: {PEERS[engine].install}")
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process runs)
         # Libraries that bring their own thread pools read this when they start.
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
@@ -82,10 +84,8 @@ class Worker:
 
     def _ask(self, **request: Any) -> dict[str, float]:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it died while idle: that there is no answer says so
             print(json.dumps(request), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # it died while idle: there is no answer, which says so
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _load(engine: str, head: str, path: Path, threads: int) -> Peer:
         return PEERS[engine].load()(path, threads)
     from shortlist.evaluate.peers.own import Shortlist
 
-    return Shortlist(path, threads, head)
+    return Shortlist(path, threads, cast("HeadName", head))
 
 
 def main(engine: str, head: str, path: str, threads: str) -> None:

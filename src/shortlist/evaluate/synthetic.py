@@ -1,6 +1,5 @@
 """Models of real shapes with random weights: enough to measure speed, and nothing to download."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ class Shape:
     Parameters
     ----------
     weights
-        Type of every matrix but the embedding, which is Q8_0 as quantizers leave it: its rows are read one by one.
+        Type of every matrix but the embedding, which is Q8_0, as quantizers leave it.
     """
 
     weights: gguf.GGMLQuantizationType
@@ -77,7 +76,7 @@ def synthetic(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
             written = Path(folder, path.name)
             write(written, SHAPES[name])
-            os.replace(written, path)
+            written.replace(path)
     return path
 
 

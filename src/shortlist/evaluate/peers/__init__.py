@@ -1,7 +1,6 @@
-"""The engines that `shortlist bench` measures against: one file per engine, imported only in its own process."""
+"""Engines that `shortlist bench` measures against: a file for each, imported only in its own process."""
 
 import importlib
-import importlib.util
 from dataclasses import dataclass
 
 from shortlist.evaluate.peers.base import Peer, PeerError
@@ -9,37 +8,43 @@ from shortlist.evaluate.peers.base import Peer, PeerError
 
 @dataclass(frozen=True)
 class PeerEntry:
-    """Where an engine's adapter is, the module that it needs, and the line that installs that."""
+    """Where an engine's adapter is, and the line that installs what it needs."""
 
-    adapter: str
-    requires: str
+    module: str
+    name: str
     install: str
 
-    def installed(self) -> bool:
-        return importlib.util.find_spec(self.requires) is not None
-
     def load(self) -> type[Peer]:
-        module, name = self.adapter.split(":")
-        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        """The adapter.
+
+        Raises
+        ------
+        PeerError
+            Something that it needs is not installed.
+        """
+        try:
+            return getattr(importlib.import_module(f"{__name__}.{self.module}"), self.name)
+        except ImportError as error:
+            raise PeerError(f"not installed ({error}): {self.install}") from None
 
 
 PEERS = {
     "llama.cpp": PeerEntry(
-        "llama_cpp:LlamaCpp",
-        "llama_cpp",
+        "llama",
+        "LlamaCpp",
         "CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python llama-cpp-python",
     ),
-    "ik_llama.cpp": PeerEntry("ik_llama_cpp:IkLlamaCpp", "ik_llama_cpp", "pip install ik-llama-cpp-python"),
+    "ik_llama.cpp": PeerEntry("ik_llama", "IkLlamaCpp", "pip install ik-llama-cpp-python"),
     "transformers": PeerEntry(
-        "transformers:Transformers", "transformers", "pip install torch transformers accelerate"
+        "transformers_float32", "Transformers", "pip install torch transformers accelerate"
     ),
     "onnxruntime-genai": PeerEntry(
-        "onnxruntime_genai:OnnxRuntimeGenAI",
-        "onnxruntime_genai",
+        "onnxruntime_int4",
+        "OnnxRuntimeGenAI",
         "pip install onnxruntime-genai onnx-ir torch transformers accelerate",
     ),
     "ctranslate2": PeerEntry(
-        "ctranslate2:CTranslate2", "ctranslate2", "pip install ctranslate2 torch transformers accelerate"
+        "ctranslate2_int8", "CTranslate2", "pip install ctranslate2 torch transformers accelerate"
     ),
 }
 

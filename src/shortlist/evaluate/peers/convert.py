@@ -4,7 +4,6 @@ Converters hold the whole model in memory, so they run in processes of their own
 reported for an engine is then the engine's.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -38,7 +37,7 @@ def converted(path: Path, kind: str, command: Callable[[Path, Path], list[str]])
         source, target = Path(work, "float32"), Path(work, "converted")
         _run(["-m", __name__, str(path), str(source)], kind)
         _run(command(source, target), kind)
-        os.rename(target, folder)
+        target.rename(folder)
     return folder
 
 
@@ -52,7 +51,7 @@ def _run(arguments: list[str], kind: str) -> None:
 def _write_float32(path: Path, folder: Path) -> None:
     import transformers
 
-    from shortlist.evaluate.peers.transformers import load_float32
+    from shortlist.evaluate.peers.transformers_float32 import load_float32
 
     model = load_float32(path)
     # A model that came from a GGUF file still counts as quantized, and those are not saved.

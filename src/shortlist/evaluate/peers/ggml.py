@@ -1,4 +1,4 @@
-"""What llama.cpp and its fork have in common: the batch, the decode loop, and the choice of flash attention."""
+"""What llama.cpp and its fork have in common: the batch, the loop, and the choice of flash attention."""
 
 import ctypes
 from abc import abstractmethod

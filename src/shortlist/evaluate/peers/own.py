@@ -1,20 +1,22 @@
-"""shortlist itself, measured like the others: the decoder and one of its heads, without the text around them."""
+"""shortlist itself, measured like the others: the decoder and one of its heads, without tokenizer."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import shortlist
 from shortlist.evaluate.peers.base import SteppingPeer
 
+HeadName = Literal["dense", "estimated", "exact"]
 CONTEXT = 2048
 
 
 class Shortlist(SteppingPeer):
     """Parameters are those of `shortlist.load`; `head` is `dense`, `estimated` or `exact`."""
 
-    def __init__(self, path: Path, threads: int, head: str = "dense"):
+    def __init__(self, path: Path, threads: int, head: HeadName = "dense"):
         self.model = shortlist.load(path, head=head, threads=threads)
         self.settings = "; ".join(self.model.notes)
         self.context = min(CONTEXT, self.model.config.context_length)

@@ -1,5 +1,6 @@
 """ONNX Runtime GenAI with 4-bit weights."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +19,8 @@ class OnnxRuntimeGenAI(Peer):
         # Whole for a tied head; of an embedding of its own a single row would be read.
         self.bytes_per_token = (folder / "model.onnx.data").stat().st_size
         config = onnxruntime_genai.Config(str(folder))
-        config.overlay('{"model": {"decoder": {"session_options": {"intra_op_num_threads": %d}}}}' % threads)
+        session_options = {"intra_op_num_threads": threads}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": session_options}}}))
         self.model = onnxruntime_genai.Model(config)
 
     def prefill(self, tokens: Sequence[int]) -> float:

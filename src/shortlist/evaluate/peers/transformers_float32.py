@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -15,9 +16,10 @@ class Transformers(SteppingPeer):
     def __init__(self, path: Path, threads: int):
         torch.set_num_threads(threads)
         self.model = load_float32(path)
-        tied = self.model.get_input_embeddings().weight is self.model.get_output_embeddings().weight
-        looked_up = 0 if tied else self.model.get_input_embeddings().weight.numel()
-        self.bytes_per_token = 4 * (sum(p.numel() for p in self.model.parameters()) - looked_up)
+        weights = sum(parameter.numel() for parameter in self.model.parameters())
+        if not self.model.config.tie_word_embeddings:
+            weights -= self.model.get_input_embeddings().weight.numel()  # one row of it is read
+        self.bytes_per_token = 4 * weights
 
     def reset(self) -> None:
         self.cache = None
@@ -31,17 +33,10 @@ class Transformers(SteppingPeer):
         return int(output.logits[0, -1].argmax())
 
 
-def load_float32(path: Path) -> transformers.PreTrainedModel:
+def load_float32(path: Path) -> Any:
     """The model of a GGUF file (dequantized) or of a Hugging Face folder."""
-    source = {"pretrained_model_name_or_path": path}
+    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
     if path.is_file():
-        packed = transformers.GgufConfig(dequantize=True)
-        source = {
-            "pretrained_model_name_or_path": path.parent,
-            "gguf_file": path.name,
-            "quantization_config": packed,
-        }
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        **source, dtype=torch.float32, local_files_only=True
-    )
-    return model.eval()
+        options |= {"gguf_file": path.name, "quantization_config": transformers.GgufConfig(dequantize=True)}
+        path = path.parent
+    return transformers.AutoModelForCausalLM.from_pretrained(path, **options).eval()

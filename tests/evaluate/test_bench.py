@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import pytest
+
+from shortlist import _native
+from shortlist.errors import UsageError
+from shortlist.evaluate import bench
+from shortlist.evaluate.bench import PREFILL_TOKENS, BenchOptions, measure, prompt_tokens, ratios
+from shortlist.evaluate.peers import PEERS, PeerEntry
+
+RUN_KEYS = {
+    "engine",
+    "head",
+    "settings",
+    "decode_tokens_per_s",
+    "prefill_tokens_per_s",
+    "bytes_per_token",
+    "bandwidth_share",
+    "peak_rss_mb",
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_native, "read_bandwidth_gb_s", lambda: 10.0)
+
+
+def test_report_has_the_figures_of_every_run(tiny_random: Path) -> None:
+    options = BenchOptions(threads=1, heads=("dense", "exact"), decode_tokens=8, repetitions=2)
+    report = measure(tiny_random, options)
+    assert report["machine"] == {"read_gb_s": 10.0, "threads": 1, "isa": _native.isa()}
+    assert [(run["engine"], run["head"]) for run in report["runs"]] == [
+        ("shortlist", "dense"),
+        ("shortlist", "exact"),
+    ]
+    for run in report["runs"]:
+        assert run.keys() == RUN_KEYS
+        expected = run["bytes_per_token"] * run["decode_tokens_per_s"] / 10e9
+        assert run["bandwidth_share"] == pytest.approx(expected)
+    assert report["ratios"].keys() == {"shortlist_exact/shortlist_dense"}
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_line_that_installs_it(
+    tiny_random: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    monkeypatch.setitem(PEERS, "nobody", PeerEntry("no_such_module", "Nobody", "pip install nobody"))
+    monkeypatch.setattr(bench, "Worker", lambda engine, *_: PEERS[engine].load())
+    options = BenchOptions(threads=1, peers=("nobody",), heads=(), decode_tokens=1, repetitions=1)
+    report = measure(tiny_random, options, progress=said.append)
+    (run,) = report["runs"]
+    assert run["error"].endswith("pip install nobody")
+    assert report["ratios"] == {}
+    assert said == ["loading nobody"]
+
+
+def test_turns_are_interleaved_and_medians_taken(tiny_random: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    seconds = iter([1.0, 9.0, 2.0, 9.0, 100.0, 9.0])
+
+    class FakeWorker:
+        settings = ""
+
+        def __init__(self, engine: str, *_: object):
+            self.engine = engine
+
+        def __enter__(self) -> "FakeWorker":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def prefill(self, tokens: list[int]) -> dict[str, float]:
+            assert len(tokens) == PREFILL_TOKENS
+            turns.append(self.engine)
+            return {"seconds": 1.0}
+
+        def decode(self, _prompt: list[int], count: int) -> dict[str, float]:
+            warm_up = count == 16
+            return {
+                "seconds": 0.0 if warm_up else next(seconds),
+                "bytes_per_token": 2e9,
+                "peak_rss_mb": 5.0,
+            }
+
+    monkeypatch.setattr(bench, "Worker", FakeWorker)
+    options = BenchOptions(threads=1, peers=("llama.cpp",), heads=("dense",), decode_tokens=32, repetitions=3)
+    report = measure(tiny_random, options)
+    assert turns == ["shortlist", "llama.cpp"] * 3
+    own, peer = report["runs"]
+    assert own["decode_tokens_per_s"] == 32 / 2.0
+    assert own["bandwidth_share"] == pytest.approx(2e9 * 16 / 10e9)
+    assert peer["decode_tokens_per_s"] == 32 / 9.0
+    assert report["ratios"]["shortlist_dense/llama.cpp"] == pytest.approx(4.5)
+
+
+def test_ratios_compare_own_heads_with_dense_and_with_every_peer() -> None:
+    def row(decode: float, prefill: float) -> dict[str, float]:
+        return {"decode_tokens_per_s": decode, "prefill_tokens_per_s": prefill}
+
+    rows = {
+        "shortlist_dense": row(20, 300),
+        "shortlist": row(60, 300),
+        "shortlist_exact": row(30, 300),
+        "llama.cpp": row(10, 100),
+        "transformers": {"error": "not installed"},
+    }
+    assert ratios(rows) == {
+        "shortlist/shortlist_dense": 3,
+        "shortlist_exact/shortlist_dense": 1.5,
+        "shortlist_dense/llama.cpp": 2,
+        "shortlist/llama.cpp": 6,
+        "shortlist_exact/llama.cpp": 3,
+        "shortlist_dense/llama.cpp prefill": 3,
+    }
+
+
+def test_prompt_is_plain_text_without_a_chat_template(tiny_random: Path) -> None:
+    assert len(prompt_tokens(tiny_random)) > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"peers": ("vllm",)}, "no peer vllm: choose llama.cpp, "),
+        ({"decode_tokens": 0}, "from 1 to 1024, not 0"),
+        ({"repetitions": 0}, "at least 1 repetition"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        BenchOptions(**options)

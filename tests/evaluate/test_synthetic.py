@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from shortlist import checkpoints
+from shortlist.errors import UsageError
+from shortlist.evaluate import synthetic as module
+from shortlist.evaluate.synthetic import SHAPES, Shape, synthetic, write
+from shortlist.models.decoder import Decoder
+from shortlist.models.heads import DenseHead
+from shortlist.models.tokenizer import Tokenizer
+
+
+@pytest.mark.parametrize("kind", [gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0])
+def test_weights_have_mean_0_and_deviation_of_a_normed_product(kind: gguf.GGMLQuantizationType) -> None:
+    rows, columns = 256, 512
+    data = module._random_rows(np.random.default_rng(1), rows, columns, kind)
+    weights = gguf.quants.dequantize(data, kind)
+    assert weights.shape == (rows, columns)
+    assert abs(weights.mean()) < 0.02 * columns**-0.5
+    assert weights.std() == pytest.approx(columns**-0.5, rel=0.02)
+
+
+def test_same_seed_writes_the_same_file(tiny_shape: Shape, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write(tmp_path / name, tiny_shape, seed)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_model_loads_tokenizes_and_computes(tiny_random: Path) -> None:
+    with checkpoints.open_checkpoint(tiny_random) as checkpoint:
+        assert checkpoint.config.tied_head
+        assert checkpoint.tensors["layers.1.down"].type == "Q4_0"
+        tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        decoder = Decoder(checkpoint, threads=1)
+    text = "The thing,\nover there: é 漢"
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == text
+    hidden = decoder.forward(np.array(tokens, np.int32), decoder.new_cache(64))
+    logits, _ = DenseHead(decoder.head_rows).logits(hidden[-1])
+    assert np.isfinite(logits).all()
+    assert 0.3 < logits.std() < 3
+
+
+def test_is_written_once_and_leaves_nothing_else(
+    tiny_shape: Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    monkeypatch.setitem(SHAPES, "llama-1b-q4_0", tiny_shape)
+    path = synthetic("llama-1b-q4_0")
+    written = path.stat().st_mtime_ns
+    assert synthetic("llama-1b-q4_0") == path
+    assert path.stat().st_mtime_ns == written
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_interrupted_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_random_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        synthetic("llama-1b-q8_0")
+    assert list((tmp_path / "synthetic").iterdir()) == []
+
+
+def test_unknown_shape_is_named_with_those_that_exist() -> None:
+    with pytest.raises(UsageError, match=r"llama-9b.*llama-1b-q4_0 or llama-1b-q8_0"):
+        synthetic("llama-9b")
