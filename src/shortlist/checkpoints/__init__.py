@@ -4,8 +4,8 @@ from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 from shortlist.checkpoints.gguf import open_gguf
-from shortlist.checkpoints.pull import pull, resolve
 from shortlist.checkpoints.safetensors import open_folder
+from shortlist.checkpoints.store import pull, resolve
 from shortlist.errors import CheckpointError
 
 __all__ = ["Checkpoint", "StoredTensor", "open_checkpoint", "pull", "resolve"]

@@ -1,8 +1,12 @@
 """Models on the Hugging Face Hub, named `hf:owner/repo` or `hf:owner/repo:file.gguf`."""
 
+import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from shortlist.errors import CheckpointError, DownloadError, UsageError
 from shortlist.paths import cache_folder
@@ -10,7 +14,7 @@ from shortlist.paths import cache_folder
 PREFIX = "hf:"
 
 # A folder's files that this program reads; the rest (PyTorch pickles, ONNX, images) is not fetched.
-_FOLDER_FILES = (
+_FOLDER_FILES: list[str] = [
     "config.json",
     "generation_config.json",
     "model*.safetensors",
@@ -21,6 +25,16 @@ _FOLDER_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template*",
+]
+
+_DISK_TROUBLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
 )
 
 
@@ -29,9 +43,6 @@ class Reference(NamedTuple):
 
     repo: str
     file: str | None
-
-    def __str__(self) -> str:
-        return f"{PREFIX}{self.repo}" + (f":{self.file}" if self.file else "")
 
 
 def parse(name: str) -> Reference:
@@ -63,15 +74,16 @@ def pull(name: str, *, progress: bool) -> Path:
     from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]  # of httpx or httpx2
 
     reference = parse(name)
-    if not progress:
-        hub.utils.disable_progress_bars()
     try:
-        file = reference.file or _only_gguf(reference, hub)
-        if file is None:
-            return Path(
-                hub.snapshot_download(reference.repo, cache_dir=_folder(), allow_patterns=list(_FOLDER_FILES))
-            )
-        return Path(hub.hf_hub_download(reference.repo, file, cache_dir=_folder()))
+        # Asked first because this fails at once without a network, where downloads try for half a minute.
+        info = hub.HfApi().model_info(reference.repo)
+        file = _choose(reference, sorted(sibling.rfilename for sibling in info.siblings or []))
+        with _quiet(unless=progress):
+            if file is None:
+                return Path(
+                    hub.snapshot_download(reference.repo, cache_dir=_folder(), allow_patterns=_FOLDER_FILES)
+                )
+            return Path(hub.hf_hub_download(reference.repo, file, cache_dir=_folder()))
     except errors.HFValidationError as error:
         raise UsageError(f"{name} is not a repository's name: {_one_line(error)}") from None
     except errors.GatedRepoError:
@@ -83,17 +95,13 @@ def pull(name: str, *, progress: bool) -> Path:
         raise DownloadError(
             f"{name} does not exist or is private: check the spelling, or log in with `hf auth login`"
         ) from None
-    except errors.LocalEntryNotFoundError as error:
-        _fail(reference, error)
-    except errors.EntryNotFoundError:
+    except (HTTPError, OSError) as error:
+        if getattr(error, "errno", None) in _DISK_TROUBLE:
+            raise
         raise DownloadError(
-            f"{reference.repo} has no file {reference.file}: see its list of files on the Hub"
+            f"{name} could not be fetched ({_one_line(error)}): check the network and HF_ENDPOINT, "
+            "then pull again"
         ) from None
-    except (HTTPError, ConnectionError) as error:
-        _fail(reference, error)
-    finally:
-        if not progress:
-            hub.utils.enable_progress_bars()
 
 
 def find(name: str) -> Path:
@@ -107,44 +115,70 @@ def find(name: str) -> Path:
         It has not been pulled.
     """
     import huggingface_hub as hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    reference = parse(name)
+    repo, file = parse(name)
     try:
-        if reference.file:
-            return Path(
-                hub.hf_hub_download(
-                    reference.repo, reference.file, cache_dir=_folder(), local_files_only=True
-                )
+        if file:
+            return Path(hub.hf_hub_download(repo, file, cache_dir=_folder(), local_files_only=True))
+        folder = Path(
+            hub.snapshot_download(
+                repo, cache_dir=_folder(), allow_patterns=_FOLDER_FILES, local_files_only=True
             )
-        folder = Path(hub.snapshot_download(reference.repo, cache_dir=_folder(), local_files_only=True))
+        )
+    except HFValidationError as error:
+        raise UsageError(f"{name} is not a repository's name: {_one_line(error)}") from None
     except LocalEntryNotFoundError:
-        raise CheckpointError(f"{name} is not here yet: run `shortlist pull {name}`") from None
-    files = list(folder.glob("*.gguf"))
-    return files[0] if len(files) == 1 and not (folder / "config.json").exists() else folder
-
-
-def _only_gguf(reference: Reference, hub) -> str | None:
-    """The repository's GGUF file; None when it has safetensors."""
-    siblings = hub.HfApi().model_info(reference.repo).siblings or []
-    names = [sibling.rfilename for sibling in siblings]
-    if any(name.startswith("model") and name.endswith(".safetensors") for name in names):
-        return None
-    files = sorted(name for name in names if name.endswith(".gguf"))
+        raise _not_here(name) from None
+    if (folder / "config.json").exists():
+        return folder
+    files = list(folder.rglob("*.gguf"))
     if len(files) == 1:
         return files[0]
-    if files:
+    raise _not_here(name)
+
+
+def _not_here(name: str) -> CheckpointError:
+    return CheckpointError(f"{name} is not here yet: run `shortlist pull {name}`")
+
+
+def _choose(reference: Reference, files: list[str]) -> str | None:
+    """The GGUF file to fetch of those in the repository; None to fetch its safetensors."""
+    choices = [name for name in files if name.endswith(".gguf")]
+    if reference.file in choices:
+        return reference.file
+    if reference.file is not None:
         raise UsageError(
-            f"{reference} has {len(files)} GGUF files: name one of them, for example {reference}:{files[0]}"
+            f"hf:{reference.repo} has no file {reference.file}: its GGUF files are {choices!s:.200}"
         )
-    raise DownloadError(f"{reference} has neither safetensors nor GGUF files: choose another repository")
+    if any(fnmatch(name, "model*.safetensors") for name in files):
+        return None
+    if len(choices) == 1:
+        return choices[0]
+    if choices:
+        raise UsageError(
+            f"hf:{reference.repo} has {len(choices)} GGUF files: "
+            f"name one of them, for example hf:{reference.repo}:{choices[0]}"
+        )
+    raise UsageError(f"hf:{reference.repo} has neither safetensors nor GGUF files: choose another repository")
 
 
-def _fail(reference: Reference, error: Exception) -> NoReturn:
-    raise DownloadError(
-        f"{reference} could not be fetched ({_one_line(error)}): check the network and HF_ENDPOINT, "
-        "then pull again"
-    ) from None
+@contextmanager
+def _quiet(*, unless: bool) -> Iterator[None]:
+    """Without the progress bars and warnings of the library, whose switches are global."""
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
+
+    if unless:
+        yield
+        return
+    verbosity = logging.get_verbosity()
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        enable_progress_bars()
 
 
 def _one_line(error: Exception) -> str:

@@ -139,4 +139,4 @@ def _explained(part: Part, log: str) -> Exception:
         )
     errors = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
     why = errors[-1] if errors else "no reason was given"
-    return DownloadError(f"pip could not fetch {wanted} ({why:.200}): check the package index that pip uses")
+    return DownloadError(f"pip could not fetch {wanted} ({why:.200}): check the network and pip's index")
