@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
 from shortlist.selectors import SELECTORS, Certified, Confidence, TopK
-from shortlist.selectors.base import best
+from shortlist.selectors.base import best, best_of_blocks
 
 SELECTORS_UNDER_TEST = [
     pytest.param(TopK(5), id="top_k fixed"),
@@ -131,3 +131,13 @@ def test_options_out_of_range_are_refused(make):
 def test_best_prefers_the_lowest_index_among_equals(values, count):
     wanted = sorted(sorted(range(len(values)), key=lambda i: (-values[i], i))[:count])
     assert best(np.array(values, np.float32), count).tolist() == wanted
+
+
+@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_best_of_blocks_covers_the_units_with_one_winner_each(units, blocks, seed):
+    values = np.random.default_rng(seed).integers(-5, 5, (3, units)).astype(np.float32)
+    found = best_of_blocks(values, blocks)
+    size = -(-units // blocks)
+    wanted = [[s + row[s : s + size].argmax() for s in range(0, units, size)] for row in values]
+    assert found.tolist() == wanted
+    assert found.shape[1] <= blocks

@@ -20,7 +20,7 @@ from shortlist.estimators.base import (
 )
 
 GROUP = 32  # coordinates of a code that share one scale
-RIDGE = 1e-4  # share of the mean variance that every direction has at least, seen in the queries or not
+RIDGE = 1e-2  # share of the mean variance that every direction has at least, seen in the queries or not
 
 # The fit. Legend: W [units, width] the table, Q [samples, width] the queries, C = Q^T Q / samples + ridge.
 #

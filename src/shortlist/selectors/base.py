@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
 from shortlist.estimators import ESTIMATORS
@@ -78,14 +78,30 @@ def best(values: Array, count: int) -> Array:
     return xp.sort(xp.argsort(values, descending=True, stable=True)[:count])
 
 
+def best_of_blocks(values: Array, blocks: int) -> Array:
+    """Index of the largest value in each of at most `blocks` equal runs of the units [..., blocks].
+
+    Nearly as good as the largest `blocks` values, and found in one pass by any number of threads.
+    """
+    xp = array_namespace(values)
+    units = values.shape[-1]
+    size = -(-units // blocks)
+    blocks = -(-units // size)
+    missing = (*values.shape[:-1], blocks * size - units)
+    padding = xp.full(missing, float("-inf"), dtype=values.dtype, device=device(values))
+    cut = xp.reshape(xp.concat([values, padding], axis=-1), (*values.shape[:-1], blocks, size))
+    return xp.argmax(cut, axis=-1) + size * xp.arange(blocks, device=device(values))
+
+
 def contenders(values: Array, margin: Array, probes: int, exact: Exact) -> Shortlist:
     """Units that could still be the best one, when no estimate is off by more than its `margin` [units].
 
-    The `probes` units with the best estimates are read first. The best of their exact values is the mark that
-    a unit has to reach: a far higher one than the best lower end of an interval, at the price of a few rows.
+    The best unit by estimate in each of `probes` blocks is read first. The best of their exact values is the
+    mark that a unit has to reach: far higher than the best lower end of an interval, at the price of a few
+    rows, which stay on the shortlist.
     """
     xp = array_namespace(values)
-    first = best(values, probes)
+    first = best_of_blocks(values, probes)
     first_values = exact(first)
     mark = xp.max(first_values)
 

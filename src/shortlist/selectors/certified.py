@@ -21,12 +21,12 @@ class Certified(Selector):
     Parameters
     ----------
     probes : int
-        Units with the best estimates, which are read first and stay on the shortlist.
+        Blocks of units whose best by estimate is read first; see `contenders`.
     """
 
     name: ClassVar[str] = "certified"
     needs: ClassVar[str | None] = "bound"
-    probes: int = 4
+    probes: int = 16
 
     def __post_init__(self) -> None:
         if self.probes < 1:

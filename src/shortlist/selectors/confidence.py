@@ -21,13 +21,13 @@ class Confidence(Selector):
     sigma : float
         Standard deviations of the estimate's error that are allowed for.
     probes : int
-        Units with the best estimates, which are read first and stay on the shortlist.
+        Blocks of units whose best by estimate is read first; see `contenders`.
     """
 
     name: ClassVar[str] = "confidence"
     needs: ClassVar[str | None] = "spread"
     sigma: float = 6.0
-    probes: int = 8
+    probes: int = 128
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < float("inf"):
