@@ -15,5 +15,5 @@ def smollm2() -> Path:
 
 @pytest.fixture(scope="session")
 def gemma() -> Path:
-    """Gemma-3-270M-it, Q4_K_M: pulled into the cache the first time."""
+    """Gemma-3-270M, Q4_K_M: pulled into the cache the first time."""
     return checkpoints.pull("gemma-3-270m", progress=False)
