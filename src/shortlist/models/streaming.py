@@ -15,8 +15,8 @@ class StreamDecoder:
     skip_special
         Whether special tokens are left out, as in `Tokenizer.decode`.
     continues
-        Whether the tokens follow on text that is already there, so that a space in front of the first word is the
-        writer's own and stays. `Tokenizer.decode` assumes the opposite.
+        Whether the tokens follow on text that is already there, so that a space in front of the first word
+        stays. `Tokenizer.decode` assumes the opposite.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True, continues: bool = False):

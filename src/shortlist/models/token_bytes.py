@@ -1,7 +1,7 @@
 """What the tokens of a vocabulary stand for, in bytes.
 
-Two spellings are in use. Byte-level vocabularies (GPT-2) write each byte as one printable character. SentencePiece
-vocabularies write text with U+2581 for the space, and `<0xE2>` for a byte that no piece covers.
+Two spellings are in use. Byte-level vocabularies (GPT-2) write each byte as one printable character.
+SentencePiece vocabularies write text with U+2581 for the space, and `<0xE2>` for a byte that no piece covers.
 """
 
 import json
@@ -46,8 +46,8 @@ class TokenBytes:
         self.byte_level = "ByteLevel" in kinds
         if not self.byte_level and not kinds & {"ByteFallback", "Metaspace"}:
             raise CheckpointError(
-                f"the tokenizer of {name} is decoded by {', '.join(sorted(kinds)) or 'nothing'}, which is not supported; "
-                "supported are byte-level and SentencePiece BPE"
+                f"the tokenizer of {name} is decoded by {', '.join(sorted(kinds)) or 'nothing'}, "
+                "which is not supported; supported are byte-level and SentencePiece BPE"
             )
         self.strips_space = any(
             (step["type"] == "Strip" and step["content"] == " " and step["start"] > 0)
@@ -59,7 +59,8 @@ class TokenBytes:
 
     def __call__(self, token: int) -> bytes:
         """The bytes of a token; none for an id that the vocabulary does not have."""
-        if token < 0 or (piece := self._backend.id_to_token(token)) is None:
+        # Ids are 32 bits wide; the library does not take others.
+        if not 0 <= token < 1 << 32 or (piece := self._backend.id_to_token(token)) is None:
             return b""
         added = token in self._added
         if self.byte_level:
@@ -73,5 +74,9 @@ class TokenBytes:
 
 def _decoder_steps(backend: Backend) -> list[dict]:
     # The library has no other way to ask a decoder what it is.
-    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {"type": "Sequence", "decoders": []}
+    decoder = (
+        json.loads(backend.decoder.__getstate__())
+        if backend.decoder
+        else {"type": "Sequence", "decoders": []}
+    )
     return decoder["decoders"] if decoder["type"] == "Sequence" else [decoder]

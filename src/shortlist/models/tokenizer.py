@@ -13,6 +13,7 @@ from tokenizers import AddedToken
 from shortlist import paths
 from shortlist.errors import UsageError
 from shortlist.models.chat import ChatTemplate
+from shortlist.models.spm_merges import MERGES_FOLDER
 from shortlist.models.token_bytes import TokenBytes
 from shortlist.models.tokenizer_folder import read_folder
 from shortlist.models.tokenizer_gguf import read_gguf
@@ -21,15 +22,15 @@ from shortlist.models.tokenizer_parts import TokenizerParts
 if TYPE_CHECKING:
     from shortlist.checkpoints import Checkpoint
 
-# Noncharacters: no text has a use for them, templates do not trim them, and one that is in a message is not taken.
+# Noncharacters: texts have no use for them, templates do not trim them, and one in a message is not taken.
 _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 
 
 class Tokenizer:
     """The tokenizer and chat template of a checkpoint.
 
-    Ids are those of the model that the checkpoint holds. Special tokens that stand in a text are ordinary text there,
-    unless asked for, so that what a user writes cannot end a turn or begin one.
+    Special tokens that are spelled out in a text are ordinary text, unless asked for, so that what a user
+    writes cannot end a turn or begin one.
 
     Parameters
     ----------
@@ -65,7 +66,9 @@ class Tokenizer:
         self._name = name
         self._names = parts.names
         self._bytes = TokenBytes(parts.backend, name)
-        self._specials = {t.content: i for i, t in parts.backend.get_added_tokens_decoder().items() if t.special}
+        self._specials = {
+            t.content: i for i, t in parts.backend.get_added_tokens_decoder().items() if t.special
+        }
         self._lock = Lock()
         self.bos_id = parts.bos_id
         self.eos_ids = parts.eos_ids
@@ -86,7 +89,7 @@ class Tokenizer:
         source, name = checkpoint.tokenizer_source, str(checkpoint.path)
         if isinstance(source, Path):
             return cls(read_folder(source), name)
-        merges_file = paths.cache_folder() / "merges" / f"{checkpoint.fingerprint}.npy"
+        merges_file = paths.cache_folder() / MERGES_FOLDER / f"{checkpoint.fingerprint}.npy"
         return cls(read_gguf(source, name, merges_file), name)
 
     def encode(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
@@ -109,7 +112,9 @@ class Tokenizer:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"the text is not valid UTF-8 at character {error.start}: write it in UTF-8") from None
+            raise UsageError(
+                f"the text is not valid UTF-8 at character {error.start}: write it in UTF-8"
+            ) from None
         # The flag is the backend's own state, so two threads must not set it at once.
         with self._lock:
             self._backend.encode_special_tokens = not parse_special
@@ -124,7 +129,7 @@ class Tokenizer:
         return data.decode("utf-8", errors="replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for, which may be part of a character; none if there is no such token."""
+        """The bytes that a token stands for, maybe part of a character; none if there is no such token."""
         return self._bytes(token)
 
     def encode_chat(
@@ -147,11 +152,13 @@ class Tokenizer:
             The chat template is broken.
         """
         _check_messages(messages)
-        mark = next((mark for mark in _MARKS if not any(mark in text for m in messages for text in m.values())), None)
+        mark = next(
+            (mark for mark in _MARKS if not any(mark in text for m in messages for text in m.values())), None
+        )
         if mark is None:
             raise UsageError("the messages hold all of the noncharacters U+FDD0 to U+FDEF: remove them")
-        # A mark inside a special token of a message keeps it apart from those that the template writes. It changes
-        # nothing else: templates trim, test and split messages, so what they get must otherwise be the real text.
+        # A mark inside a special token of a message keeps it apart from those that the template writes.
+        # Nothing else is changed: templates trim, test and split messages, so they must get the real text.
         marked = [{key: self._mark(text, mark) for key, text in message.items()} for message in messages]
         text = self._template.render(marked, add_generation_prompt=add_generation_prompt)
         if mark in text:
@@ -178,7 +185,9 @@ class Tokenizer:
     @cached_property
     def _template(self) -> ChatTemplate:
         if self.chat_template is None:
-            raise UsageError(f"{self._name} has no chat template: use one that is tuned for chat, or `shortlist run`")
+            raise UsageError(
+                f"{self._name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
+            )
         return ChatTemplate(self.chat_template, self._name, self._names)
 
     @cached_property
@@ -199,7 +208,9 @@ def _check_messages(messages: Any) -> None:
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise UsageError("a chat needs a list of at least one message, each with a role and a content")
     for number, message in enumerate(messages, 1):
-        if not isinstance(message, Mapping) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
+        if not isinstance(message, Mapping) or not all(
+            isinstance(message.get(k), str) for k in ("role", "content")
+        ):
             raise UsageError(f"message {number} of the chat needs a role and a content, both text")
         if not all(isinstance(value, str) for value in message.values()):
             raise UsageError(f"message {number} of the chat has fields that are not text")

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from shortlist.errors import CheckpointError
-from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts, make_special, wrap_texts
+from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts, make_special
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # Several times the largest of known models (33 MB, Gemma's).
@@ -24,22 +24,22 @@ def read_folder(folder: Path) -> TokenizerParts:
         A file is missing, damaged or too large.
     """
     backend = _backend(folder)
-    config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
-    _add_missing(backend, config)
+    config = {
+        **_read_json(folder / "special_tokens_map.json"),
+        **_read_json(folder / "tokenizer_config.json"),
+    }
+    _add_missing(backend, config, folder / "tokenizer_config.json")
     names = {name: token for name in _NAMES if (token := _content(config.get(name))) is not None}
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
     make_special(backend, [*names.values(), *(token for token in END_TOKENS if token in added)])
-    if "add_bos_token" in config or "add_eos_token" in config:
-        first, last = names.get("bos_token"), names.get("eos_token")
-        wrap_texts(backend, first if config.get("add_bos_token") else None, last if config.get("add_eos_token") else None)
-    ids = {token: backend.token_to_id(token) for token in names.values()}
-    size = max(backend.get_vocab().values(), default=-1) + 1
-    ends = {backend.token_to_id(token) for token in END_TOKENS if token in added}
-    ends |= {i for i in _configured_ends(folder) if 0 <= i < size}
-    ends |= {ids[names["eos_token"]]} if "eos_token" in names else set()
+    ids = backend.get_vocab()
+    ends = {ids[token] for token in END_TOKENS if token in added}
+    ends |= {i for i in _configured_ends(folder) if 0 <= i < len(ids)}
+    if "eos_token" in names:
+        ends.add(ids[names["eos_token"]])
     return TokenizerParts(
         backend,
-        size=size,
+        size=max(ids.values(), default=-1) + 1,
         bos_id=ids[names["bos_token"]] if "bos_token" in names else None,
         eos_ids=frozenset(ends),
         names=names,
@@ -63,22 +63,29 @@ def _backend(folder: Path) -> Backend:
         raise
     except BaseException as error:  # the library raises plain exceptions, and panics that are not even those
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{file} is damaged, or newer than the installed tokenizers library: {reason:.200}") from None
+        raise CheckpointError(
+            f"{file} is damaged, or newer than the installed tokenizers library: {reason:.200}"
+        ) from None
     backend.no_truncation()
     backend.no_padding()
     return backend
 
 
-def _add_missing(backend: Backend, config: dict[str, Any]) -> None:
+def _add_missing(backend: Backend, config: dict[str, Any], file: Path) -> None:
     """Add the tokens that only `tokenizer_config.json` lists, as `transformers` does."""
-    listed = config.get("added_tokens_decoder")
-    if not isinstance(listed, dict):
-        return
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    for _, token in sorted(listed.items(), key=lambda item: int(item[0])):
-        if token["content"] not in known:
-            flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
-            backend.add_tokens([AddedToken(token["content"], **{flag: token[flag] for flag in flags if flag in token})])
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    try:
+        listed = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
+        backend.add_tokens(
+            [
+                AddedToken(token["content"], **{flag: token[flag] for flag in flags if flag in token})
+                for _, token in listed
+                if token["content"] not in known
+            ]
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _fail(file, f"its added_tokens_decoder is no list of tokens ({error!r:.80})")
 
 
 def _configured_ends(folder: Path) -> set[int]:
@@ -94,14 +101,16 @@ def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
     if file.is_file():
         return _read_text(file)
     template = config.get("chat_template")
-    if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+    if isinstance(template, list):  # one for each purpose
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[0].get("template") if named else None
     return template if isinstance(template, str) else None
 
 
 def _content(token: Any) -> str | None:
     """The text of a special token, which files give bare or with its flags."""
-    return token.get("content") if isinstance(token, dict) else token
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) and content else None
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -109,10 +118,10 @@ def _read_json(file: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(_read_text(file))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is damaged: {error}; fetch the model again") from None
+    except (ValueError, RecursionError):
+        value = None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{file} is damaged: it holds no JSON object; fetch the model again")
+        _fail(file, "it does not hold a valid JSON object")
     return value
 
 
@@ -128,4 +137,10 @@ def _read_text(file: Path) -> str:
 
 def _check_size(file: Path) -> None:
     if file.stat().st_size > _MAX_BYTES:
-        raise CheckpointError(f"{file} is larger than {_MAX_BYTES >> 20} MiB, which no tokenizer file is: fetch the model again")
+        raise CheckpointError(
+            f"{file} is larger than {_MAX_BYTES >> 20} MiB, which no tokenizer file is: fetch the model again"
+        )
+
+
+def _fail(file: Path, why: str) -> NoReturn:
+    raise CheckpointError(f"{file} is damaged: {why}; fetch the model again")

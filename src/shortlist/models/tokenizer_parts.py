@@ -18,7 +18,7 @@ END_TOKENS = (
     "<EOT>",
     "<｜end▁of▁sentence｜>",
 )
-"""Tokens that end a turn or a text in every vocabulary that has them; checkpoints do not name all of theirs."""
+"""Tokens that end a turn or a text wherever they exist; checkpoints do not name all of theirs."""
 
 
 @dataclass(frozen=True)

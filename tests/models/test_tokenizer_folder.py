@@ -1,0 +1,207 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from models.vocabularies import TEXTS, byte_level, sentence_piece
+from tokenizers import AddedToken
+
+from shortlist.errors import CheckpointError
+from shortlist.models.tokenizer import Tokenizer
+from shortlist.models.tokenizer_folder import read_folder
+from shortlist.models.tokenizer_gguf import read_gguf
+
+transformers = pytest.importorskip("transformers")
+
+SPECIAL = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
+
+
+def vocabulary(metadata: dict[str, Any]) -> dict[str, int]:
+    return {token: i for i, token in enumerate(metadata["tokenizer.ggml.tokens"])}
+
+
+def merges(metadata: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
+
+
+def spm_merges(metadata: dict[str, Any]) -> list[tuple[str, ...]]:
+    model = json.loads(read_gguf(metadata, "test").backend.to_str())["model"]
+    return [tuple(pair) for pair in model["merges"]]
+
+
+def fast() -> Any:
+    backend = read_gguf(byte_level("smollm"), "test").backend
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL)
+
+
+def qwen2() -> Any:
+    metadata = byte_level("qwen2")
+    tokenizer = transformers.Qwen2Tokenizer(vocab=vocabulary(metadata), merges=merges(metadata), **SPECIAL)
+    tokenizer.add_tokens([AddedToken("<tool>", normalized=False), AddedToken("</tool>", normalized=False)])
+    return tokenizer
+
+
+def llama() -> Any:
+    metadata, _ = sentence_piece(prefix=True)
+    return transformers.LlamaTokenizer(
+        vocab=vocabulary(metadata), merges=spm_merges(metadata), add_bos_token=True
+    )
+
+
+def gemma() -> Any:
+    metadata, _ = sentence_piece(prefix=False)
+    return transformers.GemmaTokenizer(
+        vocab=vocabulary(metadata),
+        merges=spm_merges(metadata),
+        bos_token="<s>",
+        eos_token="</s>",
+        add_bos_token=True,
+        add_eos_token=True,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    fast().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def change(folder: Path, file: str, **changes: Any) -> None:
+    path = folder / file
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, **changes}))
+
+
+@pytest.mark.parametrize("build", [fast, qwen2, llama, gemma])
+def test_equals_transformers(tmp_path, build):
+    build().save_pretrained(tmp_path)
+    ours = Tokenizer(read_folder(tmp_path), "FOLDER")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in TEXTS:
+        assert ours.encode(text) == theirs.encode(text, split_special_tokens=True), text
+        for add_special in (True, False):
+            ids = ours.encode(text, add_special=add_special, parse_special=True)
+            assert ids == theirs.encode(text, add_special_tokens=add_special), text
+        for skip_special in (True, False):
+            assert ours.decode(ids, skip_special=skip_special) == theirs.decode(
+                ids, skip_special_tokens=skip_special
+            )
+    assert ours.bos_id == theirs.bos_token_id
+    assert theirs.eos_token_id in ours.eos_ids
+    assert ours.special_ids == set(theirs.all_special_ids) | ours.eos_ids | ({395} & ours.special_ids)
+    assert ours.vocab_size == len(theirs)
+
+
+def test_special_tokens_in_text_are_text(folder):
+    tokenizer = Tokenizer(read_folder(folder), "FOLDER")
+    assert not tokenizer.special_ids & set(tokenizer.encode("<|im_end|><|endoftext|>"))
+    assert tokenizer.encode("<|im_end|><tool>", parse_special=True) == [396, 397]
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_end_tokens_of_the_other_files_count(folder, file):
+    change(folder, file, eos_token_id=[5, 6, 10_000])
+    assert read_folder(folder).eos_ids == {5, 6, 394, 396}
+    change(folder, file, eos_token_id=7)
+    assert read_folder(folder).eos_ids == {7, 394, 396}
+
+
+def test_what_is_put_around_a_text_is_up_to_the_tokenizer_file(folder):
+    # As in transformers: the flags are for tokenizers that are made from a tokenizer.model.
+    change(folder, "tokenizer_config.json", add_bos_token=True)
+    assert Tokenizer(read_folder(folder), "FOLDER").encode("a") == [64]
+    assert transformers.AutoTokenizer.from_pretrained(folder).encode("a") == [64]
+
+
+def test_tokens_that_only_the_configuration_lists(folder):
+    listed = {"400": {"content": "<extra>", "special": True, "normalized": False}}
+    change(folder, "tokenizer_config.json", added_tokens_decoder=listed)
+    tokenizer = Tokenizer(read_folder(folder), "FOLDER")
+    assert tokenizer.encode("<extra>", parse_special=True) == [400]
+    assert 400 in tokenizer.special_ids
+    assert tokenizer.vocab_size == 401
+
+
+def test_truncation_and_padding_are_turned_off(folder):
+    backend = read_folder(folder).backend
+    expected = backend.encode("a b c").ids
+    backend.enable_truncation(2)
+    backend.enable_padding(length=50)
+    backend.save(str(folder / "tokenizer.json"))
+    assert len(expected) > 2
+    assert Tokenizer(read_folder(folder), "FOLDER").encode("a b c") == expected
+
+
+class TestChatTemplate:
+    def test_in_a_file_of_its_own(self, folder):
+        change(folder, "tokenizer_config.json", chat_template="other")
+        (folder / "chat_template.jinja").write_text("é")
+        assert read_folder(folder).chat_template == "é"
+
+    def test_in_the_configuration(self, folder):
+        change(folder, "tokenizer_config.json", chat_template="template")
+        assert read_folder(folder).chat_template == "template"
+
+    def test_one_of_several(self, folder):
+        several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "template"}]
+        change(folder, "tokenizer_config.json", chat_template=several)
+        assert read_folder(folder).chat_template == "template"
+
+    def test_none(self, folder):
+        assert read_folder(folder).chat_template is None
+
+
+class TestBadFolders:
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(CheckpointError, match=r"has no tokenizer.json: fetch the model again"):
+            read_folder(tmp_path)
+
+    def test_only_sentencepiece(self, tmp_path):
+        (tmp_path / "tokenizer.model").write_bytes(b"")
+        with pytest.raises(CheckpointError, match=r"a tokenizer.model but no tokenizer.json: write one with"):
+            read_folder(tmp_path)
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"\xff\xfe", b'{"version": "1.0", "model": {"type": "?"}}']
+    )
+    def test_damaged_tokenizer(self, folder, content):
+        (folder / "tokenizer.json").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"tokenizer.json is damaged, or newer") as caught:
+            read_folder(folder)
+        assert "\n" not in str(caught.value)
+
+    def test_merges_that_make_the_library_panic(self, folder):
+        content = json.loads((folder / "tokenizer.json").read_text())
+        content["model"]["vocab"] = {"a": 0, "c": 1}
+        content["model"]["merges"] = [["a", "c"]]
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+        with pytest.raises(CheckpointError, match=r"tokenizer.json is damaged, or newer"):
+            read_folder(folder)
+
+    @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
+    @pytest.mark.parametrize(
+        "file", ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
+    )
+    def test_damaged_configuration(self, folder, file, content):
+        (folder / file).write_text(content)
+        with pytest.raises(CheckpointError, match=f"{file} is damaged: .*fetch the model again"):
+            read_folder(folder)
+
+    @pytest.mark.parametrize(
+        "listed", [{"x": {"content": "<extra>"}}, {"400": "<extra>"}, {"400": {}}, {"400": {"content": 3}}]
+    )
+    def test_damaged_list_of_tokens(self, folder, listed):
+        change(folder, "tokenizer_config.json", added_tokens_decoder=listed)
+        with pytest.raises(CheckpointError, match=r"tokenizer_config.json is damaged"):
+            read_folder(folder)
+
+    def test_not_utf8(self, folder):
+        (folder / "chat_template.jinja").write_bytes(b"\xff")
+        with pytest.raises(CheckpointError, match=r"chat_template.jinja is not UTF-8"):
+            read_folder(folder)
+
+    def test_too_large(self, folder):
+        with (folder / "tokenizer.json").open("r+b") as file:
+            file.truncate(1 << 29)  # sparse
+        with pytest.raises(CheckpointError, match="larger than 256 MiB"):
+            read_folder(folder)

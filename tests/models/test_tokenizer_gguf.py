@@ -1,0 +1,223 @@
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from models.vocabularies import CONTROL, TEXTS, byte_level, sentence_piece, texts
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+
+from shortlist.errors import CheckpointError
+from shortlist.models.pre_tokenizers import PRE_TOKENIZERS
+from shortlist.models.tokenizer import Tokenizer
+from shortlist.models.tokenizer_gguf import read_gguf
+
+
+def tokenizer_of(metadata) -> Tokenizer:
+    return Tokenizer(read_gguf(metadata, "MODEL"), "MODEL")
+
+
+# What the tokenizer.json of a model of each kind says, word for word.
+GPT2 = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True)
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+NEMO = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+FOLDERS = {
+    "gpt-2": (None, GPT2),
+    "smollm": (None, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2])),
+    "llama-bpe": (None, LLAMA3),
+    "qwen2": (normalizers.NFC(), QWEN2),
+    "tekken": (None, NEMO),
+}
+
+
+def folder_backend(metadata, pre: str) -> Backend:
+    normalizer, rules = FOLDERS[pre]
+    tokens = metadata["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
+    backend = Backend(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    if normalizer:
+        backend.normalizer = normalizer
+    if isinstance(rules, str):
+        split = pre_tokenizers.Split(Regex(rules), behavior="isolated")
+        rules = pre_tokenizers.Sequence(
+            [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        )
+    backend.pre_tokenizer = rules
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    backend.add_tokens(["<tool>", "</tool>"])
+    return backend
+
+
+class TestByteLevel:
+    @pytest.mark.parametrize("pre", FOLDERS)
+    @pytest.mark.parametrize("parse_special", [True, False])
+    def test_equals_the_folder_of_the_same_model(self, pre, parse_special):
+        metadata = byte_level(pre)
+        ours, theirs = tokenizer_of(metadata), folder_backend(metadata, pre)
+        theirs.encode_special_tokens = not parse_special
+
+        @given(texts)
+        def check(text):
+            ids = ours.encode(text, add_special=False, parse_special=parse_special)
+            assert ids == theirs.encode(text, add_special_tokens=False).ids
+
+        check()
+        for text in TEXTS:
+            check.hypothesis.inner_test(text)
+
+    @pytest.mark.parametrize("pre", PRE_TOKENIZERS)
+    def test_text_comes_back(self, pre):
+        tokenizer = tokenizer_of(byte_level(pre))
+        for text in TEXTS:
+            expected = unicodedata.normalize("NFC", text) if pre == "qwen2" else text
+            assert tokenizer.decode(tokenizer.encode(text)) == expected
+
+    def test_without_rules_those_of_gpt2_hold(self):
+        metadata = byte_level("gpt-2")
+        del metadata["tokenizer.ggml.pre"]
+        assert tokenizer_of(metadata).encode("it's 1999") == tokenizer_of(byte_level("gpt-2")).encode(
+            "it's 1999"
+        )
+
+    def test_whole_words_need_no_merges(self):
+        metadata = {**byte_level("llama-bpe"), "tokenizer.ggml.merges": ["t h"]}
+        word = metadata["tokenizer.ggml.tokens"].index("Ġthe")
+        assert tokenizer_of(metadata).encode(" the", add_special=False) == [word]
+        assert len(tokenizer_of({**metadata, "tokenizer.ggml.pre": "gpt-2"}).encode(" the")) > 1
+
+    @pytest.mark.parametrize(("pre", "starts"), [("llama-bpe", True), ("tekken", True), ("qwen2", False)])
+    def test_some_kinds_start_texts_with_bos(self, pre, starts):
+        tokenizer = tokenizer_of(byte_level(pre))
+        assert (tokenizer.encode("a")[0] == tokenizer.bos_id) is starts
+
+
+class TestSentencePiece:
+    @pytest.mark.parametrize(
+        ("prefix", "user_defined"),
+        [(True, ()), (False, ()), (False, ("▁▁", "▁▁▁", "▁▁▁▁▁", "\n", "\n\n", "<tool>", "</tool>"))],
+        ids=["llama", "no space in front", "gemma"],
+    )
+    def test_equals_sentencepiece(self, prefix, user_defined):
+        metadata, processor = sentence_piece(prefix=prefix, user_defined=user_defined)
+        tokenizer = tokenizer_of(metadata)
+
+        @given(texts)
+        def check(text):
+            ids = tokenizer.encode(text, add_special=False)
+            assert ids == processor.encode(text)
+            assert tokenizer.decode(ids) == text.replace("▁", " ")
+
+        check()
+        for text in TEXTS:
+            check.hypothesis.inner_test(text)
+
+    def test_starts_texts_with_bos(self):
+        tokenizer = tokenizer_of(sentence_piece(prefix=True)[0])
+        assert tokenizer.encode("") == [1]
+        assert tokenizer.encode("a")[0] == 1
+
+    def test_special_tokens_follow_llama_cpp(self):
+        # A space is put in front of what follows a special token, too.
+        tokenizer = tokenizer_of(sentence_piece(prefix=True)[0])
+        ids = tokenizer.encode("</s>the", add_special=False, parse_special=True)
+        assert [tokenizer.token_bytes(i) for i in ids] == [b"</s>", b" the"]
+
+    def test_control_tokens_cannot_be_merged_from_text(self):
+        metadata, _ = sentence_piece(prefix=False)
+        tokens, scores = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.scores"]
+        # Pieces from which "<s>" could be put together, if it were a piece like others.
+        for piece in ("<s", "s>"):
+            tokens, scores = [*tokens, piece], np.append(scores, np.float32(0))
+        types = np.append(metadata["tokenizer.ggml.token_type"], [1, 1])
+        changed = {"tokens": tokens, "scores": scores, "token_type": types}
+        tokenizer = tokenizer_of(
+            {**metadata, **{f"tokenizer.ggml.{key}": value for key, value in changed.items()}}
+        )
+        assert 1 not in tokenizer.encode("<s>", add_special=False)
+        assert tokenizer.encode("<s>", add_special=False, parse_special=True) == [1]
+
+    def test_merges_are_kept(self, tmp_path):
+        metadata, _ = sentence_piece(prefix=True)
+        file = tmp_path / "merges.npy"
+        first = Tokenizer(read_gguf(metadata, "MODEL", file), "MODEL").encode(TEXTS[16])
+        assert file.exists()
+        assert Tokenizer(read_gguf(metadata, "MODEL", file), "MODEL").encode(TEXTS[16]) == first
+
+
+class TestSpecialTokens:
+    def test_in_text_are_text(self):
+        tokenizer = tokenizer_of(byte_level("gpt-2"))
+        ids = tokenizer.encode("<|im_end|>")
+        assert not tokenizer.special_ids & set(ids)
+        assert tokenizer.decode(ids) == "<|im_end|>"
+        assert tokenizer.encode("<|im_end|>", parse_special=True) == [396]
+
+    def test_user_defined_ones_are_always_matched(self):
+        tokenizer = tokenizer_of(byte_level("gpt-2"))
+        assert tokenizer.encode("<tool>") == [397]
+        assert tokenizer.decode([397]) == "<tool>"
+
+    def test_end_tokens(self):
+        tokenizer = tokenizer_of(byte_level("gpt-2", eot_token_id=7))
+        assert tokenizer.eos_ids == {7, 394, 396}
+        assert tokenizer.bos_id == 394
+        assert tokenizer.special_ids == {7, 394, 395, 396}
+
+    def test_end_tokens_are_special_whatever_their_type(self):
+        metadata = byte_level("gpt-2")
+        metadata["tokenizer.ggml.token_type"][:] = 1
+        assert 396 not in tokenizer_of(metadata).encode("<|im_end|>")
+        del metadata["tokenizer.ggml.token_type"]
+        assert tokenizer_of(metadata).encode("<|im_end|>", parse_special=True) == [396]
+
+    def test_around_a_text(self):
+        tokenizer = tokenizer_of(byte_level("gpt-2", add_bos_token=True, add_eos_token=True))
+        assert tokenizer.encode("") == [394, 396]
+        assert tokenizer.encode("", add_special=False) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "bert"}, "is of the kind 'bert', which is not supported; supported are gpt2 .* and llama"),
+        ({"model": None}, "is of the kind None"),
+        (
+            {"pre": "klingon"},
+            "has the pre-tokenizer 'klingon', which is not supported; supported are default, gpt-2, smollm",
+        ),
+        ({"tokens": None}, "has no usable list tokenizer.ggml.tokens"),
+        ({"tokens": np.arange(3)}, "has no usable list tokenizer.ggml.tokens"),
+        ({"tokens": ["a", "b", "a"]}, "has the same token twice"),
+        ({"token_type": np.ones(3, np.int32)}, "has 400 tokens, but 3 token_type"),
+        ({"token_type": ["a"] * 400}, "has no usable list tokenizer.ggml.token_type"),
+        ({"merges": None}, "has no usable list tokenizer.ggml.merges"),
+        ({"merges": ["t h", "th"]}, "has merges of what is not in its vocabulary"),
+        ({"merges": ["zq xj"]}, "has merges of what is not in its vocabulary"),
+        ({"merges": ["q q"]}, "has merges of what is not in its vocabulary"),
+        ({"eos_token_id": 400}, "says that eos_token_id is 400, but it has 400 tokens"),
+        ({"bos_token_id": "x"}, "says that bos_token_id is 'x'"),
+        ({"bos_token_id": None, "add_bos_token": True}, "is to use a bos_token_id, but names none"),
+        ({"model": "llama"}, "has no usable list tokenizer.ggml.scores"),
+        ({"model": "llama", "scores": np.zeros(2, np.float32)}, "has 400 tokens, but 2 scores"),
+    ],
+)
+def test_bad_metadata_is_named(changes, message):
+    metadata = {**byte_level("gpt-2"), **{f"tokenizer.ggml.{key}": value for key, value in changes.items()}}
+    with pytest.raises(CheckpointError, match=f"the tokenizer of MODEL {message}"):
+        read_gguf(metadata, "MODEL")
+
+
+def test_types_are_those_of_the_format():
+    assert CONTROL == 3
