@@ -1,6 +1,6 @@
 """The `shortlist` command with fake models, for tests that need a process of their own.
 
-MODEL says what the model does: `endless` writes until it is stopped, slowly; anything else is the answer itself.
+MODEL says what the model does: `endless` writes slowly until it is stopped; anything else is the answer.
 """
 
 import sys

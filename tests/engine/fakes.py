@@ -80,7 +80,8 @@ class FakeCache:
 class FakeDecoder:
     """Hidden states that depend on every token so far.
 
-    With `script`, the greatest logits are the script's tokens and then the end token, whatever the prompt was.
+    With `script`, the greatest logits are the script's tokens and then the end token, whatever the prompt
+    was.
     """
 
     width = 16

@@ -103,9 +103,9 @@ def test_sample_equals_the_chain_written_with_loops(values, temperature, k, p, m
 def test_frequencies_are_the_softmax():
     logits = np.array([2.0, 1.0, 0.0, -3.0], dtype=np.float32)
     options = SamplingOptions(temperature=1.5, seed=3)
-    draws = [sample(logits, options, position, unseen(4)) for position in range(4_000)]
+    draws = [sample(logits, options, position, unseen(4)) for position in range(2_000)]
     expected = np.exp(logits / 1.5) / np.exp(logits / 1.5).sum()
-    assert np.allclose(np.bincount(draws, minlength=4) / len(draws), expected, atol=0.03)
+    assert np.allclose(np.bincount(draws, minlength=4) / len(draws), expected, atol=0.04)
 
 
 def test_the_seed_decides():

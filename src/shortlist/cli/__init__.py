@@ -1,20 +1,18 @@
 """The `shortlist` command: one file per subcommand; here they are put together and errors become exit codes.
 
-0: fine; 1: the work failed, or the reader of the output is gone; 2: wrong usage; 130: interrupted. An error of the
-user's is one line on standard error; a traceback is a defect of ours.
+0: fine; 1: the work failed, or the reader of the output is gone; 2: wrong usage; 130: interrupted. A user's
+mistake is one line on standard error; a traceback is a defect of ours.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from shortlist.cli.chat import chat
+from shortlist.cli import bench, chat, inspect, pull, run
 from shortlist.cli.eval import evaluate
-from shortlist.cli.inspect import inspect
-from shortlist.cli.pull import pull
-from shortlist.cli.run import run
 from shortlist.errors import ShortlistError, UsageError
 
 FAILED, WRONG_USAGE = 1, 2
@@ -27,13 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(epilog="Example: shortlist pull gemma-3-270m")(pull)
-app.command(epilog='Example: shortlist run smollm2-135m "The sea is" -n 50 --stats')(run)
-app.command(epilog="Example: shortlist chat gemma-3-270m --temperature 0.7")(chat)
+app.command(epilog="Example: shortlist pull gemma-3-270m")(pull.pull)
+app.command(epilog='Example: shortlist run smollm2-135m "The sea is" -n 50 --stats')(run.run)
+app.command(epilog="Example: shortlist chat gemma-3-270m --temperature 0.7")(chat.chat)
+app.command(epilog="Example: shortlist bench smollm2-135m --peer llama.cpp")(bench.bench)
 app.command("eval", epilog="Example: shortlist eval smollm2-135m --text book.txt --tokens 4096 --json")(
     evaluate
 )
-app.command(epilog="Example: shortlist inspect gemma-3-270m")(inspect)
+app.command(epilog="Example: shortlist inspect gemma-3-270m")(inspect.inspect)
 
 
 @app.callback(invoke_without_command=True)
@@ -53,6 +52,8 @@ def _shortlist(
 
 def main() -> None:
     """Entry point of the `shortlist` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to fail
     raise SystemExit(run_command(sys.argv[1:]))
 
 
@@ -64,7 +65,7 @@ def run_command(arguments: Sequence[str]) -> int:
         sys.stdout.flush()  # here rather than at exit, where a closed pipe could no longer be caught
         return code or 0
     except ShortlistError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(error, error.exit_code)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "shortlist"
@@ -82,10 +83,10 @@ def _check_text(arguments: Sequence[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"argument {number} is not valid UTF-8: {ascii(argument)}") from None
+            raise UsageError(f"argument {number} is not valid UTF-8: {argument!a}") from None
 
 
-def _fail(message: str, code: int) -> int:
-    one_line = " ".join(message.split())
+def _fail(message: object, code: int) -> int:
+    one_line = " ".join(str(message).split())
     print(f"shortlist: {one_line}", file=sys.stderr)
     return code

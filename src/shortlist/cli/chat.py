@@ -17,7 +17,8 @@ HELP = """\
 /system TEXT    set the system message; without TEXT there is none
 /stats          what the latest answer cost
 /quit           leave; so does Ctrl-D
-Ctrl-C stops an answer. A line that ends in \\ goes on in the next one; \"\"\" begins and ends a message of many lines."""
+Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.
+\"\"\" begins and ends a message of many lines."""
 
 
 def chat(

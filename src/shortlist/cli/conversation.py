@@ -35,8 +35,8 @@ class Conversation:
     def answer(self, message: str) -> Iterator[str]:
         """Stream the answer to `message`, and remember both.
 
-        An answer that is abandoned on the way is remembered as far as it came; a message that the model did not
-        get to answer at all is forgotten.
+        An answer that is abandoned is remembered as far as it came; a message that got no answer at
+        all is forgotten.
 
         Raises
         ------

@@ -1,5 +1,6 @@
 """Messages typed at a prompt: one line, or several."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -14,10 +15,8 @@ def terminal_reader() -> Callable[[str], str]:
     It raises EOFError at the end of the input, and UsageError where a line is not UTF-8.
     """
     if sys.stdin.isatty():
-        try:
+        with contextlib.suppress(ImportError):  # not on every platform
             import readline  # noqa: F401  gives input() editing and history
-        except ImportError:
-            pass  # not on every platform
         return input
 
     def read(_prompt: str) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from shortlist.errors import UsageError
 
 if TYPE_CHECKING:
+    from shortlist.engine.choose_head import HeadName
     from shortlist.engine.model import Model
 
 
-def load_model(name: str, *, head: str, exact: bool, **options: Any) -> "Model":
+def load_model(name: str, *, head: "HeadName", exact: bool, **options: Any) -> "Model":
     """`shortlist.load` with the options of a command; notes go to standard error.
 
     Raises

@@ -1,6 +1,5 @@
 """`shortlist run`: continue a prompt."""
 
-import sys
 from typing import Annotated
 
 import typer

@@ -3,12 +3,12 @@
 A bounded head knows for every row a lower and an upper bound of its logit, and can read a row's exact value.
 Penalty and temperature never reverse an order, so they turn bounds into bounds. From there:
 
-- The best row is among those whose upper bound reaches the greatest lower bound. Every truncation keeps it.
-- top-k: its rows are among those whose upper bound reaches the k-th greatest lower bound. They are read,
-  and what follows is the dense code on the same numbers.
+- One row that looks best is read. Only rows whose upper bound is within reach of its value matter at all.
+- The best row is among those whose upper bound is at least that value. Every truncation keeps it.
+- top-k: its rows are among those whose upper bound reaches what k rows have for certain. They are read, and
+  what follows is the dense code on the same numbers.
 - Otherwise a row can win only if its upper bound plus its noise reaches what a rival has for certain. Those
-  rows are read, and the winner stands if the truncations keep it; if not, neither do they keep any row below
-  it.
+  rows are read, and the winner stands if the truncations keep it; if not, they keep no row below it either.
 - min-p compares with the best row, which is known. top-p asks whether the rows before the winner hold less
   than a share of the probability: bounds of every row bracket both sides. Where the bracket is too wide, the
   rows that widen it most are read; where that does not help, all rows are, and the token counts as `full`.
@@ -23,10 +23,18 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from shortlist._native import gumbel_noise
-from shortlist.engine.noise import MAX_NOISE
 from shortlist.engine.options import SamplingOptions
-from shortlist.engine.sampling import draw, first_maximum, sample, scale, top_k
+from shortlist.engine.sampling import (
+    REACH,
+    contenders,
+    draw,
+    first_maximum,
+    penalise,
+    reaching,
+    sample,
+    temper,
+    top_k,
+)
 from shortlist.models.heads import Read
 
 # Sums of n float64 terms are off by at most n * 2**-53 of their value: 3e-11 for 2**18 rows.
@@ -41,13 +49,13 @@ NARROW_FACTOR = 4
 class BoundedHead(Protocol):
     """A language-model head that bounds every logit and reads single rows exactly."""
 
-    def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    def bounds(self, hidden: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
 
-    def exact_rows(self, hidden: np.ndarray, rows: np.ndarray) -> np.ndarray: ...
+    def exact_rows(self, hidden: np.ndarray, rows: np.ndarray, /) -> np.ndarray: ...
 
-    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]: ...
+    def logits(self, hidden: np.ndarray, /) -> tuple[np.ndarray, Read]: ...
 
-    def read(self, rows: int) -> Read: ...
+    def read(self, rows: int, /) -> Read: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def sample_exact(
     """
     known = _Known(head, hidden, options, seen)
     best = known.best()
-    token = best if options.greedy else _draw(known, best, options, position)
+    token = int(known.rows[best]) if options.greedy else _draw(known, best, options, position)
     if token is not None:
         return Draw(token, head.read(known.rows_read))
     logits, read = head.logits(hidden)
@@ -81,71 +89,72 @@ def sample_exact(
 
 
 class _Known:
-    """What is known of the scaled logits: two bounds, which are equal where the value itself is known.
+    """What is known of the rows that matter. They are spoken of by their place in `rows`.
 
     Attributes
     ----------
-    lower, upper : float64 [vocab]
+    rows : int [n]
+        Ascending.
+    lower, upper : float64 [n]
+        Bounds after penalty and temperature; they are equal where the value itself is known.
     rows_read : int
     """
 
     def __init__(self, head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, seen: np.ndarray):
         self._head, self._hidden, self._options, self._seen = head, hidden, options, seen
-        lower, upper = head.bounds(hidden)
-        self.lower = scale(lower, options, seen)
-        self.upper = scale(upper, options, seen)
-        self.rows_read = 0
+        lower, upper = (penalise(bound, options, seen) for bound in head.bounds(hidden))
+        likeliest = np.argmax(lower + upper, keepdims=True)
+        value = penalise(head.exact_rows(hidden, likeliest), options, seen[likeliest])
+        self.rows = reaching(upper, value[0], options)
+        self.lower = temper(lower[self.rows], options)
+        self.upper = temper(upper[self.rows], options)
+        place = np.searchsorted(self.rows, likeliest)
+        self.lower[place] = self.upper[place] = temper(value, options)
+        self.rows_read = 1
 
-    def read(self, rows: np.ndarray) -> None:
-        """Learn the exact values of `rows`."""
-        rows = rows[self.lower[rows] < self.upper[rows]].astype(np.int32)
-        if rows.size:
-            values = scale(self._head.exact_rows(self._hidden, rows), self._options, self._seen[rows])
-            self.lower[rows] = self.upper[rows] = values
-            self.rows_read += len(rows)
-
-    def probe(self, rows: np.ndarray, noise: np.ndarray | float = 0.0) -> float:
-        """A value that one of `rows` reaches for certain, noise included: that of the most promising one, read."""
-        promising = rows[np.argmax(self.lower[rows] + self.upper[rows] + 2 * noise)]
-        self.read(np.array([promising]))
-        return (self.lower[rows] + noise).max()
+    def read(self, places: np.ndarray) -> None:
+        """Learn the exact values of the rows at `places`."""
+        places = places[self.lower[places] < self.upper[places]]
+        if places.size:
+            rows = self.rows[places]
+            values = penalise(self._head.exact_rows(self._hidden, rows), self._options, self._seen[rows])
+            self.lower[places] = self.upper[places] = temper(values, self._options)
+            self.rows_read += len(places)
 
     def best(self) -> int:
-        """The row with the greatest value, the lowest among equals; its value is known afterwards."""
-        mark = self.probe(np.arange(len(self.lower)))
-        rows = np.flatnonzero(self.upper >= mark)
-        self.read(rows)
-        return first_maximum(rows, self.lower[rows])
+        """Where the greatest value is, the first among equals; it is known afterwards."""
+        places = np.flatnonzero(self.upper >= self.lower.max())
+        self.read(places)
+        return first_maximum(places, self.lower[places])
 
     def top_k(self, k: int) -> np.ndarray:
-        """The rows that `sampling.top_k` keeps, in its order; their values are known afterwards."""
-        if k < len(self.lower):
-            promising = np.argpartition(-(self.lower + self.upper), k)[:k]
-            self.read(promising)
-            rows = np.flatnonzero(self.upper >= self.lower[promising].min())
+        """The places that `sampling.top_k` keeps, in its order; their values are known afterwards."""
+        if k < len(self.rows):
+            likely = np.argpartition(-(self.lower + self.upper), k)[:k]
+            self.read(likely)
+            places = np.flatnonzero(self.upper >= self.lower[likely].min())
         else:
-            rows = np.arange(len(self.lower))
-        self.read(rows)
-        return rows[top_k(self.lower[rows], k)]
+            places = np.arange(len(self.rows))
+        self.read(places)
+        return places[top_k(self.lower[places], k)]
 
 
 def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> int | None:
     """The row that is drawn, or None where bounds do not settle it."""
-    assert options.seed is not None
     if options.top_k:
-        rows = known.top_k(options.top_k)
-        return draw(rows, known.lower[rows], options, position)
+        places = known.top_k(options.top_k)
+        return draw(known.rows[places], known.lower[places], options, position)
 
     best_value = known.lower[best]
     lowest = best_value + math.log(options.min_p) if options.min_p else -np.inf
-    floor = best_value + gumbel_noise(options.seed, position, np.array([best]))[0]
-    rows = np.flatnonzero((known.upper + MAX_NOISE >= floor) & (known.upper >= lowest))
-    noise = gumbel_noise(options.seed, position, rows).astype(np.float64)
+    places, noise = contenders(known.rows, known.upper, best_value, int(known.rows[best]), options, position)
 
     while True:  # ends at `best` at the latest, which every truncation keeps
-        possible = known.upper[rows] + noise >= known.probe(rows, noise)
-        known.read(rows[possible])
-        winner = first_maximum(rows[possible], known.lower[rows[possible]] + noise[possible])
+        likeliest = np.argmax(known.lower[places] + known.upper[places] + 2 * noise, keepdims=True)
+        known.read(places[likeliest])
+        possible = known.upper[places] + noise >= (known.lower[places] + noise).max()
+        known.read(places[possible])
+        winner = first_maximum(places[possible], known.lower[places[possible]] + noise[possible])
         value = known.lower[winner]
         kept = value >= lowest
         if kept and options.top_p < 1 and winner != best:
@@ -153,26 +162,26 @@ def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> 
         if kept is None:
             return None
         if kept:
-            return winner
+            return int(known.rows[winner])
         # A row that certainly comes after one that was not kept is not kept either.
-        remain = (known.upper[rows] >= value) & (rows != winner)
-        rows, noise = rows[remain], noise[remain]
+        remain = (known.upper[places] >= value) & (places != winner)
+        places, noise = places[remain], noise[remain]
 
 
-def _in_nucleus(known: _Known, row: int, best_value: float, share: float) -> bool | None:
-    """Whether top-p keeps `row`, or None where that cannot be told from bounds.
+def _in_nucleus(known: _Known, place: int, best_value: float, share: float) -> bool | None:
+    """Whether top-p keeps the row at `place`, or None where that cannot be told from bounds.
 
-    With B the weight of the rows before it and A that of the rows from it on, it is kept if B < share * (A +
-    B), that is if (1 - share) * B < share * A.
+    With B the weight of the rows before it and A that of the rows from it on, it is kept if
+    B < share * (A + B), that is if (1 - share) * B < share * A.
     """
-    value = known.lower[row]
+    value = known.lower[place]
     count = NARROW_ROWS
     while True:
-        light, heavy = np.exp(known.lower - best_value), np.exp(known.upper - best_value)
+        light, heavy = _weights(known.lower, best_value), _weights(known.upper, best_value)
         margin = MARGIN * heavy.sum()
         certainly_before = known.lower > value
         maybe_before = known.upper >= value
-        maybe_before[row] = False
+        maybe_before[place] = False
         if (1 - share) * heavy[maybe_before].sum() + margin < share * light[~maybe_before].sum():
             return True
         if (1 - share) * light[certainly_before].sum() - margin >= share * heavy[~certainly_before].sum():
@@ -181,3 +190,8 @@ def _in_nucleus(known: _Known, row: int, best_value: float, share: float) -> boo
             return None
         known.read(np.argpartition(light - heavy, count)[:count])
         count *= NARROW_FACTOR
+
+
+def _weights(values: np.ndarray, best_value: float) -> np.ndarray:
+    """Probabilities over that of the best row; those out of reach weigh nothing, as in the dense draw."""
+    return np.where(values >= best_value - REACH, np.exp(values - best_value), 0.0)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from shortlist import checkpoints
+from shortlist.engine.choose_head import HeadName, choose_head
 from shortlist.engine.model import Model
 from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
 
 
@@ -14,18 +14,61 @@ def load(
     name: str | Path,
     *,
     threads: int | None = None,
-    head: Literal["auto", "dense", "estimated", "exact"] = "auto",
+    head: HeadName = "auto",
     weights: Literal["q8", "q4"] | None = None,
     context: int | None = None,
     recipe: str | Path | None = None,
+    progress: bool = True,
 ) -> Model:
-    """TODO"""
-    with checkpoints.open_checkpoint(checkpoints.resolve(str(name))) as checkpoint:
+    """Load a model.
+
+    Parameters
+    ----------
+    name
+        One that was pulled, a GGUF file, a Hugging Face folder, or `hf:owner/repo[:file.gguf]`.
+    threads
+        For the whole process; default is every core that it may use.
+    head
+        How the language-model head is read. `dense`: all rows. `estimated`: the rows that a low-rank estimate
+        leaves; the first time a recipe is fitted, which takes up to a minute. `exact`: the rows that provably
+        suffice for the dense output. `auto`: see `choose_head`.
+    weights
+        Quantize a float checkpoint to 8 or 4 bits.
+    context
+        Most tokens of prompt and answer together; default is what the model was trained for.
+    recipe
+        Folder of a recipe for the estimated head; default is the one in the cache folder.
+    progress
+        Show how far fitting a recipe is, if standard error is a terminal.
+
+    Returns
+    -------
+    Model
+        Release its memory with `close`, or use it in a `with` statement.
+
+    Raises
+    ------
+    UsageError
+        An option is out of range, or there is no such model.
+    CheckpointError
+        The model was not pulled, or its files are damaged or unsupported.
+    RecipeError
+        The recipe cannot be used.
+
+    Examples
+    --------
+    >>> with shortlist.load("smollm2-135m", head="exact") as model:
+    ...     print(model.generate("The capital of France is", max_tokens=8).text)
+    """
+    with checkpoints.open_checkpoint(checkpoints.resolve(name)) as checkpoint:
         decoder = Decoder(checkpoint, weights=weights, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
+    choice = choose_head(head, decoder, tokenizer, str(name), recipe=recipe, progress=progress)
     return Model(
         decoder,
         tokenizer,
-        DenseHead(decoder.head_rows) if head == "dense" else ExactHead(decoder.head_rows),
+        choice.head,
         context=context,
+        recipe=choice.recipe,
+        notes=(f"the {choice.head.name} head was chosen: {choice.reason}",) if choice.reason else (),
     )

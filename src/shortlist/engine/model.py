@@ -16,6 +16,7 @@ from shortlist.models.config import ModelConfig
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
+from shortlist.recipe import Recipe
 
 
 class Model:
@@ -32,6 +33,8 @@ class Model:
     context
         Most tokens of prompt and answer together; None takes what the model was trained for. Memory for the
         KV cache is taken as it fills.
+    recipe
+        That the head was made from, or that was consulted when it was chosen.
     notes
         What a user should know about this run, such as a fast path that was not taken.
 
@@ -53,6 +56,7 @@ class Model:
         head: DenseHead | EstimatedHead | ExactHead,
         *,
         context: int | None = None,
+        recipe: Recipe | None = None,
         notes: Sequence[str] = (),
     ):
         trained = decoder.config.context_length
@@ -64,6 +68,7 @@ class Model:
         self.tokenizer = tokenizer
         self.head = head
         self.context = context or trained
+        self.recipe = recipe
         self.notes = tuple(notes)
         self.stats: RunStats | None = None
         self._session = Session(decoder, self.context)

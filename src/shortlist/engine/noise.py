@@ -14,8 +14,8 @@ import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-# Noise never exceeds this: -log(-log(1 - 2**-25)) = 17.33, rounded up.
-MAX_NOISE = 17.4
+# Noise is between these: -log(-log(2**-25)) = -2.853 and -log(-log(1 - 2**-25)) = 17.329, rounded outwards.
+MIN_NOISE, MAX_NOISE = -2.86, 17.33
 
 
 def mix(z: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def gumbel_noise(seed: int, position: int, rows: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    float32 [n], between -2.86 and `MAX_NOISE`
+    float32 [n], between `MIN_NOISE` and `MAX_NOISE`
     """
     uniform = ((random_bits(seed, position, rows) >> np.uint64(40)).astype(np.float64) + 0.5) * 2.0**-24
     return (-np.log(-np.log(uniform))).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Which head a model decodes with, and the recipe that the estimated one needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shortlist import recipe as recipes
+from shortlist.calibrate import head_recipe
+from shortlist.errors import RecipeError, UsageError
+from shortlist.estimators.low_rank import LowRank
+from shortlist.models.decoder import Decoder
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.models.tokenizer import Tokenizer
+from shortlist.recipe import Recipe
+from shortlist.selectors import Confidence
+
+HeadName = Literal["auto", "dense", "estimated", "exact"]
+
+# Decoding is bound by bytes, so bytes stand for time. The exact head is preferred up to this much more.
+PREFER_EXACT = 1.10
+
+# What is assumed until it is measured: the share of the rows that the exact head reads in full, and the share
+# of the head's bytes that the estimated one reads.
+EXACT_ROWS = 0.1
+ESTIMATED_BYTES = 0.15
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A head, the recipe that was used or consulted for it, and the reason where the choice was automatic."""
+
+    head: DenseHead | EstimatedHead | ExactHead
+    recipe: Recipe | None = None
+    reason: str = ""
+
+
+def choose_head(
+    name: HeadName,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    model: str,
+    *,
+    recipe: str | Path | None = None,
+    progress: bool = False,
+) -> Choice:
+    """The head that was asked for; `auto` decides.
+
+    `auto` prefers the exact head, whose output needs no trust, while it costs little. In this order:
+
+    1. The head is not stored in 8 bits, so there is no exact form of it: estimated.
+    2. The exact head reads at most `PREFER_EXACT` times the bytes per token of the estimated one: exact. What
+       the estimated one reads is known from its recipe, and assumed where there is none yet, so that none is
+       fitted only to be left aside.
+    3. Estimated.
+
+    Parameters
+    ----------
+    name
+    decoder, tokenizer
+    model
+        Its name, for the recipe.
+    recipe
+        Folder of a recipe; None uses the one in the cache folder, fitted when it is needed and missing.
+    progress
+        Show how far fitting is, if standard error is a terminal.
+
+    Raises
+    ------
+    UsageError
+        The exact head was asked for and is impossible, or a recipe was given for a head that has none.
+    RecipeError
+        The recipe cannot be used.
+    """
+    if recipe is not None and name in ("dense", "exact"):
+        raise UsageError(f"a recipe is for the estimated head: leave out --recipe, or --head {name}")
+    rows = decoder.head_rows
+    if name == "dense":
+        return Choice(DenseHead(rows))
+    if name == "exact":
+        return Choice(ExactHead(rows))
+    stored = _stored_recipe(decoder, recipe)
+    if name == "auto" and rows.format == "q8":
+        exact = ExactHead(rows)
+        exact_bytes = decoder.layer_bytes + exact.read(int(EXACT_ROWS * rows.rows)).bytes
+        ratio = exact_bytes / _estimated_bytes(decoder, stored)
+        if ratio <= PREFER_EXACT:
+            return Choice(exact, stored, f"it reads {ratio:.2f} times the bytes of the estimated one")
+    stored = stored or head_recipe(decoder, tokenizer, model, progress=progress)
+    return Choice(_estimated_head(stored, decoder), stored)
+
+
+def _stored_recipe(decoder: Decoder, folder: str | Path | None) -> Recipe | None:
+    """The recipe that was named, else the one in the cache folder, if there is one."""
+    default = recipes.default_folder(decoder.fingerprint)
+    if folder is None and not (default / recipes.FILE_NAME).exists():
+        return None
+    return recipes.load(Path(folder or default), decoder.fingerprint)
+
+
+def _estimated_bytes(decoder: Decoder, recipe: Recipe | None) -> float:
+    """Bytes per token with the estimated head: as its recipe measured them, or an assumption."""
+    if recipe and "head" in recipe.measured:
+        return recipe.measured["head"]["shortlisted"]["bytes_per_token"]
+    return decoder.layer_bytes + ESTIMATED_BYTES * decoder.head_rows.nbytes
+
+
+def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:
+    part = recipe.parts.get("head")
+    if part is None:
+        raise RecipeError(f"the recipe of {recipe.model} has no shortlist of the head: use --head dense")
+    if not (isinstance(part.estimator, LowRank) and isinstance(part.selector, Confidence)):
+        raise RecipeError(
+            f"the head cannot run {part.estimator.name} with {part.selector.name}, "
+            "only low_rank with confidence: fit another recipe"
+        )
+    return EstimatedHead(decoder.head_rows, part.state, part.selector.sigma)

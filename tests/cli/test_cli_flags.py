@@ -1,0 +1,62 @@
+"""The flags that scripts rely on. A change here is a change of the interface: say so in CHANGELOG.md."""
+
+import pytest
+import typer.main
+
+from shortlist.cli import app
+
+SAMPLING = {
+    "--temperature",
+    "--top-k",
+    "--top-p",
+    "--min-p",
+    "--repetition-penalty",
+    "--seed",
+    "--stop",
+}
+MODEL = {"--head", "--exact", "--recipe", "--weights", "--context", "--threads"}
+FLAGS = {
+    "pull": {"NAME", "--json"},
+    "run": {"MODEL", "PROMPT", "-n", "--max-tokens", "--logprobs", "--chat", "--stats", "--json"}
+    | SAMPLING
+    | MODEL,
+    "chat": {"MODEL", "--system", "-n", "--max-tokens", "--json"} | SAMPLING | MODEL,
+    "bench": {
+        "MODEL",
+        "--peer",
+        "--synthetic",
+        "-n",
+        "--tokens",
+        "--repetitions",
+        "--threads",
+        "--json",
+    },
+    "inspect": {"MODEL", "--recipe", "--json"},
+    "eval": {"MODEL", "--text", "--tokens", "--json"} | MODEL - {"--context"},
+}
+
+
+def commands():
+    return typer.main.get_command(app).commands
+
+
+def test_no_command_was_added_or_lost():
+    assert set(commands()) == set(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags(name):
+    found = set()
+    for parameter in commands()[name].params:
+        if parameter.param_type_name == "argument":
+            found.add(parameter.metavar)
+        else:
+            found.update(parameter.opts)
+    assert found == FLAGS[name]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_help_shows_an_example(shortlist, name):
+    result = shortlist(name, "--help")
+    assert result.code == 0
+    assert f"Example: shortlist {name} " in result.out

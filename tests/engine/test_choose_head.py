@@ -1,0 +1,105 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from shortlist import _native
+from shortlist import recipe as recipes
+from shortlist.engine import choose_head as module
+from shortlist.engine.choose_head import choose_head
+from shortlist.errors import RecipeError, UsageError
+from shortlist.estimators import LowRank
+from shortlist.recipe import Part, Recipe
+from shortlist.selectors import Confidence, TopK
+
+UNITS, WIDTH = 512, 96
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "head_recipe", lambda decoder, *_args, **_options: fitted(decoder))
+
+
+def decoder(format="q8", layer_bytes=0):
+    table = np.random.default_rng(0).normal(size=(UNITS, WIDTH)).astype(np.float32)
+    rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", UNITS, WIDTH, format)
+    return SimpleNamespace(head_rows=rows, layer_bytes=layer_bytes, fingerprint="f" * 64)
+
+
+def fitted(decoder, selector=None, bytes_per_token=1000.0, place="head"):
+    estimator = LowRank(rank=32)
+    queries = np.random.default_rng(1).normal(size=(200, WIDTH)).astype(np.float32)
+    part = Part(estimator, selector or Confidence(), UNITS, WIDTH, estimator.fit(decoder.head_rows, queries))
+    measured = {"head": {"shortlisted": {"bytes_per_token": bytes_per_token}}}
+    return Recipe("tiny", decoder.fingerprint, {place: part}, measured)
+
+
+def choose(name, decoder, **options):
+    return choose_head(name, decoder, None, "tiny", **options)
+
+
+@pytest.mark.parametrize("name", ["dense", "estimated", "exact"])
+def test_the_head_that_was_asked_for(name):
+    choice = choose(name, decoder())
+    assert choice.head.name == name
+    assert (choice.recipe is not None) == (name == "estimated")
+    assert choice.reason == ""
+
+
+def test_auto_takes_exact_where_it_costs_little():
+    # The head is a small part of what a token reads, so reading half of it instead of a tenth hardly matters.
+    choice = choose("auto", decoder(layer_bytes=1_000_000))
+    assert choice.head.name == "exact"
+    assert choice.recipe is None, "none was fitted"
+    assert "times the bytes" in choice.reason
+
+
+def test_auto_takes_estimated_where_exact_costs_more():
+    choice = choose("auto", decoder())
+    assert choice.head.name == "estimated"
+    assert choice.recipe is not None
+
+
+def test_auto_believes_what_the_recipe_measured():
+    large = decoder(layer_bytes=100_000)
+    exact = large.layer_bytes + module.ExactHead(large.head_rows).read(int(0.1 * UNITS)).bytes
+    for measured, expected in ((exact / 1.09, "exact"), (exact / 1.11, "estimated")):
+        recipes.save(fitted(large, bytes_per_token=measured), recipes.default_folder(large.fingerprint))
+        choice = choose("auto", large)
+        assert choice.head.name == expected
+        assert choice.recipe is not None
+
+
+def test_a_head_that_is_not_in_8_bits_has_no_exact_form():
+    floats = decoder(format="", layer_bytes=1_000_000)
+    assert choose("auto", floats).head.name == "estimated"
+    with pytest.raises(UsageError, match="8 bits"):
+        choose("exact", floats)
+
+
+def test_a_named_recipe_is_used(tmp_path):
+    recipes.save(fitted(decoder(), Confidence(sigma=3.5)), tmp_path / "mine")
+    choice = choose("estimated", decoder(), recipe=tmp_path / "mine")
+    assert choice.head.sigma == 3.5
+
+
+def test_recipes_that_cannot_be_used(tmp_path):
+    recipes.save(fitted(decoder(), TopK(count=8)), tmp_path / "top_k")
+    with pytest.raises(RecipeError, match="cannot run low_rank with top_k"):
+        choose("estimated", decoder(), recipe=tmp_path / "top_k")
+    recipes.save(fitted(decoder(), place="ffn"), tmp_path / "ffn")
+    with pytest.raises(RecipeError, match="no shortlist of the head"):
+        choose("estimated", decoder(), recipe=tmp_path / "ffn")
+    other = decoder()
+    other.fingerprint = "0" * 64
+    with pytest.raises(RecipeError, match="another checkpoint"):
+        choose("estimated", other, recipe=tmp_path / "top_k")
+    with pytest.raises(RecipeError, match="no recipe"):
+        choose("estimated", decoder(), recipe=tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["dense", "exact"])
+def test_a_recipe_for_a_head_that_has_none_is_refused(name, tmp_path):
+    with pytest.raises(UsageError, match="leave out --recipe"):
+        choose(name, decoder(), recipe=tmp_path)

@@ -1,0 +1,63 @@
+"""The whole way from a file to text, with a tiny random model and with the real ones."""
+
+import pytest
+from builders import tiny_gguf
+
+import shortlist
+
+OPTION_SETS = (
+    {},
+    {"repetition_penalty": 1.3},
+    {"temperature": 0.7},
+    {"temperature": 1.0, "top_k": 40},
+    {"temperature": 1.0, "top_p": 0.9},
+    {"temperature": 1.5, "min_p": 0.05},
+    {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1},
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    tiny_gguf("llama", path, "Q8_0")
+    return path
+
+
+@pytest.mark.parametrize("options", OPTION_SETS, ids=str)
+def test_exact_text_is_the_dense_text(tiny, options):
+    texts = []
+    for head in ("dense", "exact"):
+        with shortlist.load(tiny, head=head) as model:
+            texts.append(model.generate("the ", max_tokens=40, seed=3, **options).tokens)
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 1
+
+
+def test_logits_are_those_of_the_dense_head(tiny):
+    with shortlist.load(tiny, head="exact") as model:
+        tokens = model.encode("the cat")
+        logits, hidden = model.logits(tokens), model.hidden(tokens)
+        assert logits.shape == (len(tokens), model.config.vocab_size)
+        assert hidden.shape == (len(tokens), model.config.width)
+        assert model.generate(tokens, max_tokens=1).tokens == [int(logits[-1].argmax())]
+
+
+def test_options_out_of_range(tiny):
+    with pytest.raises(shortlist.UsageError, match="context"):
+        shortlist.load(tiny, head="dense", context=257)
+    with pytest.raises(shortlist.UsageError, match="threads"):
+        shortlist.load(tiny, head="dense", threads=0)
+    with pytest.raises(shortlist.UsageError, match="nonesuch"):
+        shortlist.load("nonesuch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smollm2", "gemma"])
+@pytest.mark.parametrize("options", OPTION_SETS, ids=str)
+def test_exact_text_is_the_dense_text_of_real_models(request, name, options):
+    path = request.getfixturevalue(name)
+    texts = []
+    for head in ("dense", "exact"):
+        with shortlist.load(path, head=head) as model:
+            texts.append(model.generate("The history of", max_tokens=100, seed=11, **options).text)
+    assert texts[0] == texts[1]
