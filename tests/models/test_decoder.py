@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.builders import tiny_gguf, tiny_hf
+from builders import tiny_gguf, tiny_hf
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
@@ -61,7 +61,7 @@ def test_half_precision_checkpoints(dtype, tmp_path):
     assert relative_error(logits(decoder, hidden), expected) < 1e-3
 
 
-@pytest.mark.parametrize(("weights", "tolerance"), [("q8", 0.05), ("q4", 0.6)])
+@pytest.mark.parametrize(("weights", "tolerance"), [("q8", 0.1), ("q4", 0.6)])
 def test_quantizing_a_float_checkpoint_stays_near_it(weights, tolerance, tmp_path):
     expected = reference_logits(tiny_hf("llama", tmp_path))
     with open_checkpoint(tmp_path) as checkpoint:

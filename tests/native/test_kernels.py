@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from tests.native.probe import TYPES, columns
+from probe import TYPES, columns
 
 PROBE = Path(__file__).with_name("probe.py")
 MATRICES = [(kind, cols) for kind in TYPES for cols in columns(kind)]
@@ -60,6 +60,7 @@ def test_products_match_numpy(results, kind, cols):
         x = int8_groups(get("x"))
     assert_close(get("matvec"), x @ weights.T, 2e-6, "matvec")
     assert_close(get("matmul"), x @ weights.T, 2e-6, "matmul")
+    assert_close(get("matmul"), get("matvec"), 2e-6, "matmul against matvec")
     assert_close(get("axpy"), get("coefficients").astype(np.float64) @ weights[get("some")], 2e-6, "axpy")
 
 
@@ -70,7 +71,7 @@ def test_a_row_has_one_value_whichever_rows_are_read(results, kind, cols):
 
 
 def int8_groups(x: np.ndarray) -> np.ndarray:
-    """The vector that quantized rows are really multiplied with: int8 in groups of 32, d = max|x| / 127."""
+    """What quantized rows are really multiplied with: int8, d = max|x| / 127 over 32 columns."""
     padded = np.zeros((len(x), -(-x.shape[1] // 32) * 32), np.float32)
     padded[:, : x.shape[1]] = x
     groups = padded.reshape(len(x), -1, 32)

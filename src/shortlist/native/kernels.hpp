@@ -11,7 +11,7 @@ namespace shortlist {
 struct Kernels {
   const char* name;
 
-  // q, d, s and l1 of one vector of batch.padded floats (see Batch).
+  // The int8 form of `padded` floats (see Batch).
   void (*quantize)(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1);
 
   // out[r - begin] = row r . x for rows [begin, end), x a batch of one.

@@ -16,38 +16,45 @@ static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d
     const float* p = x + g * 32;
     F top = F::zero();
     for (int i = 0; i < 32; i += F::lanes) top = max(top, abs(F::load(p + i)));
-    float largest = top.max(), d = largest / 127.0f, inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-    for (int i = 0; i < 32; i += F::lanes) store_int8(F::load(p + i) * F::set1(inverse), q + g * 32 + i);
-    int sum[2] = {}, magnitude = 0;
-    for (int i = 0; i < 32; i++) {
-      int value = q[g * 32 + i];
-      sum[i / 16] += value;
-      magnitude += value < 0 ? -value : value;
+    const float largest = top.max(), d = largest / 127.0f, inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+    float sum[2];  // sums of integers below 2^24: exact in floats
+    F magnitude = F::zero();
+    for (int half = 0; half < 2; half++) {
+      F total = F::zero();
+      for (int i = half * 16; i < half * 16 + 16; i += F::lanes) {
+        const F code = round(F::load(p + i) * F::set1(inverse));
+        store_int8(code, q + g * 32 + i);
+        total = total + code;
+        magnitude = magnitude + abs(code);
+      }
+      sum[half] = total.sum();
     }
     d32[g] = d16[2 * g] = d16[2 * g + 1] = d;
-    s16[2 * g] = d * static_cast<float>(sum[0]);
-    s16[2 * g + 1] = d * static_cast<float>(sum[1]);
-    s32[g] = d * static_cast<float>(sum[0] + sum[1]);
-    l1[g] = d * static_cast<float>(magnitude);
+    s16[2 * g] = d * sum[0];
+    s16[2 * g + 1] = d * sum[1];
+    s32[g] = d * (sum[0] + sum[1]);
+    l1[g] = d * magnitude.sum();
   }
 }
 
-// Reduces a whole number of groups, lanes at a time; `groups` is a multiple of 2, the tail goes one by one.
-template <class Vector, class Scalar>
-static float sum_groups(int groups, Vector vector, Scalar scalar) {
+// What a row's scales contribute: comb[g] = scale_g * d_g for the integer sums, and the return value
+// sum_g base_g * s_g, where base is the minimum or, for an offset, the scale itself (the caller multiplies it in).
+template <bool minimum>
+static inline float combine_scales(const uint16_t* scales, const float* d, const float* sums, int groups, float* comb) {
   F total = F::zero();
-  int g = 0;
-  for (; g + F::lanes <= groups; g += F::lanes) total = vector(g, total);
   float tail = 0.0f;
-  for (; g < groups; g++) tail += scalar(g);
-  return total.sum() + tail;
-}
-
-// Scales times the query's scales, one per group, into comb.
-static void combine_scales(const uint16_t* scales, const float* d, int groups, float* comb) {
   int g = 0;
-  for (; g + F::lanes <= groups; g += F::lanes) (F::load_f16(scales + g) * F::load(d + g)).store(comb + g);
-  for (; g < groups; g++) comb[g] = half_to_float(scales[g]) * d[g];
+  for (; g + F::lanes <= groups; g += F::lanes) {
+    const F scale = F::load_f16(scales + g);
+    (scale * F::load(d + g)).store(comb + g);
+    total = fma(minimum ? F::load_f16(scales + groups + g) : scale, F::load(sums + g), total);
+  }
+  for (; g < groups; g++) {
+    const float scale = F::half(scales[g]);
+    comb[g] = scale * d[g];
+    tail += (minimum ? F::half(scales[groups + g]) : scale) * sums[g];
+  }
+  return groups < F::lanes ? tail : total.sum() + tail;
 }
 
 template <int bits, int group, bool minimum>
@@ -56,25 +63,19 @@ static inline float dot_quantized(const RowsView& m, const Batch& x, const uint8
   const uint8_t* plane4 = row + m.padded / 2;
   const uint8_t* plane5 = plane4 + m.padded / 8;
   const uint16_t* scales = reinterpret_cast<const uint16_t*>(row + m.planes_bytes());
-  const float* sums = group == 32 ? x.s32 : x.s16;
-  combine_scales(scales, group == 32 ? x.d32 : x.d16, groups, comb);
-
-  // The offset or minimum of a group multiplies the sum of the query's codes.
-  const uint16_t* base = minimum ? scales + groups : scales;
-  float correction = sum_groups(
-      groups, [&](int g, F total) { return fma(F::load_f16(base + g), F::load(sums + g), total); },
-      [&](int g) { return half_to_float(base[g]) * sums[g]; });
+  float correction = combine_scales<minimum>(scales, group == 32 ? x.d32 : x.d16, group == 32 ? x.s32 : x.s16, groups, comb);
   if constexpr (!minimum) correction *= static_cast<float>(-(1 << (bits - 1)));
 
   BlockDot dot;
-  const int per_block = kBlock / group;
-  for (int b = 0; b < m.padded / kBlock; b++) {
+  const int per_block = kBlock / group, blocks = m.padded / kBlock;
+  const int8_t* q = x.q;
+  for (int b = 0; b < blocks; b++) {
     __builtin_prefetch(row + b * 32 + kAhead);
     if constexpr (bits == 8) {
       __builtin_prefetch(lower + b * 32 + kAhead);
-      dot.template block<bits, group>(row + b * 32, nullptr, nullptr, lower + b * 32, x.q + b * kBlock, comb + b * per_block);
+      dot.template block8<true>(row + b * 32, lower + b * 32, q + b * kBlock, comb + b * per_block);
     } else {
-      dot.template block<bits, group>(row + b * 32, plane4 + b * 8, plane5 + b * 8, nullptr, x.q + b * kBlock, comb + b * per_block);
+      dot.template block<bits, group>(row + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, comb + b * per_block);
     }
   }
   return dot.sum() + correction;
@@ -173,7 +174,7 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
       extent = fma(abs(s), F::load(x.l1 + g), extent);
     }
     for (; g < groups; g++) {
-      float s = half_to_float(scales[g]);
+      float s = F::half(scales[g]);
       comb[g] = s * x.d32[g];
       fixed_tail += s * x.s32[g];
       extent_tail += std::fabs(s) * x.l1[g];
@@ -181,7 +182,7 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
     BlockDot dot;
     for (int b = 0; b < blocks; b++) {
       __builtin_prefetch(row + b * 32 + kAhead);
-      dot.template block<8, 32>(row + b * 32, nullptr, nullptr, nullptr, x.q + b * kBlock, comb + b * 2);
+      dot.template block8<false>(row + b * 32, nullptr, x.q + b * kBlock, comb + b * 2);
     }
     middle[r - begin] = dot.sum() + (7.5f - 128.0f) * (fixed.sum() + fixed_tail);
     radius[r - begin] = reach * (extent.sum() + extent_tail) + 1e-35f;

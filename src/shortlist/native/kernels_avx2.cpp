@@ -36,35 +36,37 @@ struct BlockDot {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(comb)), _mm_broadcast_ss(comb + 1), 1);
   }
 
-  // One block of 64 columns: nibbles, extra bit planes (or the lower nibbles of 8-bit rows), scales times d.
+  static __m256i load(const int8_t* q) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)); }
+
+  // One block of 64 columns: nibbles and extra bit planes; comb holds scales times d.
   template <int bits, int group>
-  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const uint8_t* lower, const int8_t* q, const float* comb) {
-    const __m256i q0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), q1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q + 32));
-    __m256i c1, c0 = codes(nibbles, &c1), i0, i1;
-    if constexpr (bits == 8) {
-      const __m256i sixteen = _mm256_set1_epi16(16);
-      i0 = _mm256_madd_epi16(_mm256_maddubs_epi16(c0, q0), sixteen);
-      i1 = _mm256_madd_epi16(_mm256_maddubs_epi16(c1, q1), sixteen);
-      if (lower) {  // a constant where this is inlined
-        __m256i l1, l0 = codes(lower, &l1);
-        i0 = _mm256_add_epi32(i0, dot(l0, q0));
-        i1 = _mm256_add_epi32(i1, dot(l1, q1));
-      }
-    } else {
-      if constexpr (bits >= 5) {
-        c0 = _mm256_or_si256(c0, spread_bits(plane4, 16));
-        c1 = _mm256_or_si256(c1, spread_bits(plane4 + 4, 16));
-      }
-      if constexpr (bits == 6) {
-        c0 = _mm256_or_si256(c0, spread_bits(plane5, 32));
-        c1 = _mm256_or_si256(c1, spread_bits(plane5 + 4, 32));
-      }
-      i0 = dot(c0, q0);
-      i1 = dot(c1, q1);
+  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const int8_t* q, const float* comb) {
+    __m256i c1, c0 = codes(nibbles, &c1);
+    if constexpr (bits >= 5) {
+      c0 = _mm256_or_si256(c0, spread_bits(plane4, 16));
+      c1 = _mm256_or_si256(c1, spread_bits(plane4 + 4, 16));
     }
-    constexpr int per_half = 32 / group;
-    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i0), scale(comb, group), low);
-    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i1), scale(comb + per_half, group), high);
+    if constexpr (bits == 6) {
+      c0 = _mm256_or_si256(c0, spread_bits(plane5, 32));
+      c1 = _mm256_or_si256(c1, spread_bits(plane5 + 4, 32));
+    }
+    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c0, load(q))), scale(comb, group), low);
+    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c1, load(q + 32))), scale(comb + 32 / group, group), high);
+  }
+  // The same of 8-bit rows, from both planes or from the upper one alone.
+  template <bool with_lower>
+  void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
+    const __m256i sixteen = _mm256_set1_epi16(16), q0 = load(q), q1 = load(q + 32);
+    __m256i u1, u0 = codes(upper, &u1);
+    __m256i i0 = _mm256_madd_epi16(_mm256_maddubs_epi16(u0, q0), sixteen);
+    __m256i i1 = _mm256_madd_epi16(_mm256_maddubs_epi16(u1, q1), sixteen);
+    if constexpr (with_lower) {
+      __m256i l1, l0 = codes(lower, &l1);
+      i0 = _mm256_add_epi32(i0, dot(l0, q0));
+      i1 = _mm256_add_epi32(i1, dot(l1, q1));
+    }
+    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i0), scale(comb, 32), low);
+    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i1), scale(comb + 1, 32), high);
   }
   float sum() const { return F{_mm256_add_ps(low, high)}.sum(); }
 };

@@ -29,19 +29,23 @@ struct BlockDot {
     return _mm512_permutexvar_ps(pick, _mm512_castps128_ps512(_mm_loadu_ps(comb)));
   }
 
+  void add(__m512i c, const int8_t* q, __m512 scales) {
+    const __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), c, _mm512_loadu_si512(q));
+    total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, total);
+  }
+
   template <int bits, int group>
-  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const uint8_t* lower, const int8_t* q, const float* comb) {
-    const __m512i x = _mm512_loadu_si512(q);
+  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const int8_t* q, const float* comb) {
     __m512i c = codes(nibbles);
-    if constexpr (bits == 5 || bits == 6) c = with_plane(c, plane4, 16);
+    if constexpr (bits >= 5) c = with_plane(c, plane4, 16);
     if constexpr (bits == 6) c = with_plane(c, plane5, 32);
-    __m512i sum = _mm512_setzero_si512();
-    if constexpr (bits == 8) {
-      c = _mm512_slli_epi16(c, 4);  // nibbles of 0-15 stay inside their bytes
-      if (lower) c = _mm512_or_si512(c, codes(lower));
-    }
-    sum = _mm512_dpbusd_epi32(sum, c, x);
-    total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale(comb, group), total);
+    add(c, q, scale(comb, group));
+  }
+  template <bool with_lower>
+  void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
+    __m512i c = _mm512_slli_epi16(codes(upper), 4);  // nibbles of 0-15 stay inside their bytes
+    if constexpr (with_lower) c = _mm512_or_si512(c, codes(lower));
+    add(c, q, scale(comb, 32));
   }
   float sum() const { return _mm512_reduce_add_ps(total); }
 };

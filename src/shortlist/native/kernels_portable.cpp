@@ -10,20 +10,31 @@ namespace shortlist::portable {
 struct BlockDot {
   float total[4] = {};  // one partial sum per 16 columns of a block
 
-  template <int bits, int group>
-  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const uint8_t* lower, const int8_t* q, const float* comb) {
+  static int nibble(const uint8_t* block, int i) { return block[i % 32] >> (i < 32 ? 0 : 4) & 15; }
+
+  // Adds the products of 64 columns, where code(i) is that of column i.
+  template <int group, class Code>
+  void add(Code code, const int8_t* q, const float* comb) {
     for (int part = 0; part < 4; part++) {
       int32_t sum = 0;
-      for (int i = part * 16; i < part * 16 + 16; i++) {
-        int shift = i < 32 ? 0 : 4;
-        int code = nibbles[i % 32] >> shift & 15;
-        if constexpr (bits == 8) code = code << 4 | (lower ? lower[i % 32] >> shift & 15 : 0);
-        if constexpr (bits == 5 || bits == 6) code |= (plane4[i / 8] >> (i % 8) & 1) << 4;
-        if constexpr (bits == 6) code |= (plane5[i / 8] >> (i % 8) & 1) << 5;
-        sum += code * q[i];
-      }
+      for (int i = part * 16; i < part * 16 + 16; i++) sum += code(i) * q[i];
       total[part] += static_cast<float>(sum) * comb[part * 16 / group];
     }
+  }
+
+  template <int bits, int group>
+  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const int8_t* q, const float* comb) {
+    auto code = [&](int i) {
+      int c = nibble(nibbles, i);
+      if constexpr (bits >= 5) c |= (plane4[i / 8] >> (i % 8) & 1) << 4;
+      if constexpr (bits == 6) c |= (plane5[i / 8] >> (i % 8) & 1) << 5;
+      return c;
+    };
+    add<group>(code, q, comb);
+  }
+  template <bool with_lower>
+  void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
+    add<32>([&](int i) { return nibble(upper, i) << 4 | (with_lower ? nibble(lower, i) : 0); }, q, comb);
   }
   float sum() const { return (total[0] + total[1]) + (total[2] + total[3]); }
 };

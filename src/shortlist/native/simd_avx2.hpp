@@ -20,6 +20,7 @@ struct F {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
   }
+  static float half(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void store_f16(uint16_t* p) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
@@ -55,6 +56,7 @@ inline F exp(F a) {
   __m256 y = _mm256_mul_ps(p, _mm256_castsi256_ps(power));
   return {_mm256_and_ps(y, _mm256_cmp_ps(a.v, _mm256_set1_ps(-87.3f), _CMP_GE_OQ))};  // far tails are exactly 0
 }
+inline F round(F a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline void store_int8(F a, int8_t* p) {
   __m256i i = _mm256_cvtps_epi32(a.v);
   __m128i s = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));

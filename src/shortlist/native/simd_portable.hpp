@@ -33,6 +33,7 @@ struct F {
     for (int i = 0; i < lanes; i++) r.v[i] = bfloat_to_float(p[i]);
     return r;
   }
+  static float half(uint16_t h) { return half_to_float(h); }
   void store(float* p) const { std::memcpy(p, v, sizeof v); }
   void store_f16(uint16_t* p) const {
     for (int i = 0; i < lanes; i++) p[i] = float_to_half(v[i]);
@@ -76,8 +77,12 @@ inline F exp(F a) {
   for (float& e : a.v) e = std::exp(e);
   return a;
 }
-inline void store_int8(F a, int8_t* p) {  // rounds to nearest, ties to even, as the vector units do
-  for (int i = 0; i < F::lanes; i++) p[i] = static_cast<int8_t>(std::nearbyint(a.v[i]));
+inline F round(F a) {  // to nearest, ties to even, as the vector units do
+  for (float& e : a.v) e = std::nearbyint(e);
+  return a;
+}
+inline void store_int8(F a, int8_t* p) {  // a holds whole numbers
+  for (int i = 0; i < F::lanes; i++) p[i] = static_cast<int8_t>(a.v[i]);
 }
 
 }  // namespace shortlist::portable
