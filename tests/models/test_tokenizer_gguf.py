@@ -68,14 +68,13 @@ class TestByteLevel:
         ours, theirs = tokenizer_of(metadata), folder_backend(metadata, pre)
         theirs.encode_special_tokens = not parse_special
 
-        @given(texts)
         def check(text):
             ids = ours.encode(text, add_special=False, parse_special=parse_special)
             assert ids == theirs.encode(text, add_special_tokens=False).ids
 
-        check()
+        given(texts)(check)()
         for text in TEXTS:
-            check.hypothesis.inner_test(text)
+            check(text)
 
     @pytest.mark.parametrize("pre", PRE_TOKENIZERS)
     def test_text_comes_back(self, pre):
@@ -113,15 +112,14 @@ class TestSentencePiece:
         metadata, processor = sentence_piece(prefix=prefix, user_defined=user_defined)
         tokenizer = tokenizer_of(metadata)
 
-        @given(texts)
         def check(text):
             ids = tokenizer.encode(text, add_special=False)
             assert ids == processor.encode(text)
             assert tokenizer.decode(ids) == text.replace("▁", " ")
 
-        check()
+        given(texts)(check)()
         for text in TEXTS:
-            check.hypothesis.inner_test(text)
+            check(text)
 
     def test_starts_texts_with_bos(self):
         tokenizer = tokenizer_of(sentence_piece(prefix=True)[0])

@@ -1,7 +1,7 @@
 """Renders chat templates: programs that come with a checkpoint, so they run in a sandbox and on a budget.
 
-The environment is the one that `transformers` gives to templates, less what none of them needs. The budget stops
-loops and texts that grow without end; it is no protection against every way to waste memory.
+The environment is that of `transformers`, less what no template needs. The budget stops loops and texts that
+grow without end; it is no protection against every way to waste memory.
 """
 
 import json
