@@ -57,7 +57,7 @@ def test_a_head_that_misses_one_winner_in_two():
     ).shortlisted
     assert quality.agreement == quality.recall == 0.5
     assert quality.rows_share == pytest.approx(1 / 3)
-    assert quality.bytes_per_token == 1040
+    assert quality.bytes_per_token == quality.sampling_bytes_per_token == 1040
     assert quality.total_variation == pytest.approx(0.15, rel=1e-6)
     assert quality.perplexity == pytest.approx(1 / math.sqrt(0.4 * 0.8), rel=1e-6)
     changes = np.array([math.log(0.25 / 0.4), 0.0])

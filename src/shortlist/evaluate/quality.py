@@ -56,6 +56,8 @@ class ShortlistedQuality:
         Mean share of the head's rows that greedy decoding computed exactly.
     bytes_per_token : float
         Weight bytes that a greedy token reads, decoder included.
+    sampling_bytes_per_token : float
+        The same where the whole distribution is wanted: what the perplexity and the distance were had for.
     total_variation : float
         Mean distance to the dense distribution at temperature 1: half the sum of absolute differences.
     """
@@ -67,6 +69,7 @@ class ShortlistedQuality:
     recall: float
     rows_share: float
     bytes_per_token: float
+    sampling_bytes_per_token: float
     total_variation: float
 
 
@@ -123,6 +126,7 @@ def compare(
             recall=mean["found"],
             rows_share=mean["rows_share"],
             bytes_per_token=decoder_bytes + mean["bytes"],
+            sampling_bytes_per_token=decoder_bytes + mean["sampling_bytes"],
             total_variation=mean["total_variation"],
         ),
     )
@@ -136,6 +140,7 @@ class _Position:
     dense_bytes: int
     loss: float
     bytes: int
+    sampling_bytes: int
     rows_share: float
     agrees: bool
     found: bool
@@ -144,7 +149,7 @@ class _Position:
 
 def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head) -> _Position:
     dense_logits, dense_read = dense.logits(hidden)
-    logits, _ = shortlisted.logits(hidden)
+    logits, sampling_read = shortlisted.logits(hidden)
     token, read = shortlisted.argmax(hidden)
     winner = int(np.argmax(dense_logits))
     dense_logs, logs = log_softmax(dense_logits), log_softmax(logits)
@@ -153,6 +158,7 @@ def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head)
         dense_bytes=dense_read.bytes,
         loss=-float(logs[target]),
         bytes=read.bytes,
+        sampling_bytes=sampling_read.bytes,
         rows_share=read.rows / len(logits),
         agrees=token == winner,
         # A row on the shortlist has its dense logit to the last bit; an estimate practically never has.

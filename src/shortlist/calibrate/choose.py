@@ -1,0 +1,111 @@
+"""Choose the rank of a low-rank head and the sigma that it needs, by what a token then reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from shortlist.estimators.base import State
+from shortlist.estimators.low_rank import LowRank
+from shortlist.selectors import Confidence
+from shortlist.selectors.base import best_of_blocks
+
+MISS_RATE = 3e-4  # share of positions whose winner may be missed
+TAIL = 10  # largest needs that the tail is extrapolated from
+BATCH = 64  # positions whose estimates of all rows are held at once
+COUNT_EVERY = 2  # batches of which one counts rows: enough to compare ranks
+
+
+@dataclass(frozen=True)
+class Option:
+    """A rank, the sigma that it needs, and the bytes that a greedy token then reads of the head."""
+
+    rank: int
+    sigma: float
+    bytes: float
+
+
+def weigh_ranks(
+    rows: Any,
+    widest: LowRank,
+    state: State,
+    ranks: Sequence[int],
+    hidden: np.ndarray,
+    progress: Callable[[float], None],
+) -> list[Option]:
+    """What each rank costs at the sigma that it needs, on hidden states that it was not fitted to.
+
+    Parameters
+    ----------
+    rows : _native.Rows
+        The head [vocabulary, width].
+    widest, state : LowRank, dict of arrays
+        The estimator of the largest rank, and its fit.
+    ranks : sequence of int
+        To compare, each at most the widest.
+    hidden : float32 [positions, width]
+    progress : callable
+        Called with the share of the work that is done.
+    """
+    winners = np.empty(len(hidden), dtype=np.int32)
+    for i, query in enumerate(hidden):
+        winners[i] = np.argmax(rows.matvec(query))
+        progress((i + 1) / len(hidden) / 2)
+    options = []
+    for done, rank in enumerate(ranks, start=1):
+        options.append(
+            _weigh(rows, replace(widest, rank=rank), widest.truncate(state, rank), hidden, winners)
+        )
+        progress(0.5 + 0.5 * done / len(ranks))
+    return options
+
+
+def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winners: np.ndarray) -> Option:
+    probes = Confidence().probes
+    needs, marks = np.zeros(len(hidden)), np.empty((len(hidden), 1), dtype=np.float32)
+    for batch in _batches(len(hidden)):
+        estimate = estimator.estimate(state, hidden[batch])
+        probed = best_of_blocks(estimate.values, probes).astype(np.int32)
+        for i, position in enumerate(range(batch.start, batch.stop)):
+            marks[position] = rows.matvec_rows(hidden[position], probed[i]).max()
+            winner = winners[position]
+            if winner not in probed[i]:
+                shortfall = marks[position, 0] - estimate.values[i, winner]
+                needs[position] = max(0.0, shortfall / estimate.spread[i, winner])
+
+    sigma = math.ceil(10 * tail_quantile(needs, MISS_RATE)) / 10
+    shares = []
+    for batch in _batches(len(hidden))[::COUNT_EVERY]:
+        estimate = estimator.estimate(state, hidden[batch])
+        read = estimate.values + sigma * estimate.spread >= marks[batch]
+        np.put_along_axis(read, best_of_blocks(estimate.values, probes), True, axis=1)
+        shares.append(np.mean(read))
+    estimate_bytes = estimator.bytes_per_query(rows.rows, rows.cols)
+    return Option(estimator.rank, sigma, estimate_bytes + float(np.mean(shares)) * rows.rows * rows.row_bytes)
+
+
+def _batches(positions: int) -> list[slice]:
+    return [slice(start, min(start + BATCH, positions)) for start in range(0, positions, BATCH)]
+
+
+def tail_quantile(needs: np.ndarray, miss_rate: float) -> float:
+    """The sigma that all but `miss_rate` of the positions would need, beyond what was seen of them.
+
+    Peaks over threshold with an exponential tail: the mean excess of the largest `TAIL` needs over the next
+    one says how fast the tail falls (Balkema and de Haan, 1974; Pickands, 1975).
+
+    Parameters
+    ----------
+    needs : float [positions]
+        The smallest sigma with which each position keeps its winner.
+    miss_rate : float
+    """
+    ordered = np.sort(needs)
+    threshold = ordered[-TAIL - 1]
+    excess = float(np.mean(ordered[-TAIL:] - threshold))
+    beyond = math.log(TAIL / (len(needs) * miss_rate))
+    return max(float(ordered[-1]), threshold + excess * beyond)

@@ -1,0 +1,103 @@
+"""Fit a head's shortlist: collect hidden states, fit, choose rank and sigma from data, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shortlist.calibrate.choose import weigh_ranks
+from shortlist.calibrate.own_text import write_passages
+from shortlist.errors import UsageError
+from shortlist.estimators.low_rank import LowRank
+from shortlist.evaluate.quality import compare
+from shortlist.evaluate.teacher_forced import windows
+from shortlist.models.heads import DenseHead, EstimatedHead
+from shortlist.recipe import Part, Recipe
+from shortlist.selectors import Confidence
+
+Report = Callable[[str, float], None]  # (stage, share of it that is done)
+
+# Positions. More to fit to means fewer rows to read later; reading a text is many times faster than writing.
+FIT_TEXT, FIT_OWN = 4096, 2048
+CHOOSE, MEASURE = 512, 256
+FEWEST = 1024  # tokens of a calibration text
+RANKS = (32, 64, 96, 128)
+
+
+def calibrate_head(
+    decoder: Any, tokenizer: Any, name: str, *, text: str | None = None, report: Report = lambda *_: None
+) -> Recipe:
+    """Fit the shortlist of a model's head and measure it on positions that it was not fitted to.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    tokenizer : Tokenizer
+    name : str
+        The model's, for people.
+    text : str, optional
+        Calibration text. Left out, the model writes its own.
+    report : callable, optional
+        Called with the stage of the work and the share of it that is done.
+
+    Raises
+    ------
+    UsageError
+        The text is too short, or the head too narrow to be estimated through fewer dimensions.
+    """
+    rows = decoder.head_rows
+    ranks = [rank for rank in RANKS if rank < rows.cols]
+    if not ranks:
+        raise UsageError(
+            f"the head of {name} is only {rows.cols} wide, too narrow to estimate: use --head dense"
+        )
+    if text is None:
+        collected = write_passages(
+            decoder, tokenizer, FIT_OWN + CHOOSE + MEASURE, lambda share: report("write", share)
+        )
+    else:
+        collected = _read(decoder, tokenizer, text, lambda share: report("read", share))
+    hidden, targets = collected
+    fit, choose, measure = np.split(hidden, [-CHOOSE - MEASURE, -MEASURE])
+
+    widest = LowRank(rank=ranks[-1])
+    state = widest.fit(rows, fit, progress=lambda share: report("fit", share))
+    options = weigh_ranks(rows, widest, state, ranks, choose, lambda share: report("choose", share))
+    best = min(options, key=lambda option: option.bytes)
+
+    state = widest.truncate(state, best.rank)
+    estimator, selector = replace(widest, rank=best.rank), Confidence(sigma=best.sigma)
+    quality = compare(
+        _one_by_one(measure, targets[-MEASURE:], lambda share: report("measure", share)),
+        DenseHead(rows),
+        EstimatedHead(rows, state, selector.sigma),
+        decoder.layer_bytes,
+    )
+    part = Part(estimator, selector, rows.rows, rows.cols, state)
+    return Recipe(name, decoder.fingerprint, {"head": part}, {"head": quality.to_dict()})
+
+
+def _read(
+    decoder: Any, tokenizer: Any, text: str, progress: Callable[[float], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden states [positions, width] of a text, and the token after each [positions]."""
+    tokens = tokenizer.encode(text, add_special=False)[: FIT_TEXT + CHOOSE + MEASURE]
+    if len(tokens) < FEWEST + CHOOSE + MEASURE:
+        raise UsageError(
+            f"the calibration text has {len(tokens)} tokens and {FEWEST + CHOOSE + MEASURE} are needed: "
+            "give a longer one, or none to let the model write its own"
+        )
+    parts = list(windows(decoder, tokens, tokenizer.encode(""), progress))
+    hidden, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return hidden, targets
+
+
+def _one_by_one(
+    hidden: np.ndarray, targets: np.ndarray, progress: Callable[[float], None]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for i in range(len(hidden)):
+        yield hidden[i : i + 1], targets[i : i + 1]
+        progress((i + 1) / len(hidden))

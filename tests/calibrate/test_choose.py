@@ -1,0 +1,57 @@
+"""Rank and sigma come from data: no winner is lost on it, and the cheapest rank is known by its bytes."""
+
+import numpy as np
+import pytest
+
+from shortlist.calibrate import choose
+from shortlist.calibrate.choose import tail_quantile, weigh_ranks
+from shortlist.calibrate.own_text import write_passages
+from shortlist.estimators.low_rank import LowRank
+from shortlist.selectors import Confidence
+
+
+@pytest.fixture
+def fitted(decoder, tokenizer):
+    hidden, _ = write_passages(decoder, tokenizer, 900, lambda _: None)
+    widest = LowRank(64)
+    return decoder.head_rows, widest, widest.fit(decoder.head_rows, hidden[:700]), hidden[700:]
+
+
+def test_sigma_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted, monkeypatch):
+    monkeypatch.setattr(choose, "COUNT_EVERY", 1)
+    monkeypatch.setattr(choose, "BATCH", 50)
+    rows, widest, state, hidden = fitted
+    shares = []
+    options = weigh_ranks(rows, widest, state, [32, 64], hidden, shares.append)
+    assert [option.rank for option in options] == [32, 64]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    for option in options:
+        estimator, cut = LowRank(option.rank), widest.truncate(state, option.rank)
+        read = []
+        for query in hidden:
+            exact = rows.matvec(query)
+            shortlist = Confidence(option.sigma).select(estimator.estimate(cut, query), exact.__getitem__)
+            assert exact.argmax() in shortlist.indices
+            read.append(shortlist.rows_read)
+        wanted = estimator.bytes_per_query(rows.rows, rows.cols) + np.mean(read) * rows.row_bytes
+        assert option.bytes == pytest.approx(wanted, rel=0.01)
+
+
+def test_a_wider_rank_needs_fewer_rows(fitted):
+    rows, widest, state, hidden = fitted
+    narrow, wide = weigh_ranks(rows, widest, state, [32, 64], hidden, lambda _: None)
+    estimate_bytes = [LowRank(o.rank).bytes_per_query(rows.rows, rows.cols) for o in (narrow, wide)]
+    assert wide.bytes - estimate_bytes[1] < narrow.bytes - estimate_bytes[0]
+
+
+@pytest.mark.parametrize("miss_rate", [1e-3, 1e-4])
+def test_tail_quantile_is_near_the_truth_for_an_exponential_tail(miss_rate):
+    rng = np.random.default_rng(0)
+    found = [tail_quantile(np.maximum(rng.exponential(1.0, 512) - 1, 0), miss_rate) for _ in range(200)]
+    assert np.median(found) == pytest.approx(-np.log(miss_rate) - 1, rel=0.1)
+
+
+def test_tail_quantile_is_never_below_what_was_seen():
+    assert tail_quantile(np.array([0.0] * 500 + [5.0]), 0.01) == 5.0
+    assert tail_quantile(np.zeros(500), 1e-4) == 0.0
