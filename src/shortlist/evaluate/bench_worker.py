@@ -18,7 +18,7 @@ from shortlist.errors import ShortlistError
 from shortlist.evaluate.peers import PEERS, Peer, PeerError
 
 if TYPE_CHECKING:
-    from shortlist.evaluate.peers.own import HeadName
+    from shortlist.engine.choose_head import HeadName
 
 
 class Worker:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 import shortlist
+from shortlist.engine.choose_head import HeadName
 from shortlist.evaluate.peers.base import SteppingPeer
 
-HeadName = Literal["dense", "estimated", "exact"]
 CONTEXT = 2048
 
 
