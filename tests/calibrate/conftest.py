@@ -50,5 +50,11 @@ def decoder():
 
 
 @pytest.fixture
+def narrow_decoder():
+    """One whose head has no rank to choose."""
+    return TinyDecoder(width=32)
+
+
+@pytest.fixture
 def tokenizer():
     return TinyTokenizer()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import TinyDecoder
 
 from shortlist import recipe as recipes
 from shortlist.calibrate import cached, calibrate_head, head, head_recipe
@@ -72,6 +71,6 @@ def test_short_text_is_refused(decoder, tokenizer):
         calibrate_head(decoder, tokenizer, "tiny", text=text(599))
 
 
-def test_narrow_head_is_refused(tokenizer):
+def test_narrow_head_is_refused(narrow_decoder, tokenizer):
     with pytest.raises(UsageError, match="only 32 wide"):
-        calibrate_head(TinyDecoder(width=32), tokenizer, "tiny")
+        calibrate_head(narrow_decoder, tokenizer, "tiny")
