@@ -34,8 +34,9 @@ def test_quantizing_is_within_one_step_of_the_source(weights, target):
         else:  # padding joins the last group as zeros
             padded = np.pad(group, ((0, 0), (0, 32 - group.shape[1])))
             step = (padded.max(1) - padded.min(1)) / levels
-        # Half a step of rounding, and float16's own rounding of the scale and the minimum.
-        slack = 0.51 * step + 2.0**-10 * np.abs(group).max(1) + 2.0**-22
+        # Half a step of rounding, and float16's own rounding of the scale and the minimum, which is absolute
+        # (2^-25) where they are tiny.
+        slack = 0.51 * step + 2.0**-10 * np.abs(group).max(1) + (levels + 1) * 2.0**-25
         assert (np.abs(got[:, start : start + 32] - group) <= slack[:, None]).all()
 
 
@@ -74,6 +75,26 @@ def test_indices_and_sizes_are_checked():
             rows.matvec_rows(x, np.array([bad], np.int32))
     with pytest.raises(ValueError, match="x has 31 values where 32"):
         rows.matvec(x[:31].copy())
+
+
+def test_packing_in_pieces_is_packing_at_once():
+    data = np.random.default_rng(0).integers(0, 256, 10 * 34, dtype=np.uint8)
+    packer = _native.Packer("Q8_0", 10, 32)
+    for start, end in [(0, 3), (3, 4), (4, 4), (4, 10)]:
+        packer.add(data[start * 34 : end * 34])
+    every = np.arange(10, dtype=np.int32)
+    expected = _native.Rows.pack(data, "Q8_0", 10, 32).unpack(every)
+    assert np.array_equal(packer.finish().unpack(every), expected, equal_nan=True)
+
+
+def test_a_packer_takes_whole_rows_and_all_of_them():
+    packer = _native.Packer("Q8_0", 2, 32)
+    for bad in (33, 3 * 34):
+        with pytest.raises(ValueError, match="wrong size"):
+            packer.add(np.zeros(bad, np.uint8))
+    packer.add(np.zeros(34, np.uint8))
+    with pytest.raises(ValueError, match="wrong size"):
+        packer.finish()
 
 
 def test_many_matrices_share_an_arena_and_outlive_it():

@@ -132,9 +132,17 @@ class Checkpoint:
         self._files = files
         self.fingerprint = _fingerprint(headers, tensors)
 
-    def release(self, name: str) -> None:
-        """Give back the memory of a tensor's mapped pages; they are read again from the file if touched."""
-        self._files[name].release(self.tensors[name].data)
+    def release(self, name: str, part: np.ndarray | None = None) -> None:
+        """Give back the memory of a tensor's mapped pages; they are read again from the file if touched.
+
+        Parameters
+        ----------
+        name
+            Of the tensor.
+        part
+            A view on its data; default is all of it.
+        """
+        self._files[name].release(self.tensors[name].data if part is None else part)
 
     def close(self) -> None:
         """Forget the tensors; a file is unmapped when the last view on it is gone."""

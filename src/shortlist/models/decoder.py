@@ -12,6 +12,9 @@ from shortlist.errors import UsageError
 PREFILL_CHUNK = 256
 """Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
 
+PACK_BYTES = 16 << 20
+"""Bytes of the file that are in memory at a time while a tensor is packed."""
+
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "q_norm", "k_norm")
 BIASES = ("q_bias", "k_bias", "v_bias")
@@ -97,12 +100,17 @@ class Decoder:
     def _pack(self, checkpoint: Checkpoint, name: str, weights: str) -> _native.Rows:
         tensor = checkpoint.tensors[name]
         rows, cols = tensor.shape
-        data = tensor.data
         if checkpoint.config.rope_interleaved and name.rpartition(".")[2] in ("q", "k"):
-            data = _halves_order(data.reshape(rows, -1), checkpoint.config.head_dim).reshape(-1)
-        packed = _native.Rows.pack(data, tensor.type, rows, cols, weights, self._arena)
-        checkpoint.release(name)  # otherwise the file's pages count beside the packed copy
-        return packed
+            data = _halves_order(tensor.data.reshape(rows, -1), checkpoint.config.head_dim)
+            return _native.Rows.pack(data.reshape(-1), tensor.type, rows, cols, weights, self._arena)
+        packer = _native.Packer(tensor.type, rows, cols, weights, self._arena)
+        row_bytes = tensor.data.nbytes // rows
+        step = max(1, PACK_BYTES // row_bytes) * row_bytes
+        for start in range(0, tensor.data.nbytes, step):
+            piece = tensor.data[start : start + step]
+            packer.add(piece)
+            checkpoint.release(name, piece)  # otherwise the file's pages count beside the packed copy
+        return packer.finish()
 
     def new_cache(self, capacity: int | None = None, *, full_precision: bool = False) -> _native.Cache:
         """An empty KV cache. Memory is reserved at once, and used only as positions fill.

@@ -71,7 +71,9 @@ void bind_rows(nb::module_& m) {
           [](In1<uint8_t> data, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena) {
             nb::gil_scoped_release release;
             Arena own;
-            return std::make_shared<Rows>(pack(data.data(), data.shape(0), type, rows, cols, format, arena ? *arena : own));
+            Packer packer(type, rows, cols, format, arena ? *arena : own);
+            packer.add(data.data(), data.shape(0));
+            return std::make_shared<Rows>(packer.finish());
           },
           "data"_a, "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none(),
           "Pack the bytes of a GGUF or safetensors tensor; `format` q8 or q4 quantizes float sources.")
@@ -169,6 +171,25 @@ void bind_rows(nb::module_& m) {
             return result;
           },
           "indices"_a, "coefficients"_a, "sum_i coefficients[i] * row indices[i]: float32 [cols].");
+}
+
+void bind_packer(nb::module_& m) {
+  nb::class_<Packer>(m, "Packer", "Packs a tensor piece by piece, as Rows.pack does at once.")
+      .def(
+          "__init__",
+          [](Packer* self, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena) {
+            Arena own;
+            new (self) Packer(type, rows, cols, format, arena ? *arena : own);
+          },
+          "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none())
+      .def(
+          "add",
+          [](Packer& packer, In1<uint8_t> data) {
+            nb::gil_scoped_release release;
+            packer.add(data.data(), data.shape(0));
+          },
+          "data"_a, "The bytes of the next rows.")
+      .def("finish", [](Packer& packer) { return std::make_shared<Rows>(packer.finish()); }, "The packed matrix, once all rows were added.");
 }
 
 void bind_decoder(nb::module_& m) {
@@ -351,6 +372,7 @@ void bind_heads(nb::module_& m) {
 NB_MODULE(_native, m) {
   m.doc() = "Packed rows, the decoder and the head: the hot path of shortlist.";
   bind_rows(m);
+  bind_packer(m);
   bind_decoder(m);
   bind_heads(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");

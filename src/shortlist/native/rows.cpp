@@ -12,6 +12,20 @@
 
 namespace shortlist {
 
+// One row, decoded: unsigned codes with a scale (and minimum) per group.
+struct Decoded {
+  uint8_t* codes;
+  uint16_t* scales;
+  uint16_t* minima;
+};
+
+struct Source {
+  const char* name;
+  int block, bytes;  // columns and bytes of one block
+  Format format;
+  void (*decode)(const uint8_t*, Decoded);
+};
+
 namespace {
 
 uint16_t read16(const uint8_t* p) {
@@ -20,13 +34,6 @@ uint16_t read16(const uint8_t* p) {
   return v;
 }
 float read_half(const uint8_t* p) { return half_to_float(read16(p)); }
-
-// One row, decoded: unsigned codes with a scale (and minimum) per group.
-struct Decoded {
-  uint8_t* codes;
-  uint16_t* scales;
-  uint16_t* minima;
-};
 
 // ---- source blocks. Each decodes one block of its type; layouts as in ggml's quantization code. -------------------
 
@@ -113,12 +120,6 @@ void q6_k(const uint8_t* b, Decoded to) {
     }
 }
 
-struct Source {
-  const char* name;
-  int block, bytes;  // columns and bytes of one block
-  Format format;
-  void (*decode)(const uint8_t*, Decoded);
-};
 constexpr Format quantized(int bits, int group, bool minimum) {
   return {Kind::Quantized, static_cast<uint8_t>(bits), static_cast<uint8_t>(group), minimum};
 }
@@ -222,45 +223,55 @@ void floats_of_row(const Source& source, const uint8_t* row, int64_t cols, float
   }
 }
 
+// One row of the source into the planes of row r.
+void pack_row(const Source& source, const RowsView& v, int64_t r, const uint8_t* from, RowBuffer& buffer) {
+  if (source.format.kind != Kind::Quantized) {
+    floats_of_row(source, from, v.cols, buffer.floats.data());
+    for (int g = 0; g < v.padded / 32; g++)
+      (v.format.bits == 8 ? quantize8 : quantize4)(buffer.floats.data() + g * 32,
+                                                   {buffer.codes.data() + g * 32, buffer.scales.data() + g, buffer.minima.data() + g});
+  } else {
+    const int groups = source.block / v.format.group;
+    for (int b = 0; b < v.cols / source.block; b++)
+      source.decode(from + static_cast<size_t>(b) * source.bytes,
+                    {buffer.codes.data() + b * source.block, buffer.scales.data() + b * groups, buffer.minima.data() + b * groups});
+  }
+  write_row(v, r, buffer);
+}
+
 }  // namespace
 
-Rows pack(const uint8_t* data, size_t bytes, const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena) {
-  const Source& source = find_source(type);
-  const bool floats = source.format.kind != Kind::Quantized;
+Packer::Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena) : source_(find_source(type)) {
   if (!target.empty() && target != "q8" && target != "q4") throw std::invalid_argument("unknown weight format '" + target + "': q8 or q4");
-  Format format = source.format;
-  if (floats && target == "q8") format = quantized(8, 32, false);
-  if (floats && target == "q4") format = quantized(4, 32, true);
+  Format format = source_.format;
+  if (format.kind != Kind::Quantized && target == "q8") format = quantized(8, 32, false);
+  if (format.kind != Kind::Quantized && target == "q4") format = quantized(4, 32, true);
+  if (cols % source_.block) throw std::invalid_argument(type + " rows of " + std::to_string(cols) + " columns are not whole blocks");
+  rows_ = allocate(format, rows, cols, arena);
+  row_bytes_ = static_cast<size_t>(cols / source_.block) * static_cast<size_t>(source_.bytes);
+}
 
-  Rows out = allocate(format, rows, cols, arena);
-  if (cols % source.block) throw std::invalid_argument(type + " rows of " + std::to_string(cols) + " columns are not whole blocks");
-  const size_t row_bytes = static_cast<size_t>(cols / source.block) * static_cast<size_t>(source.bytes);
-  if (bytes != static_cast<size_t>(rows) * row_bytes) throw std::invalid_argument("tensor data has the wrong size");
-
-  const RowsView& v = out.view;
+void Packer::add(const uint8_t* data, size_t bytes) {
+  const RowsView& v = rows_.view;
+  const int64_t count = static_cast<int64_t>(bytes / row_bytes_), first = done_;
+  if (bytes % row_bytes_ || count > v.rows - first) throw std::invalid_argument("tensor data has the wrong size");
   Pool::instance().run([&](Team& team) {
     RowBuffer buffer(v.padded);
-    const auto share = team.share(rows);
+    const auto share = team.share(count);
     for (int64_t r = share.begin; r < share.end; r++) {
-      const uint8_t* from = data + static_cast<size_t>(r) * row_bytes;
-      if (format.kind != Kind::Quantized) {
-        std::memcpy(const_cast<uint8_t*>(v.row(r)), from, row_bytes);
-        continue;
-      }
-      if (floats) {
-        floats_of_row(source, from, cols, buffer.floats.data());
-        for (int g = 0; g < v.padded / 32; g++)
-          (format.bits == 8 ? quantize8 : quantize4)(buffer.floats.data() + g * 32,
-                                                     {buffer.codes.data() + g * 32, buffer.scales.data() + g, buffer.minima.data() + g});
-      } else {
-        const int groups = source.block / format.group;
-        for (int64_t b = 0; b < cols / source.block; b++)
-          source.decode(from + b * source.bytes, {buffer.codes.data() + b * source.block, buffer.scales.data() + b * groups, buffer.minima.data() + b * groups});
-      }
-      write_row(v, r, buffer);
+      const uint8_t* from = data + static_cast<size_t>(r) * row_bytes_;
+      if (v.format.kind != Kind::Quantized)
+        std::memcpy(const_cast<uint8_t*>(v.row(first + r)), from, row_bytes_);
+      else
+        pack_row(source_, v, first + r, from, buffer);
     }
   });
-  return out;
+  done_ += count;
+}
+
+Rows Packer::finish() {
+  if (done_ != rows_.view.rows) throw std::invalid_argument("tensor data has the wrong size");
+  return std::move(rows_);
 }
 
 Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena) {

@@ -95,9 +95,23 @@ class Rows {
   size_t bytes() const { return static_cast<size_t>(view.rows) * view.row_bytes(); }
 };
 
-// Packs `rows` x `cols` weights of a GGUF or safetensors type. `target` is "" (keep the source's quantization), "q8" or
-// "q4" (quantize a float source). Throws std::invalid_argument on an unknown type or sizes that do not fit.
-Rows pack(const uint8_t* data, size_t bytes, const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena);
+// Packs `rows` x `cols` weights of a GGUF or safetensors type, in as many pieces as the caller likes. `target` is "" (keep
+// the source's quantization), "q8" or "q4" (quantize a float source).
+class Packer {
+ public:
+  // Throws std::invalid_argument on an unknown type or sizes that do not fit.
+  Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena);
+  // The next rows: `bytes` must be a whole number of them. Throws std::invalid_argument otherwise.
+  void add(const uint8_t* data, size_t bytes);
+  // Throws std::invalid_argument while rows are missing.
+  Rows finish();
+
+ private:
+  const struct Source& source_;
+  Rows rows_;
+  size_t row_bytes_;
+  int64_t done_ = 0;
+};
 
 // Packs int8 codes with one float16 scale per 32 columns (what estimators store).
 Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena);
