@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import gguf
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from shortlist import checkpoints
-from shortlist.errors import UsageError
+from shortlist.errors import ShortlistError, UsageError
 from shortlist.evaluate import synthetic as module
 from shortlist.evaluate.synthetic import SHAPES, Shape, synthetic, write
 from shortlist.models.decoder import Decoder
@@ -58,13 +59,30 @@ def test_is_written_once_and_leaves_nothing_else(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_interrupted_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("happens", "expected", "message"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            ShortlistError,
+            r"\(No space left\): free some space, or set",
+        ),
+    ],
+)
+def test_writing_that_fails_leaves_no_file(
+    happens: BaseException,
+    expected: type[BaseException],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise happens
 
     monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
-    monkeypatch.setattr(module, "_random_rows", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(module, "_random_rows", fails)
+    with pytest.raises(expected, match=message):
         synthetic("llama-1b-q8_0")
     assert list((tmp_path / "synthetic").iterdir()) == []
 

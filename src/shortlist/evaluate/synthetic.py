@@ -8,8 +8,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from shortlist.errors import UsageError
-from shortlist.paths import cache_folder
+from shortlist.errors import ShortlistError, UsageError
+from shortlist.paths import HOME_VARIABLE, cache_folder
 
 BLOCK = 32  # weights that share a scale, in both formats
 VERSION = 1  # of the files: a change of their content makes new ones
@@ -67,16 +67,24 @@ def synthetic(name: str) -> Path:
     ------
     UsageError
         There is no such shape.
+    ShortlistError
+        There is no room for the file; nothing is left of it.
     """
     if name not in SHAPES:
         raise UsageError(f"there is no synthetic model {name}: choose {' or '.join(SHAPES)}")
     path = cache_folder() / "synthetic" / f"{name}-v{VERSION}.gguf"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            written = Path(folder, path.name)
-            write(written, SHAPES[name])
-            written.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+                written = Path(folder, path.name)
+                write(written, SHAPES[name])
+                written.replace(path)
+        except OSError as error:
+            raise ShortlistError(
+                f"{path} cannot be written ({error.strerror}): free some space, or set {HOME_VARIABLE} to "
+                "a folder with more"
+            ) from None
     return path
 
 
