@@ -62,7 +62,7 @@ def test_is_written_once_and_leaves_nothing_else(
 @pytest.mark.parametrize(
     ("happens", "expected", "message"),
     [
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
         (
             OSError(errno.ENOSPC, "No space left"),
             ShortlistError,
@@ -73,7 +73,7 @@ def test_is_written_once_and_leaves_nothing_else(
 def test_writing_that_fails_leaves_no_file(
     happens: BaseException,
     expected: type[BaseException],
-    message: str,
+    message: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
