@@ -30,7 +30,7 @@ int process_id() {
 template <class Done>
 void spin_until(Done done) {
   for (int i = 0; !done(); i++) {
-    if (i < 4000)
+    if (i < 1000)
       relax();
     else
       std::this_thread::yield();
