@@ -1,6 +1,5 @@
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,11 +77,3 @@ def test_a_process_that_dies_between_requests_says_so(tiny_random: Path) -> None
         worker._process.wait()
         with pytest.raises(PeerError, match="ended with code -9"):
             worker.decode([1], 1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_peak_memory_is_that_of_this_process_alone() -> None:
-    before = bench_worker.peak_rss_bytes()
-    block = bytearray(before + 50_000_000)
-    block[::4096] = b"x" * len(block[::4096])
-    assert bench_worker.peak_rss_bytes() > before + 40_000_000

@@ -37,7 +37,7 @@ def print_stats(stats: "RunStats") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from shortlist.engine.stats import peak_rss_bytes
+    from shortlist.memory import peak_rss_bytes
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (

@@ -1,18 +1,10 @@
 """What one generation cost: time, bytes, head rows, memory."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
+from shortlist.memory import peak_rss_bytes
 from shortlist.models.heads import Read
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process has held, shared pages of mapped files included."""
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from shortlist.errors import ShortlistError
 from shortlist.evaluate.peers import PEERS, Peer, PeerError
+from shortlist.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from shortlist.engine.choose_head import HeadName
@@ -117,20 +118,6 @@ def serve(peer: Peer, requests: TextIO, answers: TextIO) -> None:
             "peak_rss_mb": peak_rss_bytes() / 1e6,
         }
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process has held, mapped files included.
-
-    What `getrusage` says would include the parent's size at the time of the fork.
-    """
-    try:
-        status = Path("/proc/self/status").read_text()
-    except FileNotFoundError:  # not Linux
-        from shortlist.engine.stats import peak_rss_bytes
-
-        return peak_rss_bytes()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _load(engine: str, head: str, path: Path, threads: int) -> Peer:
