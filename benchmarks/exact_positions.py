@@ -1,4 +1,4 @@
-"""Does `--exact` ever differ from the dense head? Counts differences over real positions of real text; there must be none.
+"""Counts where `--exact` differs from the dense head over real positions of real text; there must be none.
 
     python benchmarks/exact_positions.py smollm2-135m gemma-3-270m --text FILE --positions 20000
 
