@@ -1,11 +1,12 @@
-"""Greedy text of shortlist and of llama.cpp on the same GGUF file: how many of 20 prompts agree for 64 tokens.
+"""Greedy text of shortlist and of llama.cpp on the same GGUF file: how many of 20 prompts agree.
 
     python benchmarks/greedy_vs_llama.py smollm2-135m gemma-3-270m
 
-Both engines round activations to int8 alike, but add in another order: where a sum's last bit moves a rounding, the
-change grows from layer to layer, and logits end up a tenth or so apart. Each difference is therefore shown with the lead
-of each engine's choice in its own logits (a lead below that noise is a tie), and beside it llama.cpp is compared with
-itself, with flash attention on and off, which changes nothing but the order and precision of its attention sums.
+Both engines round activations to int8 alike, but add in another order. Where the last bit of a sum moves a
+rounding, the change grows from layer to layer, and logits end up a tenth or so apart. Each difference is therefore
+shown with the lead of each engine's choice in its own logits: a lead below that noise is a tie. Beside it
+llama.cpp is compared with itself, with flash attention on and off, which changes nothing but the order and
+precision of its attention sums.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def compare(name: str, threads: int) -> None:
             noise = np.abs(ours_logits[same] - theirs_logits[same]).mean()
             print(
                 f"{name}, {prompt!r}, token {same}: {tokenizer.decode([a])!r} leads by {gap:.3f} here, "
-                f"{tokenizer.decode([b])!r} by {their_gap:.3f} in llama.cpp; mean difference of logits {noise:.3f}"
+                f"{tokenizer.decode([b])!r} by {their_gap:.3f} in llama.cpp; logits differ by {noise:.3f} on average"
             )
     print(
         f"{name}: {equal} of {len(PROMPTS)} prompts equal for {TOKENS} tokens (target: 18); "
