@@ -92,8 +92,9 @@ def _byte_level(keys: "_Keys", rules: Rules) -> Backend:
 
 def _sentencepiece(keys: "_Keys", merges_file: Path | None) -> Backend:
     prefixes_space = bool(keys.get("add_space_prefix", True))
-    tokens = keys.tokens if prefixes_space else _respelled(keys.tokens, keys.types)
-    scores = keys.numbers("scores")
+    if not prefixes_space:
+        keys.respell_spaces()
+    tokens, scores = keys.tokens, keys.numbers("scores")
     pieces = np.flatnonzero(keys.types == _NORMAL)
     if merges_file is None:
         pairs = merges_from_scores(tokens, scores, pieces)
@@ -101,7 +102,7 @@ def _sentencepiece(keys: "_Keys", merges_file: Path | None) -> Backend:
         pairs = cached_merges(merges_file, tokens, scores, pieces)
     left, right = (map(tokens.__getitem__, column) for column in pairs.T.tolist())
     model = models.BPE(
-        keys.ids if tokens is keys.tokens else {token: i for i, token in enumerate(tokens)},
+        keys.ids,
         list(zip(left, right, strict=True)),
         unk_token=keys.token("unknown_token_id"),
         fuse_unk=True,
@@ -115,19 +116,6 @@ def _sentencepiece(keys: "_Keys", merges_file: Path | None) -> Backend:
     backend.decoder = decoders.Sequence(to_text)
     _add_whole_tokens(backend, tokens, keys.types, normalized=not prefixes_space)
     return backend
-
-
-def _respelled(tokens: list[str], types: np.ndarray) -> list[str]:
-    """Write the spaces of user-defined tokens as the rest of the vocabulary does; converters undo that.
-
-    Runs of spaces are such tokens. Spelled like this they are matched after the spaces of the text are
-    replaced, as in the model's own tokenizer, so that text with U+2581 in it gives the same tokens. Where a
-    space is put in front of texts, it would be put in front of these tokens too, so there they stay.
-    """
-    tokens = list(tokens)
-    for i in np.flatnonzero(types == _USER_DEFINED):
-        tokens[i] = tokens[i].replace(" ", "▁")
-    return tokens
 
 
 def _add_whole_tokens(backend: Backend, tokens: list[str], types: np.ndarray, *, normalized: bool) -> None:
@@ -145,7 +133,7 @@ class _Keys:
         self.metadata = metadata
         self.name = name
         self.tokens = self.strings("tokens")
-        self.ids = {token: i for i, token in enumerate(self.tokens)}
+        self.ids = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
         if len(self.ids) != len(self.tokens):
             self.fail("has the same token twice")
         self.ends = {self.ids[token] for token in END_TOKENS if token in self.ids}
@@ -184,6 +172,20 @@ class _Keys:
         if (bos := self.token_id("bos_token_id")) is not None:
             types[bos] = _CONTROL
         return types
+
+    def respell_spaces(self) -> None:
+        """Write the spaces of user-defined tokens as the rest of the vocabulary does; converters undo that.
+
+        Runs of spaces are such tokens. Spelled like this they are matched after the spaces of the text are
+        replaced, as in the model's own tokenizer, so that text with U+2581 in it gives the same tokens. Where
+        a space is put in front of texts, it would be put in front of these tokens too: there they must stay.
+        """
+        self.tokens = list(self.tokens)
+        for i in np.flatnonzero(self.types == _USER_DEFINED).tolist():
+            if " " in self.tokens[i]:
+                del self.ids[self.tokens[i]]
+                self.tokens[i] = self.tokens[i].replace(" ", "▁")
+                self.ids[self.tokens[i]] = i
 
     def token_id(self, key: str) -> int | None:
         value = self.get(key, _SPM_DEFAULTS.get(key) if self.get("model") == "llama" else None)
