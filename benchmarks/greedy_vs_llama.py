@@ -2,11 +2,11 @@
 
     python benchmarks/greedy_vs_llama.py smollm2-135m gemma-3-270m
 
-Both engines round activations to int8 alike, but add in another order. Where the last bit of a sum moves a
-rounding, the change grows from layer to layer, and logits end up a tenth or so apart. Each difference is therefore
-shown with the lead of each engine's choice in its own logits: a lead below that noise is a tie. Beside it
-llama.cpp is compared with itself, with flash attention on and off, which changes nothing but the order and
-precision of its attention sums.
+Both engines round activations to int8 alike, but add in another order. Where the last bit of a sum moves
+a rounding, the change grows from layer to layer, and logits end up a tenth or so apart. Each difference is
+therefore shown with the lead of each engine's choice in its own logits: a lead below that noise is a tie.
+Beside it llama.cpp is compared with itself, with flash attention on and off, which changes nothing but the
+order and precision of its attention sums.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def compare(name: str, threads: int) -> None:
             noise = np.abs(ours_logits[same] - theirs_logits[same]).mean()
             print(
                 f"{name}, {prompt!r}, token {same}: {tokenizer.decode([a])!r} leads by {gap:.3f} here, "
-                f"{tokenizer.decode([b])!r} by {their_gap:.3f} in llama.cpp; logits differ by {noise:.3f} on average"
+                f"{tokenizer.decode([b])!r} by {their_gap:.3f} in llama.cpp; mean difference {noise:.3f}"
             )
     print(
         f"{name}: {equal} of {len(PROMPTS)} prompts equal for {TOKENS} tokens (target: 18); "
