@@ -1,6 +1,5 @@
 """`shortlist inspect`: what a model is, where its bytes are, and what its recipe measured."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,10 @@ from shortlist.cli import options as shared
 from shortlist.cli.output import megabytes, print_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from shortlist.checkpoints import Checkpoint
+    from shortlist.models.config import ModelConfig
 
 BAR = 24  # characters of a bar that stands for all bytes
 
@@ -24,32 +26,40 @@ PARTS = {
 def inspect(model: shared.ModelName, recipe: shared.Recipe = None, json: shared.Json = False) -> None:
     """Show the sizes of MODEL, where its bytes are, and its recipe. The weights are not read."""
     from shortlist import checkpoints
+    from shortlist.engine.choose_head import stored_recipe
 
     with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint:
-        report = describe(checkpoint)
+        stored = stored_recipe(checkpoint.fingerprint, recipe)
+        report = {
+            "model": model,
+            "path": str(checkpoint.path),
+            "fingerprint": checkpoint.fingerprint,
+            "config": describe_config(checkpoint.config),
+            "parts": describe_parts(checkpoint),
+            "recipe": stored and stored.summary(),
+        }
     if json:
-        print_json({"model": model, **report})
+        print_json(report)
     else:
         print_report(report)
 
 
-def describe(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """Path, family, sizes, and for each part its stored bytes and types."""
-    config = asdict(checkpoint.config)
-    del config["rope_frequencies"]  # thousands of numbers that nobody reads
-    windows = config.pop("windows")
+def describe_config(config: "ModelConfig") -> dict[str, Any]:
+    """The configuration, its long lists shortened to what people ask for."""
+    report = asdict(config)
+    del report["rope_frequencies"]
+    windows = report.pop("windows")
+    return {**report, "layers_with_window": sum(window > 0 for window in windows)}
+
+
+def describe_parts(checkpoint: "Checkpoint") -> dict[str, dict[str, Any]]:
+    """For each part of the model its stored bytes and types, the largest first."""
     parts: dict[str, dict[str, Any]] = {}
     for name, tensor in checkpoint.tensors.items():
         part = parts.setdefault(_part(name, tied=checkpoint.config.tied_head), {"bytes": 0, "types": []})
         part["bytes"] += tensor.data.nbytes
         part["types"] = sorted({*part["types"], tensor.type})
-    return {
-        "path": str(checkpoint.path),
-        "fingerprint": checkpoint.fingerprint,
-        "config": {**config, "layers_with_window": sum(window > 0 for window in windows)},
-        "bytes": sum(part["bytes"] for part in parts.values()),
-        "parts": dict(sorted(parts.items(), key=lambda item: -item[1]["bytes"])),
-    }
+    return dict(sorted(parts.items(), key=lambda item: -item[1]["bytes"]))
 
 
 def _part(name: str, *, tied: bool) -> str:
@@ -58,35 +68,61 @@ def _part(name: str, *, tied: bool) -> str:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """For people: a few lines, then a bar for each part."""
+    """For people: a few lines, a bar for each part, the recipe."""
     from rich.console import Console
     from rich.table import Table
 
-    config = report["config"]
+    config, parts = report["config"], report["parts"]
+    total = sum(part["bytes"] for part in parts.values())
     console = Console(highlight=False)
-    for name, value in (
-        ("file", report["path"]),
-        ("family", config["family"]),
-        ("layers", f"{config['layers']}, {config['layers_with_window']} of them with a sliding window"),
-        ("width", f"{config['width']}, feed-forward {config['ffn_width']}"),
-        (
-            "attention",
-            f"{config['heads']} heads of {config['head_dim']}, {config['kv_heads']} for keys and values",
-        ),
-        ("vocabulary", config["vocab_size"]),
-        ("context", f"{config['context_length']} tokens"),
-        ("bytes", megabytes(report["bytes"])),
-    ):
-        console.print(f"{name:12}{value}", soft_wrap=True, markup=False)
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, part in report["parts"].items():
-        share = part["bytes"] / report["bytes"]
-        table.add_row(
-            name, "█" * max(1, round(share * BAR)), f"{share:.1%}", megabytes(part["bytes"]), _types(part)
-        )
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("file", report["path"])
+    facts.add_row("family", config["family"])
+    facts.add_row(
+        "layers", f"{config['layers']}, {config['layers_with_window']} of them with a sliding window"
+    )
+    facts.add_row("width", f"{config['width']}, feed-forward {config['ffn_width']}")
+    heads = f"{config['heads']} heads of {config['head_dim']}, {config['kv_heads']} for keys and values"
+    facts.add_row("attention", heads)
+    facts.add_row("vocabulary", f"{config['vocab_size']} tokens")
+    facts.add_row("context", f"{config['context_length']} tokens")
+    facts.add_row("weights", megabytes(total))
+    console.print(facts)
+
+    bars = Table.grid(padding=(0, 2))
+    for name, part in parts.items():
+        share = part["bytes"] / total
+        bar = "█" * max(1, round(share * BAR))
+        bars.add_row(name, bar, f"{share:.1%}", megabytes(part["bytes"]), ", ".join(part["types"]))
     console.print()
-    console.print(table)
+    console.print(bars)
+
+    console.print()
+    if report["recipe"] is None:
+        console.print("no recipe yet: one is fitted when the estimated head is first used")
+    else:
+        console.print(describe_recipe(report["recipe"]))
 
 
-def _types(part: dict[str, Iterable[str]]) -> str:
-    return ", ".join(part["types"])
+def describe_recipe(summary: dict[str, Any]) -> "Table":
+    """What is shortlisted where, and what that measured against dense."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for place, part in summary["parts"].items():
+        table.add_row(f"recipe, {place}", f"{_method(part['estimator'])}, {_method(part['selector'])}")
+    for measured in summary["measured"].values():
+        dense, shortlisted = measured["dense"], measured["shortlisted"]
+        read = f"{megabytes(shortlisted['bytes_per_token'])} instead of {megabytes(dense['bytes_per_token'])}"
+        table.add_row("measured on", f"{measured['tokens']} tokens")
+        table.add_row("read per token", read)
+        table.add_row("rows read", f"{shortlisted['rows_share']:.2%}")
+        table.add_row("agreement", f"{shortlisted['agreement']:.3%}")
+        table.add_row("perplexity", f"{shortlisted['perplexity_change']:+.4%}")
+    return table
+
+
+def _method(options: dict[str, Any]) -> str:
+    rest = ", ".join(f"{name} {value}" for name, value in options.items() if name != "name")
+    return f"{options['name']} ({rest})"

@@ -78,7 +78,7 @@ def choose_head(
         return Choice(DenseHead(rows))
     if name == "exact":
         return Choice(ExactHead(rows))
-    stored = _stored_recipe(decoder, recipe)
+    stored = stored_recipe(decoder.fingerprint, recipe)
     if name == "auto" and rows.format == "q8":
         exact = ExactHead(rows)
         exact_bytes = decoder.layer_bytes + exact.read(int(EXACT_ROWS * rows.rows)).bytes
@@ -89,12 +89,18 @@ def choose_head(
     return Choice(_estimated_head(stored, decoder), stored)
 
 
-def _stored_recipe(decoder: Decoder, folder: str | Path | None) -> Recipe | None:
-    """The recipe that was named, else the one in the cache folder, if there is one."""
-    default = recipes.default_folder(decoder.fingerprint)
+def stored_recipe(fingerprint: str, folder: str | Path | None = None) -> Recipe | None:
+    """The recipe that was named for a checkpoint, else the one in the cache folder, if there is one.
+
+    Raises
+    ------
+    RecipeError
+        There is none in `folder`, or it cannot be used.
+    """
+    default = recipes.default_folder(fingerprint)
     if folder is None and not (default / recipes.FILE_NAME).exists():
         return None
-    return recipes.load(Path(folder or default), decoder.fingerprint)
+    return recipes.load(Path(folder or default), fingerprint)
 
 
 def _estimated_bytes(decoder: Decoder, recipe: Recipe | None) -> float:
