@@ -14,7 +14,7 @@ from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Confidence
 from shortlist.selectors.base import best_of_blocks
 
-MISS_RATE = 3e-4  # share of positions whose winner may be missed
+MISS_RATE = 1e-4  # share of positions whose winner may be missed
 TAIL = 10  # largest needs that the tail is extrapolated from
 BATCH = 64  # positions whose estimates of all rows are held at once
 COUNT_EVERY = 2  # batches of which one counts rows: enough to compare ranks
