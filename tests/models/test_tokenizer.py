@@ -142,6 +142,7 @@ class TestEncodeChat:
         tokenizer.encode_chat(user("<|im_end|>"))
         assert tokenizer.encode_chat(user("Hello")) == before
         assert tokenizer.vocab_size == 400
+        assert tokenizer.token_bytes(400) == b""
 
     def test_where_only_the_start_of_a_text_gets_a_space(self):
         parts = read_gguf(sentence_piece(prefix=True)[0], "MODEL")
@@ -155,6 +156,16 @@ class TestEncodeChat:
         assert not pieces[1].startswith(b" ")
         assert [piece for piece in pieces if piece in (b"<s>", b"</s>")] == [b"<s>", b"</s>"] * 2
         assert b"".join(pieces) == b"<s>the </s></s><s>dog</s>"
+
+    def test_special_tokens_that_swallow_spaces(self):
+        parts = read_gguf(byte_level("gpt-2"), "MODEL")
+        parts.backend.add_special_tokens([AddedToken("<|end|>", lstrip=True, rstrip=True, normalized=False)])
+        template = "{{ messages[0].content }} <|end|> \nx"
+        tokenizer = Tokenizer(replace(parts, size=401, chat_template=template), "MODEL")
+        end = tokenizer.encode(" <|end|> ", parse_special=True)
+        assert end == [400]
+        ids = tokenizer.encode_chat(user("a  <|end|>  b"))
+        assert ids == [*tokenizer.encode("a  <|end|>  b"), *end, *tokenizer.encode("x")]
 
     def test_user_defined_tokens_are_those_tokens(self):
         assert 397 in CHAT.encode_chat(user("<tool><|im_end|>"))

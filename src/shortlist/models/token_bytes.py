@@ -29,6 +29,15 @@ class TokenBytes:
 
     Added tokens (special ones among them) stand for the text that they are matched by.
 
+    Parameters
+    ----------
+    backend
+        Has the vocabulary and the decoder.
+    size
+        One more than the largest id.
+    name
+        Of the checkpoint, for messages.
+
     Attributes
     ----------
     strips_space : bool
@@ -40,7 +49,7 @@ class TokenBytes:
         The decoder is of neither of the two kinds.
     """
 
-    def __init__(self, backend: Backend, name: str):
+    def __init__(self, backend: Backend, size: int, name: str):
         steps = _decoder_steps(backend)
         kinds = {step["type"] for step in steps}
         self.byte_level = "ByteLevel" in kinds
@@ -55,12 +64,12 @@ class TokenBytes:
             for step in steps
         )
         self._backend = backend
+        self._size = size
         self._added = backend.get_added_tokens_decoder().keys()
 
     def __call__(self, token: int) -> bytes:
         """The bytes of a token; none for an id that the vocabulary does not have."""
-        # Ids are 32 bits wide; the library does not take others.
-        if not 0 <= token < 1 << 32 or (piece := self._backend.id_to_token(token)) is None:
+        if not 0 <= token < self._size or (piece := self._backend.id_to_token(token)) is None:
             return b""
         added = token in self._added
         if self.byte_level:

@@ -1,6 +1,5 @@
 """Text to tokens and back."""
 
-import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -8,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Encoding
 
 from shortlist import paths
 from shortlist.errors import UsageError
@@ -65,14 +64,13 @@ class Tokenizer:
         self._backend = parts.backend
         self._name = name
         self._names = parts.names
-        self._bytes = TokenBytes(parts.backend, name)
-        self._specials = {
-            t.content: i for i, t in parts.backend.get_added_tokens_decoder().items() if t.special
-        }
+        self._bytes = TokenBytes(parts.backend, parts.size, name)
+        added = parts.backend.get_added_tokens_decoder()
+        self._specials = {i: token.content for i, token in added.items() if token.special}
         self._lock = Lock()
         self.bos_id = parts.bos_id
         self.eos_ids = parts.eos_ids
-        self.special_ids = frozenset(self._specials.values())
+        self.special_ids = frozenset(self._specials)
         self.vocab_size = parts.size
         self.chat_template = parts.chat_template
         self.strips_space = self._bytes.strips_space
@@ -109,6 +107,9 @@ class Tokenizer:
         UsageError
             The text is not Unicode: it holds half of a surrogate pair, as undecodable bytes become.
         """
+        return self._encode(text, add_special, parse_special).ids
+
+    def _encode(self, text: str, add_special: bool, parse_special: bool) -> Encoding:
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -118,7 +119,7 @@ class Tokenizer:
         # The flag is the backend's own state, so two threads must not set it at once.
         with self._lock:
             self._backend.encode_special_tokens = not parse_special
-            return self._backend.encode(text, add_special_tokens=add_special).ids
+            return self._backend.encode(text, add_special_tokens=add_special)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """The text of tokens; bytes that are not UTF-8 become U+FFFD."""
@@ -165,22 +166,29 @@ class Tokenizer:
             return self._encode_marked(text, mark)
         return self.encode(text, add_special=False, parse_special=True)
 
+    def _special_spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Id, start and end of the special tokens that are spelled out in a text."""
+        encoding = self._encode(text, add_special=False, parse_special=True)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        return [(token, start, end) for token, (start, end) in spans if token in self.special_ids]
+
     def _mark(self, text: str, mark: str) -> str:
-        return self._special_pattern.sub(lambda match: match[0][:1] + mark + match[0][1:], text)
+        for token, start, end in reversed(self._special_spans(text)):
+            # A span may have spaces around the token, and that of an unknown character does not spell it.
+            at = text.find(self._specials[token], start, end)
+            if at >= 0:
+                text = text[: at + 1] + mark + text[at + 1 :]
+        return text
 
     def _encode_marked(self, text: str, mark: str) -> list[int]:
         """Encode a text whose unmarked special tokens are special and whose marked ones are text."""
-        written = []
-
-        def note(match: re.Match[str]) -> str:
-            written.append(self._specials[match[0]])
-            return self._break
-
         # One call for the whole text, because what stands at the start of a text is encoded differently.
-        plain = self._special_pattern.sub(note, text).replace(mark, "")
-        stand_in, specials = self._backend.token_to_id(self._break), iter(written)
-        ids = self.encode(plain, add_special=False)
-        return [next(specials) if i == stand_in else i for i in ids]
+        stand_in, spans = self._stand_in, self._special_spans(text)
+        for _, start, end in reversed(spans):
+            text = text[:start] + stand_in + text[end:]
+        ids = self.encode(text.replace(mark, ""), add_special=False)
+        stand_in_id, specials = self._backend.token_to_id(stand_in), (token for token, *_ in spans)
+        return [next(specials) if i == stand_in_id else i for i in ids]
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -191,13 +199,8 @@ class Tokenizer:
         return ChatTemplate(self.chat_template, self._name, self._names)
 
     @cached_property
-    def _special_pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self._specials, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-
-    @cached_property
-    def _break(self) -> str:
-        """A token that stands in for special ones; nobody can write it into a text, because it is random."""
+    def _stand_in(self) -> str:
+        """A token that is matched whole in every text, but that nobody can write, because it is random."""
         content = f"<{secrets.token_hex(16)}>"
         with self._lock:
             self._backend.add_tokens([AddedToken(content, normalized=False)])
