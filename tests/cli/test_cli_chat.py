@@ -1,16 +1,19 @@
 import json
+from typing import Any
 
 import pytest
-from engine.fakes import ByteTokenizer, FakeDecoder, FakeHead
+from engine.fakes import fake_model
 
 from shortlist.cli import chat
 from shortlist.cli.conversation import Conversation
 from shortlist.cli.line_input import read_message
-from shortlist.engine.model import Model
+
+
+CTRL_C = "\x03"
 
 
 class Typed:
-    """Lines that a person types; an exception among them is raised as input() would."""
+    """Lines that a person types."""
 
     def __init__(self, *lines):
         self.lines = list(lines)
@@ -21,8 +24,8 @@ class Typed:
         if not self.lines:
             raise EOFError
         line = self.lines.pop(0)
-        if isinstance(line, type):
-            raise line
+        if line is CTRL_C:
+            raise KeyboardInterrupt
         return line
 
 
@@ -48,9 +51,8 @@ def test_the_end_of_the_input_is_no_message():
         read_message(Typed())
 
 
-def conversation(answer="Fine.", **options):
-    model = Model(FakeDecoder(script=answer.encode()), ByteTokenizer(), FakeHead(scripted=True))
-    return Conversation(model, **options)
+def conversation(answer="Fine.", **options) -> Any:
+    return Conversation(fake_model(answer.encode()), **options)
 
 
 def talk(monkeypatch, talked, *lines, interactive=True, json=False):
@@ -110,7 +112,7 @@ def test_empty_lines_are_not_sent(monkeypatch, capsys):
 
 
 def test_ctrl_c_at_the_prompt_says_how_to_leave(monkeypatch, capsys):
-    talk(monkeypatch, conversation(), KeyboardInterrupt, "Hi")
+    talk(monkeypatch, conversation(), CTRL_C, "Hi")
     assert "/quit or Ctrl-D leaves" in capsys.readouterr().out
 
 

@@ -1,10 +1,19 @@
 """Stand-ins for the decoder, its heads and the tokenizer: NumPy only, small, deterministic."""
 
+import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
+from shortlist.engine.model import Model
 from shortlist.models.heads import Read
+
+
+def fake_model(script: bytes | None = None, *, context: int | None = None, **decoder: Any) -> Any:
+    """A model of fakes; with `script` it answers every prompt with that."""
+    parts: Any = FakeDecoder(script, **decoder), ByteTokenizer(), FakeHead(scripted=script is not None)
+    return Model(*parts, context=context)
 
 
 class FixedHead:
@@ -87,14 +96,14 @@ class FakeDecoder:
     width = 16
     layer_bytes = 5000
 
-    def __init__(self, script=None, context_length=1024):
+    def __init__(self, script=None, *, context_length=1024, seconds=0.0):
         self.config = SimpleNamespace(
             vocab_size=ByteTokenizer.vocab_size,
             width=self.width,
             context_length=context_length,
             family="fake",
         )
-        self.script = script
+        self.script, self.seconds = script, seconds
         self.prompt_length = 0
         self.forwarded = []
         self.interrupt_after = None
@@ -103,6 +112,7 @@ class FakeDecoder:
         return FakeCache(context)
 
     def forward(self, tokens, cache):
+        time.sleep(self.seconds)
         if len(tokens) > 1:
             self.prompt_length = cache.length + len(tokens)
         states = []

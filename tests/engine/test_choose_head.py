@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,9 @@ def fitted(decoder, selector=None, bytes_per_token=1000.0, place="head"):
     return Recipe("tiny", decoder.fingerprint, {place: part}, measured)
 
 
-def choose(name, decoder, **options):
-    return choose_head(name, decoder, None, "tiny", **options)
+def choose(name, decoder, **options) -> Any:
+    tokenizer: Any = None  # only fitting needs it
+    return choose_head(name, decoder, tokenizer, "tiny", **options)
 
 
 @pytest.mark.parametrize("name", ["dense", "estimated", "exact"])

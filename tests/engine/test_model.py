@@ -2,25 +2,19 @@ import itertools
 
 import numpy as np
 import pytest
-from engine.fakes import ByteTokenizer, FakeDecoder, FakeHead
+from engine.fakes import fake_model as model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.engine.model import Model
 from shortlist.errors import UsageError
 
 PROMPT = "Say:"
 PROMPT_TOKENS = 1 + len(PROMPT)
 
 
-def model(**changes):
-    return Model(FakeDecoder(**changes), ByteTokenizer(), FakeHead())
-
-
 def scripted(text, **changes):
     """A model that answers every prompt with `text` and then ends."""
-    script = text if isinstance(text, bytes) else text.encode()
-    return Model(FakeDecoder(script=script, **changes), ByteTokenizer(), FakeHead(scripted=True))
+    return model(text if isinstance(text, bytes) else text.encode(), **changes)
 
 
 def test_a_text_ends_where_the_model_ends_it():
@@ -161,7 +155,7 @@ def test_prompt_and_answer_must_fit_the_context_before_work_starts():
     assert small.decoder.forwarded == []
     assert len(small.generate(PROMPT, max_tokens=11).tokens) <= 11
 
-    bounded = Model(FakeDecoder(), ByteTokenizer(), FakeHead(), context=10)
+    bounded = model(context=10)
     with pytest.raises(UsageError, match=r"context of 25 \(--context\) or ask for at most 5"):
         bounded.stream(PROMPT, max_tokens=20)
 
@@ -169,7 +163,7 @@ def test_prompt_and_answer_must_fit_the_context_before_work_starts():
 def test_a_context_beyond_the_training_is_refused():
     for context in (0, 1025):
         with pytest.raises(UsageError, match="from 1 to 1024"):
-            Model(FakeDecoder(), ByteTokenizer(), FakeHead(), context=context)
+            model(context=context)
 
 
 @pytest.mark.parametrize(
