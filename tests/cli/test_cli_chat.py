@@ -8,7 +8,6 @@ from shortlist.cli import chat
 from shortlist.cli.conversation import Conversation
 from shortlist.cli.line_input import read_message
 
-
 CTRL_C = "\x03"
 
 
