@@ -1,4 +1,5 @@
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -203,3 +204,10 @@ def test_stats_count_what_was_read():
 def test_stats_of_one_token_have_no_decode_speed():
     stats = scripted("Hello").generate(PROMPT, max_tokens=1).stats
     assert stats.decode_tokens_per_s is None
+
+
+def test_closing_releases_the_parts():
+    with model() as closed:
+        decoder = weakref.ref(closed.decoder)
+        closed.close()
+    assert decoder() is None

@@ -172,7 +172,8 @@ class Model:
 
     def close(self) -> None:
         """Release the weights and the KV cache; the model cannot be used afterwards."""
-        del self.decoder, self.head, self._session
+        for name in ("decoder", "head", "_session"):
+            self.__dict__.pop(name, None)
 
     def __enter__(self) -> Self:
         return self
