@@ -10,6 +10,7 @@ from shortlist.cli.conversation import Conversation
 from shortlist.cli.line_input import read_message, terminal_reader
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json, print_stats
+from shortlist.engine.options import GenerationOptions
 from shortlist.errors import UsageError
 
 HELP = """\
@@ -47,6 +48,16 @@ def chat(
 ) -> None:
     """Talk with MODEL. With something piped in, every line is a message."""
     interactive = sys.stdin.isatty() and not json
+    options = GenerationOptions(  # before the model is loaded, so that a mistake costs no time
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop or (),
+    )
     with load_model(
         model,
         head=head,
@@ -56,18 +67,7 @@ def chat(
         context=context,
         threads=threads,
     ) as loaded:
-        conversation = Conversation(
-            loaded,
-            system,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            stop=stop or (),
-        )
+        conversation = Conversation(loaded, system, **vars(options))
         if interactive:
             print("/help lists the commands.")
         talk(conversation, interactive=interactive, json=json)

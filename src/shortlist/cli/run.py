@@ -8,6 +8,7 @@ from shortlist.cli import options as shared
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json, print_stats
 from shortlist.cli.text_input import read_prompt
+from shortlist.engine.options import GenerationOptions
 
 
 def run(
@@ -48,6 +49,17 @@ def run(
 ) -> None:
     """Write the continuation of PROMPT as it is generated."""
     text = read_prompt(prompt)
+    options = GenerationOptions(  # before the model is loaded, so that a mistake costs no time
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop or (),
+        logprobs=logprobs,
+    )
     with load_model(
         model,
         head=head,
@@ -59,15 +71,7 @@ def run(
     ) as loaded:
         stream = loaded.stream(
             loaded.tokenizer.encode_chat([{"role": "user", "content": text}]) if chat else text,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            stop=stop or (),
-            logprobs=logprobs,
+            **vars(options),
         )
         try:
             for piece in stream:

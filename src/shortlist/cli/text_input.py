@@ -14,13 +14,15 @@ def read_prompt(prompt: str | None) -> str:
     Raises
     ------
     UsageError
-        There is no prompt, or it is not UTF-8.
+        There is no prompt, it is empty, or it is not UTF-8.
     """
-    if prompt is not None and prompt != "-":
-        return prompt
     if prompt is None and sys.stdin.isatty():
         raise UsageError('there is no prompt: give one, as in shortlist run MODEL "Once upon a time"')
-    return decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    if prompt is None or prompt == "-":
+        prompt = decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    if not prompt:
+        raise UsageError("the prompt is empty: give the model some text to continue")
+    return prompt
 
 
 def read_text(path: str) -> str:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from shortlist import checkpoints
 from shortlist.engine.choose_head import HeadName, choose_head
-from shortlist.engine.model import Model
+from shortlist.engine.model import Model, context_of
 from shortlist.models.decoder import Decoder
 from shortlist.models.tokenizer import Tokenizer
 
@@ -61,6 +61,7 @@ def load(
     ...     print(model.generate("The capital of France is", max_tokens=8).text)
     """
     with checkpoints.open_checkpoint(checkpoints.resolve(name)) as checkpoint:
+        context = context_of(checkpoint.config, context)  # a mistake here costs no time
         decoder = Decoder(checkpoint, weights=weights, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
     choice = choose_head(head, decoder, tokenizer, str(name), recipe=recipe, progress=progress)

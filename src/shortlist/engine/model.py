@@ -59,15 +59,10 @@ class Model:
         recipe: Recipe | None = None,
         notes: Sequence[str] = (),
     ):
-        trained = decoder.config.context_length
-        if context is not None and not 1 <= context <= trained:
-            raise UsageError(
-                f"the context must be from 1 to {trained}, what this model was trained for, not {context}"
-            )
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.head = head
-        self.context = context or trained
+        self.context = context_of(decoder.config, context)
         self.recipe = recipe
         self.notes = tuple(notes)
         self.stats: RunStats | None = None
@@ -195,3 +190,19 @@ class Model:
             f"the prompt has {prompt} tokens and {answer} more are asked for, "
             f"but the context holds {self.context}: {' or '.join(steps)}"
         )
+
+
+def context_of(config: ModelConfig, context: int | None) -> int:
+    """The context that was asked for, or what the model was trained for.
+
+    Raises
+    ------
+    UsageError
+        It is longer than that, or not positive.
+    """
+    trained = config.context_length
+    if context is not None and not 1 <= context <= trained:
+        raise UsageError(
+            f"the context must be from 1 to {trained}, what this model was trained for, not {context}"
+        )
+    return context or trained
