@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 app.command(epilog="Example: shortlist pull gemma-3-270m")(pull.pull)
 app.command(epilog='Example: shortlist run smollm2-135m "The sea is" -n 50 --stats')(run.run)
-app.command(epilog="Example: shortlist chat gemma-3-270m --temperature 0.7")(chat.chat)
+app.command(epilog="Example: shortlist chat smollm2-135m --temperature 0.7")(chat.chat)
 app.command(epilog="Example: shortlist bench smollm2-135m --peer llama.cpp")(bench.bench)
 app.command("eval", epilog="Example: shortlist eval smollm2-135m --text book.txt --tokens 4096 --json")(
     evaluate

@@ -67,6 +67,9 @@ def chat(
         context=context,
         threads=threads,
     ) as loaded:
+        loaded.tokenizer.encode_chat(
+            [{"role": "user", "content": "Hi"}]
+        )  # a model without template says so now
         conversation = Conversation(loaded, system, **vars(options))
         if interactive:
             print("/help lists the commands.")
