@@ -35,7 +35,7 @@ SETTINGS = {
 
 def main() -> None:
     """Print, for each model, how many positions were compared, how many differ, and what was read."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="+")
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--positions", type=int, default=20_000)

@@ -45,7 +45,7 @@ PROMPTS = (
 
 def main() -> None:
     """Print one line per prompt that differs, and the count of those that do not."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="+")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
 
 def compare(name: str, threads: int) -> None:
     """One model, all prompts."""
-    from llama_cpp import Llama
+    from llama_cpp import Llama  # pyright: ignore[reportMissingImports]
 
     path = resolve(name)
     llama = Llama(str(path), n_ctx=256, n_threads=threads, verbose=False)
@@ -101,7 +101,7 @@ def greedy(decoder: Decoder, head: DenseHead, tokens: list[int]) -> tuple[list[i
 
 def llama_greedy(llama, tokens: list[int]) -> tuple[list[int], list[np.ndarray]]:
     """The same from llama.cpp."""
-    import llama_cpp
+    import llama_cpp  # pyright: ignore[reportMissingImports]
 
     llama.reset()
     llama.eval(tokens)
