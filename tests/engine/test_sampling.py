@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shortlist._native import gumbel_noise
 
+from shortlist._native import gumbel_noise
 from shortlist.engine.sampling import SamplingOptions, nucleus, sample, top_k
 from shortlist.errors import UsageError
 
