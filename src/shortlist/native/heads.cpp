@@ -17,14 +17,16 @@ void keep_best(Winner& best, int64_t token, float value, bool& any) {
   any = true;
 }
 
-// Runs score(begin, end, candidate) over shares of the rows, where candidate(row) notes a promising row's exact value;
-// then visit(begin, end, best) may list the rows that can still reach the best exact value. Two phases, one job.
+// Two phases, one job. score(begin, end) scores a share of the rows and returns its most promising one, whose exact value
+// is a mark to beat; then the rows whose score + scale * margin reaches the best mark are computed exactly.
 struct Race {
   const Head& head;
   const Query& h;
+  const float *scores, *margins;
+  float scale;
 
-  template <class Score, class Reaches>
-  Winner run(Score score, Reaches reaches, std::vector<int32_t>* indices, std::vector<float>* values) const {
+  template <class Score>
+  Winner run(Score score, std::vector<int32_t>* indices, std::vector<float>* values) const {
     const size_t members = static_cast<size_t>(Pool::instance().threads());
     std::vector<float> first(members, -INFINITY);
     std::vector<std::vector<int32_t>> lists(members);
@@ -40,8 +42,9 @@ struct Race {
       team.barrier();
       float best = -INFINITY;
       for (float f : first) best = std::max(best, f);
-      for (int64_t r = share.begin; r < share.end; r++)
-        if (!(reaches(r) < best)) lists[id].push_back(static_cast<int32_t>(r));  // NaN stays on the list
+      lists[id].resize(static_cast<size_t>(share.end - share.begin));
+      lists[id].resize(static_cast<size_t>(kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, best,
+                                                              static_cast<int32_t>(share.begin), lists[id].data())));
       exact[id].resize(lists[id].size());
       kernels().dot_list(m, h.batch(), lists[id].data(), static_cast<int64_t>(lists[id].size()), exact[id].data());
     });
@@ -112,8 +115,7 @@ Winner Head::certified_argmax(const Query& h) {
     kernels().argmax(middle_.data() + begin, end - begin, &value, &where);
     return begin + where;
   };
-  auto reaches = [&](int64_t r) { return middle_[static_cast<size_t>(r)] + radius_[static_cast<size_t>(r)]; };
-  return Race{*this, h}.run(score, reaches, nullptr, nullptr);
+  return Race{*this, h, middle_.data(), radius_.data(), 1.0f}.run(score, nullptr, nullptr);
 }
 
 LowRank::LowRank(Matrix projection, Matrix codes, std::vector<float> residual)
@@ -162,8 +164,7 @@ Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, std::ve
     kernels().argmax(estimates.data() + begin, end - begin, &value, &where);
     return begin + where;
   };
-  auto reaches = [&](int64_t r) { return estimates[static_cast<size_t>(r)] + reach * residual_[static_cast<size_t>(r)]; };
-  return Race{head, h}.run(score, reaches, &indices, &values);
+  return Race{head, h, estimates.data(), residual_.data(), reach}.run(score, &indices, &values);
 }
 
 }  // namespace shortlist

@@ -42,6 +42,8 @@ struct Kernels {
   void (*store_f16)(const float* x, int n, uint16_t* y);
   // The largest of n values and where it is first seen.
   void (*argmax)(const float* x, int64_t n, float* best, int64_t* where);
+  // Rows first + i with value[i] + scale * margin[i] >= mark, ascending, into `rows` (room for n); returns how many.
+  int64_t (*reaching)(const float* value, const float* margin, float scale, int64_t n, float mark, int32_t first, int32_t* rows);
 };
 
 size_t gemm_scratch(int padded);  // bytes that one thread's gemm needs, for any instruction set

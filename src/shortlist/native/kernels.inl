@@ -5,9 +5,31 @@
 
 #include "half.hpp"
 
+// What a row computes must be part of the loop over rows, so that what does not change stays outside it.
+#define SHORTLIST_INLINE __attribute__((always_inline)) inline
+
 namespace shortlist::SHORTLIST_ISA_NAMESPACE {
 
-constexpr int kAhead = 3072;  // bytes of software prefetch ahead of the row being read: 2-4 KB measured best
+// Software prefetch, in bytes ahead of the row being read. Rows are read a strip at a time, scales first, so it must be
+// more than a strip; 4-10 KB measured alike, 3 KB and none slower.
+constexpr int kAhead = 8192;
+
+// Every cache line of a row: one that is left out costs a wait for memory.
+static inline void fetch_ahead(const uint8_t* row, size_t bytes) {
+  for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(row + b + kAhead);
+}
+
+// ---- sums over lanes --------------------------------------------------------------------------------------------
+
+// out[i] = sum of the lanes of v[i] + rest[i], for n <= 8. Each sum adds in the same order, whatever its place.
+static inline void sum_each(F* v, const float* rest, int n, float* out) {
+  if (n == 8) return sum_eight(v, rest, out);
+  float all[8], none[8] = {};
+  std::memcpy(none, rest, sizeof(float) * static_cast<size_t>(n));
+  for (int i = n; i < 8; i++) v[i] = F::zero();
+  sum_eight(v, none, all);
+  std::memcpy(out, all, sizeof(float) * static_cast<size_t>(n));
+}
 
 // ---- one vector -------------------------------------------------------------------------------------------------
 
@@ -37,48 +59,93 @@ static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d
   }
 }
 
-// What a row's scales contribute: comb[g] = scale_g * d_g for the integer sums, and the return value
-// sum_g base_g * s_g, where base is the minimum or, for an offset, the scale itself (the caller multiplies it in).
-template <bool minimum>
-static inline float combine_scales(const uint16_t* scales, const float* d, const float* sums, int groups, float* comb) {
-  F total = F::zero();
-  float tail = 0.0f;
+// Visits a row's groups: vector(g, keep) for lanes starting at g, of which the last `keep` are new (the last register
+// overlaps the one before rather than leaving a remainder), or scalar(g) where a row has fewer groups than lanes.
+template <class Vector, class Scalar>
+static SHORTLIST_INLINE void each_group(int groups, Vector vector, Scalar scalar) {
+  if (groups < F::lanes) {
+    for (int g = 0; g < groups; g++) scalar(g);
+    return;
+  }
   int g = 0;
-  for (; g + F::lanes <= groups; g += F::lanes) {
-    const F scale = F::load_f16(scales + g);
-    (scale * F::load(d + g)).store(comb + g);
-    total = fma(minimum ? F::load_f16(scales + groups + g) : scale, F::load(sums + g), total);
-  }
-  for (; g < groups; g++) {
-    const float scale = F::half(scales[g]);
-    comb[g] = scale * d[g];
-    tail += (minimum ? F::half(scales[groups + g]) : scale) * sums[g];
-  }
-  return groups < F::lanes ? tail : total.sum() + tail;
+  for (; g + F::lanes <= groups; g += F::lanes) vector(g, F::lanes);
+  if (g < groups) vector(groups - F::lanes, groups - g);
 }
 
-template <int bits, int group, bool minimum>
-static inline float dot_quantized(const RowsView& m, const Batch& x, const uint8_t* row, const uint8_t* lower, float* comb) {
-  const int groups = m.padded / group;
-  const uint8_t* plane4 = row + m.padded / 2;
-  const uint8_t* plane5 = plane4 + m.padded / 8;
-  const uint16_t* scales = reinterpret_cast<const uint16_t*>(row + m.planes_bytes());
-  float correction = combine_scales<minimum>(scales, group == 32 ? x.d32 : x.d16, group == 32 ? x.s32 : x.s16, groups, comb);
-  if constexpr (!minimum) correction *= static_cast<float>(-(1 << (bits - 1)));
-
-  BlockDot dot;
-  const int per_block = kBlock / group, blocks = m.padded / kBlock;
-  const int8_t* q = x.q;
-  for (int b = 0; b < blocks; b++) {
-    __builtin_prefetch(row + b * 32 + kAhead);
-    if constexpr (bits == 8) {
-      __builtin_prefetch(lower + b * 32 + kAhead);
-      dot.template block8<true>(row + b * 32, lower + b * 32, q + b * kBlock, comb + b * per_block);
-    } else {
-      dot.template block<bits, group>(row + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, comb + b * per_block);
-    }
+// The sum of the integer products of one row, block(dot, b) for every block of columns. Two chains of additions, because
+// one would wait for itself.
+template <class Block>
+static SHORTLIST_INLINE F dot_blocks(int blocks, Block block) {
+  BlockDot even, odd;
+  int b = 0;
+  for (; b + 2 <= blocks; b += 2) {
+    block(even, b);
+    block(odd, b + 1);
   }
-  return dot.sum() + correction;
+  if (b < blocks) block(even, b);
+  return even.total() + odd.total();
+}
+
+// Rows are computed a strip at a time and each step for the whole strip: within one row every step waits for the one
+// before, and the processor cannot look far enough ahead to fill the gaps with the next row. A row's own arithmetic is
+// the same wherever in a strip it stands.
+constexpr int kStrip = 8;
+constexpr int kComb = kMaxColumns / 16;  // floats for the combined scales of a strip: always enough for one row
+
+static inline int strip_rows(int groups) { return kStrip * groups <= kComb ? kStrip : 1; }
+
+// out[i] = row(i) . x for n <= strip_rows() rows.
+template <int bits, int group, bool minimum, class Row>
+static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row row, int n, float* comb, float* out) {
+  const int groups = m.padded / group, blocks = m.padded / kBlock;
+  const size_t planes = m.planes_bytes();
+  const float* d = group == 32 ? x.d32 : x.d16;
+  const float* sums = group == 32 ? x.s32 : x.s16;
+  const int8_t* q = x.q;
+  constexpr float offset = minimum ? 1.0f : static_cast<float>(-(1 << (bits - 1)));
+  constexpr int per_block = kBlock / group;
+
+  // A scale times that of the query multiplies the integer sum of its group; the offset (times the scale) or the minimum
+  // multiplies the sum of the query's codes.
+  F total[kStrip];
+  float narrow[kStrip];
+  for (int i = 0; i < n; i++) {
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(m.row(row(i)) + planes);
+    float* combined = comb + i * groups;
+    F correction = F::zero();
+    float rest = 0.0f;
+    each_group(
+        groups,
+        [&](int g, int keep) {
+          const F scale = F::load_f16(scales + g);
+          (scale * F::load(d + g)).store(combined + g);
+          correction = fma((minimum ? F::load_f16(scales + groups + g) : scale).last(keep), F::load(sums + g), correction);
+        },
+        [&](int g) {
+          const float scale = F::half(scales[g]);
+          combined[g] = scale * d[g];
+          rest += (minimum ? F::half(scales[groups + g]) : scale) * sums[g];
+        });
+    total[i] = correction * F::set1(offset);
+    narrow[i] = rest * offset;
+  }
+  for (int i = 0; i < n; i++) {
+    const uint8_t* nibbles = m.row(row(i));
+    const uint8_t* plane4 = nibbles + m.padded / 2;
+    const uint8_t* plane5 = plane4 + m.padded / 8;
+    const uint8_t* lower = bits == 8 ? m.lower(row(i)) : nullptr;
+    const float* combined = comb + i * groups;
+    fetch_ahead(nibbles, m.primary_stride);
+    if constexpr (bits == 8) fetch_ahead(lower, m.secondary_stride);
+    total[i] = total[i] + dot_blocks(blocks, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+      if constexpr (bits == 8) {
+        dot.template block8<true>(nibbles + b * 32, lower + b * 32, q + b * kBlock, combined + b * per_block);
+      } else {
+        dot.template block<bits, group>(nibbles + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, combined + b * per_block);
+      }
+    });
+  }
+  sum_each(total, narrow, n, out);
 }
 
 template <F (*load)(const uint16_t*)>
@@ -101,14 +168,20 @@ static float dot_float32(const float* w, const float* x, int n) {
   return (a + b).sum();
 }
 
-// Calls visit(dot), where dot(r) is row r . x, with the format's loop resolved once outside the loop over rows.
-template <class Visit>
-static void with_dot(const RowsView& m, const Batch& x, Visit visit) {
-  float comb[kMaxColumns / 16];
+// out[i] = row(i) . x for i in [0, count), with the format's loop resolved once outside the loop over rows.
+template <class Row>
+static void dot_rows(const RowsView& m, const Batch& x, Row row, int64_t count, float* out) {
+  float comb[kComb];
+  auto floats = [&](auto dot) {
+    for (int64_t i = 0; i < count; i++) out[i] = dot(m.row(row(i)));
+  };
   auto quantized = [&](auto bits, auto group, auto minimum) {
-    visit([&](int64_t r) {
-      return dot_quantized<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(m, x, m.row(r), m.lower(r), comb);
-    });
+    const int strip = strip_rows(m.groups());
+    for (int64_t at = 0; at < count; at += strip) {
+      const int n = count - at < strip ? static_cast<int>(count - at) : strip;
+      dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
+          m, x, [&](int i) { return row(at + i); }, n, comb, out + at);
+    }
   };
   using std::integral_constant;
   integral_constant<int, 16> g16;
@@ -117,11 +190,11 @@ static void with_dot(const RowsView& m, const Batch& x, Visit visit) {
   std::false_type without;
   switch (m.format.kind) {
     case Kind::F32:
-      return visit([&](int64_t r) { return dot_float32(reinterpret_cast<const float*>(m.row(r)), x.x, m.padded); });
+      return floats([&](const uint8_t* p) { return dot_float32(reinterpret_cast<const float*>(p), x.x, m.padded); });
     case Kind::F16:
-      return visit([&](int64_t r) { return dot_float16<F::load_f16>(reinterpret_cast<const uint16_t*>(m.row(r)), x.x, m.padded); });
+      return floats([&](const uint8_t* p) { return dot_float16<F::load_f16>(reinterpret_cast<const uint16_t*>(p), x.x, m.padded); });
     case Kind::BF16:
-      return visit([&](int64_t r) { return dot_float16<F::load_bf16>(reinterpret_cast<const uint16_t*>(m.row(r)), x.x, m.padded); });
+      return floats([&](const uint8_t* p) { return dot_float16<F::load_bf16>(reinterpret_cast<const uint16_t*>(p), x.x, m.padded); });
     case Kind::Quantized:
       switch (m.format.bits) {
         case 4: return m.format.minimum ? quantized(integral_constant<int, 4>(), g32, with) : quantized(integral_constant<int, 4>(), g32, without);
@@ -133,22 +206,22 @@ static void with_dot(const RowsView& m, const Batch& x, Visit visit) {
 }
 
 static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
-  with_dot(m, x, [&](auto dot) {
-    for (int64_t r = begin; r < end; r++) out[r - begin] = dot(r);
-  });
+  dot_rows(m, x, [begin](int64_t i) { return begin + i; }, end - begin, out);
 }
+
 static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* out) {
-  with_dot(m, x, [&](auto dot) {
-    for (int64_t i = 0; i < count; i++) {
-      if (i + 4 < count) {  // scattered rows: the hardware cannot guess the next one
-        const uint8_t* next = m.row(indices[i + 4]);
-        for (size_t b = 0; b < m.primary_stride; b += 64) __builtin_prefetch(next + b);
-        const uint8_t* lower = m.lower(indices[i + 4]);
-        for (size_t b = 0; b < m.secondary_stride; b += 64) __builtin_prefetch(lower + b);
-      }
-      out[i] = dot(indices[i]);
-    }
-  });
+  constexpr int ahead = 2 * kStrip;  // scattered rows: the hardware cannot guess the next ones
+  auto fetch = [&](int64_t i) {
+    const uint8_t *primary = m.row(indices[i]), *lower = m.lower(indices[i]);
+    for (size_t b = 0; b < m.primary_stride; b += 64) __builtin_prefetch(primary + b);
+    for (size_t b = 0; b < m.secondary_stride; b += 64) __builtin_prefetch(lower + b);
+  };
+  for (int64_t i = 0; i < count && i < ahead; i++) fetch(i);
+  for (int64_t at = 0; at < count; at += ahead) {
+    const int64_t n = count - at < ahead ? count - at : ahead;
+    for (int64_t i = at + ahead; i < count && i < at + 2 * ahead; i++) fetch(i);
+    dot_rows(m, x, [&](int64_t i) { return static_cast<int64_t>(indices[at + i]); }, n, out + at);
+  }
 }
 
 // Why the radius always holds. With u = 2^-24, E = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles
@@ -158,35 +231,68 @@ static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, 
 // each is off by at most 1.01 n u 383 E. E itself is computed with relative error below n u. Together below
 // (7.5 + 800 n u) E; n is taken twice for good measure. The last term covers underflow.
 static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
-  float comb[kMaxColumns / 16];
-  const int groups = m.padded / 32, blocks = m.padded / kBlock;
+  float comb[kComb];
+  const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(groups);
   const float roundings = static_cast<float>(blocks + blocks / 4 + 16), reach = 7.5f + 800.0f * 2.0f * roundings * 5.9604645e-8f;
-  for (int64_t r = begin; r < end; r++) {
-    const uint8_t* row = m.row(r);
-    const uint16_t* scales = m.scales(r);
-    F fixed = F::zero(), extent = F::zero();
-    float fixed_tail = 0.0f, extent_tail = 0.0f;
-    int g = 0;
-    for (; g + F::lanes <= groups; g += F::lanes) {
-      F s = F::load_f16(scales + g);
-      (s * F::load(x.d32 + g)).store(comb + g);
-      fixed = fma(s, F::load(x.s32 + g), fixed);
-      extent = fma(abs(s), F::load(x.l1 + g), extent);
+  constexpr float offset = 7.5f - 128.0f;
+  const int8_t* q = x.q;
+  for (int64_t at = begin; at < end; at += strip) {
+    const int n = end - at < strip ? static_cast<int>(end - at) : strip;
+    F total[kStrip], extent[kStrip];
+    float narrow[kStrip], narrow_extent[kStrip];
+    for (int i = 0; i < n; i++) {
+      const uint16_t* scales = m.scales(at + i);
+      float* combined = comb + i * groups;
+      F fixed = F::zero(), reached = F::zero();
+      float rest = 0.0f, rest_reached = 0.0f;
+      each_group(
+          groups,
+          [&](int g, int keep) {
+            const F scale = F::load_f16(scales + g), fresh = scale.last(keep);
+            (scale * F::load(x.d32 + g)).store(combined + g);
+            fixed = fma(fresh, F::load(x.s32 + g), fixed);
+            reached = fma(abs(fresh), F::load(x.l1 + g), reached);
+          },
+          [&](int g) {
+            const float scale = F::half(scales[g]);
+            combined[g] = scale * x.d32[g];
+            rest += scale * x.s32[g];
+            rest_reached += std::fabs(scale) * x.l1[g];
+          });
+      total[i] = fixed * F::set1(offset);
+      extent[i] = reached;
+      narrow[i] = rest * offset;
+      narrow_extent[i] = rest_reached;
     }
-    for (; g < groups; g++) {
-      float s = F::half(scales[g]);
-      comb[g] = s * x.d32[g];
-      fixed_tail += s * x.s32[g];
-      extent_tail += std::fabs(s) * x.l1[g];
+    for (int i = 0; i < n; i++) {
+      const uint8_t* upper = m.row(at + i);
+      const float* combined = comb + i * groups;
+      fetch_ahead(upper, m.primary_stride);
+      total[i] = total[i] + dot_blocks(blocks, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+        dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
+      });
     }
-    BlockDot dot;
-    for (int b = 0; b < blocks; b++) {
-      __builtin_prefetch(row + b * 32 + kAhead);
-      dot.template block8<false>(row + b * 32, nullptr, x.q + b * kBlock, comb + b * 2);
-    }
-    middle[r - begin] = dot.sum() + (7.5f - 128.0f) * (fixed.sum() + fixed_tail);
-    radius[r - begin] = reach * (extent.sum() + extent_tail) + 1e-35f;
+    sum_each(total, narrow, n, middle + at - begin);
+    sum_each(extent, narrow_extent, n, radius + at - begin);
+    for (int i = 0; i < n; i++) radius[at - begin + i] = reach * radius[at - begin + i] + 1e-35f;
   }
+}
+
+// The rows whose value + scale * margin reaches a mark, in order: few of many, so whole registers are passed over first.
+static int64_t reaching(const float* value, const float* margin, float scale, int64_t n, float mark, int32_t first, int32_t* rows) {
+  constexpr int strip = 4 * F::lanes;
+  int64_t count = 0, i = 0;
+  auto one = [&](int64_t at) {
+    if (!(value[at] + scale * margin[at] < mark)) rows[count++] = first + static_cast<int32_t>(at);
+  };
+  for (; i + strip <= n; i += strip) {
+    F top = fma(F::load(margin + i), F::set1(scale), F::load(value + i));
+    for (int k = F::lanes; k < strip; k += F::lanes) top = max(top, fma(F::load(margin + i + k), F::set1(scale), F::load(value + i + k)));
+    if (!(top.max() < mark))
+      for (int64_t at = i; at < i + strip; at++) one(at);
+  }
+  for (; i < n; i++) one(i);
+  return count;
 }
 
 // ---- many vectors -----------------------------------------------------------------------------------------------
@@ -558,7 +664,7 @@ static void argmax(const float* x, int64_t n, float* best, int64_t* where) {
 extern const Kernels table;
 const Kernels table = {
     SHORTLIST_ISA_NAME, quantize,  dot_range, dot_list, dot_upper,         gemm,              axpy_row,  rms_norm, gated_silu,
-    gated_gelu,         rope_half, add,       attend<uint16_t>, attend<float>, store_f16, argmax,
+    gated_gelu,         rope_half, add,       attend<uint16_t>, attend<float>, store_f16, argmax, reaching,
 };
 
 }  // namespace shortlist::SHORTLIST_ISA_NAMESPACE

@@ -68,7 +68,7 @@ struct BlockDot {
     low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i0), scale(comb, 32), low);
     high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i1), scale(comb + 1, 32), high);
   }
-  float sum() const { return F{_mm256_add_ps(low, high)}.sum(); }
+  F total() const { return {_mm256_add_ps(low, high)}; }
 };
 
 // Integer products for many tokens: 8 rows to a register, 4 columns to a lane. Sums of pairs stay in int16 for as many

@@ -10,7 +10,7 @@ namespace shortlist::avx512 {
 
 // A block of 64 columns is one register; lanes 0-7 hold columns 0-31 and lanes 8-15 columns 32-63.
 struct BlockDot {
-  __m512 total = _mm512_setzero_ps();
+  __m512 sum = _mm512_setzero_ps();
 
   static __m512i codes(const uint8_t* nibbles) {
     const __m256i mask = _mm256_set1_epi8(15);
@@ -30,8 +30,8 @@ struct BlockDot {
   }
 
   void add(__m512i c, const int8_t* q, __m512 scales) {
-    const __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), c, _mm512_loadu_si512(q));
-    total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, total);
+    const __m512i products = _mm512_dpbusd_epi32(_mm512_setzero_si512(), c, _mm512_loadu_si512(q));
+    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scales, sum);
   }
 
   template <int bits, int group>
@@ -47,7 +47,7 @@ struct BlockDot {
     if constexpr (with_lower) c = _mm512_or_si512(c, codes(lower));
     add(c, q, scale(comb, 32));
   }
-  float sum() const { return _mm512_reduce_add_ps(total); }
+  F total() const { return {sum}; }
 };
 
 // 16 rows to a register, 4 columns to a lane; int32 sums need no care.

@@ -8,7 +8,7 @@
 namespace shortlist::portable {
 
 struct BlockDot {
-  float total[4] = {};  // one partial sum per 16 columns of a block
+  F sum = F::zero();  // one lane per 16 columns of a block; the others stay zero
 
   static int nibble(const uint8_t* block, int i) { return block[i % 32] >> (i < 32 ? 0 : 4) & 15; }
 
@@ -16,9 +16,9 @@ struct BlockDot {
   template <int group, class Code>
   void add(Code code, const int8_t* q, const float* comb) {
     for (int part = 0; part < 4; part++) {
-      int32_t sum = 0;
-      for (int i = part * 16; i < part * 16 + 16; i++) sum += code(i) * q[i];
-      total[part] += static_cast<float>(sum) * comb[part * 16 / group];
+      int32_t products = 0;
+      for (int i = part * 16; i < part * 16 + 16; i++) products += code(i) * q[i];
+      sum.v[part] += static_cast<float>(products) * comb[part * 16 / group];
     }
   }
 
@@ -36,7 +36,7 @@ struct BlockDot {
   void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
     add<32>([&](int i) { return nibble(upper, i) << 4 | (with_lower ? nibble(lower, i) : 0); }, q, comb);
   }
-  float sum() const { return (total[0] + total[1]) + (total[2] + total[3]); }
+  F total() const { return sum; }
 };
 
 struct TileDot {

@@ -26,8 +26,18 @@ struct F {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   float sum() const { return _mm512_reduce_add_ps(v); }
+  F last(int n) const { return {_mm512_maskz_mov_ps(static_cast<__mmask16>(0xffff0000u >> n), v)}; }  // the others become zero
   float max() const { return _mm512_reduce_max_ps(v); }
 };
+// out[i] = sum of the lanes of v[i] + rest[i], eight at once.
+inline void sum_eight(const F* v, const float* rest, float* out) {
+  __m256 half[8];
+  for (int i = 0; i < 8; i++) half[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i].v), _mm512_extractf32x8_ps(v[i].v, 1));
+  __m256 a = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+  __m256 b = _mm256_hadd_ps(_mm256_hadd_ps(half[4], half[5]), _mm256_hadd_ps(half[6], half[7]));
+  __m256 sums = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  _mm256_storeu_ps(out, _mm256_add_ps(sums, _mm256_loadu_ps(rest)));
+}
 inline F operator+(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline F operator-(F a, F b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }

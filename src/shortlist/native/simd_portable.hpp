@@ -42,12 +42,21 @@ struct F {
     float a = v[0] + v[4], b = v[1] + v[5], c = v[2] + v[6], d = v[3] + v[7];
     return (a + c) + (b + d);
   }
+  F last(int n) const {  // the others become zero
+    F r = *this;
+    for (int i = 0; i < lanes - n; i++) r.v[i] = 0.0f;
+    return r;
+  }
   float max() const {
     float m = v[0];
     for (float e : v) m = e > m ? e : m;
     return m;
   }
 };
+// out[i] = sum of the lanes of v[i] + rest[i], eight at once.
+inline void sum_eight(const F* v, const float* rest, float* out) {
+  for (int i = 0; i < 8; i++) out[i] = v[i].sum() + rest[i];
+}
 inline F operator+(F a, F b) {
   for (int i = 0; i < F::lanes; i++) a.v[i] += b.v[i];
   return a;
