@@ -16,8 +16,8 @@ from shortlist.models.heads import DenseHead
 MODEL = "smollm2-135m"
 REQUEST = "Why does the sea look blue? Answer in a few sentences."
 TEXT = Path(__file__).parent.parent / "benchmarks" / "data" / "shakespeare.txt"
-QUALITY_TOKENS = 1024
-BENCH = BenchOptions(decode_tokens=96, repetitions=3)
+QUALITY_TOKENS = 512
+BENCH = BenchOptions(decode_tokens=64, repetitions=3)
 COLUMNS = {"dense": "dense", "estimated": "shortlisted", "exact": "shortlisted, exact"}
 
 
