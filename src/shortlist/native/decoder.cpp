@@ -56,9 +56,27 @@ Batch Activations::batch(int tokens) const {
   return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
 }
 
-Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Vector& bias,
-                     int64_t grain) {
-  const auto share = team.share(rows.view.rows, grain);
+namespace {
+
+constexpr int64_t kGrain = 16;  // rows: a whole tile of any instruction set
+
+// Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.
+void fetch_start(Team& team, const Rows& rows) {
+  constexpr size_t start = 8192;
+  const auto share = team.share(rows.view.rows, kGrain);
+  const size_t count = static_cast<size_t>(share.end - share.begin);
+  auto fetch = [](const uint8_t* p, size_t bytes) {
+    for (size_t b = 0; b < bytes && b < start; b += 64) __builtin_prefetch(p + b);
+  };
+  fetch(rows.view.row(share.begin), count * rows.view.primary_stride);
+  fetch(rows.view.lower(share.begin), count * rows.view.secondary_stride);
+}
+
+}  // namespace
+
+Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
+                     const Vector& bias) {
+  const auto share = team.share(rows.view.rows, kGrain);
   const Kernels& k = kernels();
   if (share.end > share.begin) {
     // Unpacking a tile pays from a few tokens on; below, each token walks through the rows.
@@ -72,6 +90,7 @@ Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, s
       for (int t = 0; t < x.tokens; t++)
         k.add(bias.data() + share.begin, static_cast<int>(share.end - share.begin), out + static_cast<size_t>(t) * stride + share.begin);
   }
+  if (next) fetch_start(team, *next);
   return share;
 }
 
@@ -183,19 +202,19 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm);
 
     const Batch x = normed_.batch(count);
-    multiply(team, *layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.q_bias);
-    multiply(team, *layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.k_bias);
-    multiply(team, *layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v_bias);
+    multiply(team, *layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.get(), layer.q_bias);
+    multiply(team, *layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.get(), layer.k_bias);
+    multiply(team, *layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.get(), layer.v_bias);
     team.barrier();
     attention(team, layer, static_cast<int>(l), count, cache);
     attended_.quantize(team, count);
     team.barrier();
-    multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch);
+    multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, layer.gate.get());
     team.barrier();
 
     step_residual(&layer.post_attention_norm, layer.ffn_norm);
-    multiply(team, *layer.gate, normed_.batch(count), gate_.data(), ffn, scratch);
-    const auto share = multiply(team, *layer.up, normed_.batch(count), up_.data(), ffn, scratch);
+    multiply(team, *layer.gate, normed_.batch(count), gate_.data(), ffn, scratch, layer.up.get());
+    const auto share = multiply(team, *layer.up, normed_.batch(count), up_.data(), ffn, scratch, layer.down.get());
     for (int t = 0; t < count; t++) {
       const size_t at = static_cast<size_t>(t) * ffn + static_cast<size_t>(share.begin);
       (c.gelu ? k.gated_gelu : k.gated_silu)(gate_.data() + at, up_.data() + at, static_cast<int>(share.end - share.begin), hidden_.x(t) + share.begin);
@@ -203,7 +222,8 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     team.barrier();
     hidden_.quantize(team, count);
     team.barrier();
-    multiply(team, *layer.down, hidden_.batch(count), projected_.data(), static_cast<size_t>(width), scratch);
+    const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.get() : nullptr;
+    multiply(team, *layer.down, hidden_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, following);
     team.barrier();
   }
 

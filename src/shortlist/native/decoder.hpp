@@ -97,8 +97,9 @@ class Decoder {
   std::vector<std::vector<uint8_t>> scratch_;  // per member
 };
 
-// This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share.
-Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch,
-                     const Vector& bias = {}, int64_t grain = 16);
+// This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share. The first rows
+// of the member's share of `next`, the matrix that comes after, are on their way to the cache when it returns.
+Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
+                     const Vector& bias = {});
 
 }  // namespace shortlist
