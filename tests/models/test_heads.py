@@ -1,5 +1,7 @@
 """The three heads agree: shortlisted values are dense values, and the exact winner is the dense winner."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 
 from shortlist import _native
 from shortlist.errors import UsageError
+from shortlist.estimators import Estimate
 from shortlist.estimators.low_rank import LowRank
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.selectors import Confidence
 
 
 def pack(codes: np.ndarray, scales: np.ndarray) -> _native.Rows:
@@ -85,6 +89,11 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
         # The native path rounds the query's code to int8 and the projection to float16.
         assert np.abs(values - twin.values).max() <= 0.02 * np.abs(twin.values).max()
         assert np.allclose(spread, twin.spread, rtol=5e-3)
+        selected = Confidence(5.0).select(
+            Estimate(values, spread), partial(ExactHead(rows).exact_rows, query)
+        )
+        differing = np.setxor1d(selected.indices, head.shortlist(query))
+        assert len(differing) <= 2  # rows whose margin is the mark itself, up to rounding
         logits, read = head.logits(query)
         chosen = head.shortlist(query)
         assert read.rows == len(chosen)

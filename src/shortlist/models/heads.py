@@ -58,13 +58,16 @@ class EstimatedHead:
         What `LowRank.fit` returned.
     sigma : float
         Standard deviations of the estimate's error that a row may be underestimated by.
+    probes : int
+        Blocks of rows whose best by estimate is read first.
     """
 
     name = "estimated"
 
-    def __init__(self, rows: _native.Rows, state: Mapping[str, np.ndarray], sigma: float):
+    def __init__(self, rows: _native.Rows, state: Mapping[str, np.ndarray], sigma: float, probes: int = 256):
         self.rows = rows
         self.sigma = sigma
+        self.probes = probes
         self._head = _native.Head(rows)
         width = rows.cols
         # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
@@ -83,18 +86,18 @@ class EstimatedHead:
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The greedy token among the shortlist."""
-        token, _, rows = self._low_rank.argmax(self._head, hidden, self.sigma)
+        token, _, rows = self._low_rank.argmax(self._head, hidden, self.sigma, self.probes)
         return token, self._read(rows)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all)."""
-        rows, exact, values = self._low_rank.shortlist(self._head, hidden, self.sigma)
+        rows, exact, values = self._low_rank.shortlist(self._head, hidden, self.sigma, self.probes)
         values[rows] = exact
         return values, self._read(len(rows))
 
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
         """The rows read exactly, int32 ascending."""
-        return self._low_rank.shortlist(self._head, hidden, self.sigma)[0]
+        return self._low_rank.shortlist(self._head, hidden, self.sigma, self.probes)[0]
 
     def _read(self, rows: int) -> Read:
         return Read(rows, self.estimate_bytes + rows * self.rows.row_bytes)

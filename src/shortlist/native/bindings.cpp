@@ -50,6 +50,10 @@ void check_size(size_t got, int64_t expected, const char* what) {
     throw std::invalid_argument(std::string(what) + " has " + std::to_string(got) + " values where " + std::to_string(expected) + " are needed");
 }
 
+void check_probes(int probes) {
+  if (probes < 1) throw std::invalid_argument("at least one probe is needed");
+}
+
 Vector to_vector(const In1<float>& array) { return Vector(array.data(), array.data() + array.shape(0)); }
 
 Activations activations_of(const In2<float>& x, const Rows& rows) {
@@ -337,13 +341,14 @@ void bind_heads(nb::module_& m) {
           "head"_a, "hidden"_a, "(values, spread), float32 [rows] each.")
       .def(
           "shortlist",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma) {
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int probes) {
+            check_probes(probes);
             std::vector<int32_t> indices;
             std::vector<float> values, estimates;
             Winner w;
             {
               nb::gil_scoped_release release;
-              w = low.shortlist(query(head, h), head, sigma, indices, values, estimates);
+              w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates);
             }
             int32_t* rows;
             float *exact, *all;
@@ -354,17 +359,18 @@ void bind_heads(nb::module_& m) {
             std::copy(estimates.begin(), estimates.end(), all);
             return nb::make_tuple(row_array, exact_array, all_array);
           },
-          "head"_a, "hidden"_a, "sigma"_a, "(rows, their exact values, estimates of all rows) of the confidence shortlist.")
+          "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "(rows, their exact values, estimates of all rows) of the confidence shortlist.")
       .def(
           "argmax",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma) {
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int probes) {
+            check_probes(probes);
             nb::gil_scoped_release release;
             static thread_local std::vector<int32_t> indices;
             static thread_local std::vector<float> values, estimates;
-            Winner w = low.shortlist(query(head, h), head, sigma, indices, values, estimates);
+            Winner w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates);
             return std::make_tuple(w.token, w.value, w.rows);
           },
-          "head"_a, "hidden"_a, "sigma"_a, "(row, value, rows read) of the largest exact value on the shortlist.");
+          "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "(row, value, rows read) of the largest exact value on the shortlist.");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <stdexcept>
 
 namespace shortlist {
@@ -17,34 +18,45 @@ void keep_best(Winner& best, int64_t token, float value, bool& any) {
   any = true;
 }
 
-// Two phases, one job. score(begin, end) scores a share of the rows and returns its most promising one, whose exact value
-// is a mark to beat; then the rows whose score + scale * margin reaches the best mark are computed exactly.
+// selectors/confidence.py and selectors/certified.py as one job of the pool. The rows are cut into `probes` blocks; score()
+// scores a block, whose best row is read; the best exact value is the mark; rows whose score + scale * margin reaches it
+// are read too. Blocks do not depend on the number of threads, so neither do the rows that are read.
 struct Race {
   const Head& head;
   const Query& h;
+  int probes;
   const float *scores, *margins;
-  float scale;
 
-  template <class Score>
-  Winner run(Score score, std::vector<int32_t>* indices, std::vector<float>* values) const {
+  // prepare(team) ends with a barrier and returns the scale of the margins; score(begin, end) fills the scores of a block.
+  template <class Prepare, class Score>
+  Winner run(Prepare prepare, Score score, std::vector<int32_t>* indices, std::vector<float>* values) const {
     const size_t members = static_cast<size_t>(Pool::instance().threads());
-    std::vector<float> first(members, -INFINITY);
+    std::vector<float> marks(members, -INFINITY);
     std::vector<std::vector<int32_t>> lists(members);
     std::vector<std::vector<float>> exact(members);
     const RowsView& m = head.rows().view;
+    const int64_t block = (m.rows + probes - 1) / probes;
     Pool::instance().run([&](Team& team) {
+      const float scale = prepare(team);
       const size_t id = static_cast<size_t>(team.id);
-      const auto share = team.share(m.rows, 64);
-      if (share.end > share.begin) {
-        const int32_t promising = static_cast<int32_t>(score(share.begin, share.end));
-        kernels().dot_list(m, h.batch(), &promising, 1, &first[id]);
+      const auto share = team.share(m.rows, block);
+      std::vector<int32_t> first, possible(static_cast<size_t>(share.end - share.begin));
+      for (int64_t at = share.begin; at < share.end; at += block) {
+        const int64_t end = std::min(at + block, share.end);
+        score(at, end);
+        float value;
+        int64_t where;
+        kernels().argmax(scores + at, end - at, &value, &where);
+        first.push_back(static_cast<int32_t>(at + where));
       }
+      std::vector<float> first_values(first.size());
+      kernels().dot_list(m, h.batch(), first.data(), static_cast<int64_t>(first.size()), first_values.data());
+      for (float v : first_values) marks[id] = std::max(marks[id], v);
       team.barrier();
-      float best = -INFINITY;
-      for (float f : first) best = std::max(best, f);
-      lists[id].resize(static_cast<size_t>(share.end - share.begin));
-      lists[id].resize(static_cast<size_t>(kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, best,
-                                                              static_cast<int32_t>(share.begin), lists[id].data())));
+      const float mark = *std::max_element(marks.begin(), marks.end());
+      possible.resize(static_cast<size_t>(kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, mark,
+                                                             static_cast<int32_t>(share.begin), possible.data())));
+      std::set_union(first.begin(), first.end(), possible.begin(), possible.end(), std::back_inserter(lists[id]));
       exact[id].resize(lists[id].size());
       kernels().dot_list(m, h.batch(), lists[id].data(), static_cast<int64_t>(lists[id].size()), exact[id].data());
     });
@@ -108,14 +120,8 @@ Winner Head::certified_argmax(const Query& h) {
     throw std::invalid_argument("the certified head needs 8-bit rows; these are " + m.format.name());
   middle_.resize(static_cast<size_t>(m.rows));
   radius_.resize(static_cast<size_t>(m.rows));
-  auto score = [&](int64_t begin, int64_t end) {
-    kernels().dot_upper(m, h.batch(), begin, end, middle_.data() + begin, radius_.data() + begin);
-    float value;
-    int64_t where;
-    kernels().argmax(middle_.data() + begin, end - begin, &value, &where);
-    return begin + where;
-  };
-  return Race{*this, h, middle_.data(), radius_.data(), 1.0f}.run(score, nullptr, nullptr);
+  auto score = [&](int64_t begin, int64_t end) { kernels().dot_upper(m, h.batch(), begin, end, middle_.data() + begin, radius_.data() + begin); };
+  return Race{*this, h, kProbes, middle_.data(), radius_.data()}.run([](Team&) { return 1.0f; }, score, nullptr, nullptr);
 }
 
 LowRank::LowRank(Matrix projection, Matrix codes, std::vector<float> residual)
@@ -125,46 +131,44 @@ LowRank::LowRank(Matrix projection, Matrix codes, std::vector<float> residual)
     throw std::invalid_argument("projection, codes and residual do not fit together");
 }
 
-float LowRank::encode(const Query& h, Activations& code) const {
+float LowRank::encode(Team& team, const Query& h, std::vector<float>& rotated, Activations& code) const {
   const int width = static_cast<int>(projection_->view.rows), rank = codes_->view.cols;
-  std::vector<float> rotated(static_cast<size_t>(width));
-  kernels().dot_range(projection_->view, h.batch(), 0, width, rotated.data());
-  code.reserve(1);
-  std::copy_n(rotated.data(), rank, code.x(0));
-  Barrier none;
-  Team alone(0, 1, none);
-  code.quantize(alone, 1);
+  const auto share = team.share(width, 16);
+  kernels().dot_range(projection_->view, h.batch(), share.begin, share.end, rotated.data() + share.begin);
+  team.barrier();
+  if (team.id == 0) std::copy_n(rotated.data(), rank, code.x(0));
+  team.barrier();
+  code.quantize(team, 1);
   double rest = 0.0;
   for (int i = rank; i < width; i++) rest += static_cast<double>(rotated[static_cast<size_t>(i)]) * static_cast<double>(rotated[static_cast<size_t>(i)]);
+  team.barrier();
   return width > rank ? static_cast<float>(std::sqrt(rest / (width - rank))) : 0.0f;
 }
 
 void LowRank::estimate(const Query& h, float* values, float* spread) const {
   Activations code(codes_->view.cols);
-  const float t = encode(h, code);
+  code.reserve(1);
+  std::vector<float> rotated(static_cast<size_t>(projection_->view.rows));
   Pool::instance().run([&](Team& team) {
+    const float t = encode(team, h, rotated, code);
     const auto share = team.share(codes_->view.rows, 16);
     kernels().dot_range(codes_->view, code.batch(1), share.begin, share.end, values + share.begin);
     for (int64_t r = share.begin; r < share.end; r++) spread[r] = residual_[static_cast<size_t>(r)] * t;
   });
 }
 
-Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, std::vector<int32_t>& indices, std::vector<float>& values,
+Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
                           std::vector<float>& estimates) const {
   if (head.rows().view.rows != codes_->view.rows) throw std::invalid_argument("the estimator was fitted on another head");
   indices.clear();
   values.clear();
   estimates.resize(residual_.size());
   Activations code(codes_->view.cols);
-  const float reach = sigma * encode(h, code);
-  auto score = [&](int64_t begin, int64_t end) {
-    kernels().dot_range(codes_->view, code.batch(1), begin, end, estimates.data() + begin);
-    float value;
-    int64_t where;
-    kernels().argmax(estimates.data() + begin, end - begin, &value, &where);
-    return begin + where;
-  };
-  return Race{head, h, estimates.data(), residual_.data(), reach}.run(score, &indices, &values);
+  code.reserve(1);
+  std::vector<float> rotated(static_cast<size_t>(projection_->view.rows));
+  auto prepare = [&](Team& team) { return sigma * encode(team, h, rotated, code); };
+  auto score = [&](int64_t begin, int64_t end) { kernels().dot_range(codes_->view, code.batch(1), begin, end, estimates.data() + begin); };
+  return Race{head, h, probes, estimates.data(), residual_.data()}.run(prepare, score, &indices, &values);
 }
 
 }  // namespace shortlist

@@ -7,6 +7,8 @@
 
 namespace shortlist {
 
+constexpr int kProbes = 256;  // blocks whose best row is read to set the mark that others must reach
+
 struct Winner {
   int64_t token = 0;
   float value = 0;
@@ -49,14 +51,16 @@ class LowRank {
   LowRank(Matrix projection, Matrix codes, std::vector<float> residual);
 
   void estimate(const Query& h, float* values, float* spread) const;
-  // The shortlist: every row whose estimate + sigma * spread reaches the best exact value among the few best estimates.
+  // The shortlist: the best row by estimate of each of `probes` blocks, and every row whose estimate + sigma * spread reaches
+  // the best exact value among those.
   // Returns the winner and fills `indices` (ascending) and their exact `values`; `estimates` holds all rows' estimates.
-  Winner shortlist(const Query& h, const Head& head, float sigma, std::vector<int32_t>& indices, std::vector<float>& values,
+  Winner shortlist(const Query& h, const Head& head, float sigma, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
                    std::vector<float>& estimates) const;
   size_t bytes() const { return projection_->bytes() + codes_->bytes() + residual_.size() * sizeof(float); }
 
  private:
-  float encode(const Query& h, Activations& code) const;  // returns the residual query's norm per dimension
+  // The code of a query, and the norm per dimension of its residual. Ends with a barrier.
+  float encode(Team& team, const Query& h, std::vector<float>& rotated, Activations& code) const;
   Matrix projection_, codes_;
   std::vector<float> residual_;
 };
