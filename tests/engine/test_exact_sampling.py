@@ -51,15 +51,21 @@ def test_token_equals_the_dense_draw(head, options, position, data):
 
 
 @settings(max_examples=100)
-@given(st.integers(0, 2**32), st.floats(0.05, 0.999), st.sampled_from([0.3, 1.0, 3.0]), st.floats(0, 3))
-@example(0, 0.5, 3.0, 0.0)
-def test_nucleus_over_many_rows(seed, share, temperature, gap):
+@given(
+    st.integers(0, 2**32),
+    st.floats(0.05, 0.999),
+    st.sampled_from([0, 0, 20, 3000]),
+    st.sampled_from([0.3, 1.0, 3.0]),
+    st.floats(0, 3),
+)
+@example(0, 0.5, 0, 3.0, 0.0)
+def test_nucleus_over_many_rows(seed, share, k, temperature, gap):
     """Vocabularies that are large enough for the brackets to be narrowed in rounds."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, 4, 20_000).astype(np.float32)
     lower = logits - (gap * generator.random(len(logits))).astype(np.float32)
     upper = logits + (gap * generator.random(len(logits))).astype(np.float32)
-    options = SamplingOptions(temperature=temperature, top_p=share, seed=seed)
+    options = SamplingOptions(temperature=temperature, top_p=share, top_k=k, seed=seed)
     seen = np.zeros(len(logits), dtype=bool)
     drawn = sample_exact(FixedHead(logits, lower, upper), HIDDEN, options, 0, seen)
     assert drawn.token == sample(logits, options, 0, seen)
@@ -90,6 +96,7 @@ def test_a_sure_model_reads_few_rows():
         SamplingOptions(temperature=1.0, seed=1),
         SamplingOptions(temperature=1.0, top_p=0.9, seed=1),
         SamplingOptions(temperature=1.0, min_p=0.1, seed=1),
+        SamplingOptions(temperature=1.0, top_k=5, top_p=0.9, seed=1),
     ):
         drawn = sample_exact(head, HIDDEN, options, 0, seen)
         assert drawn.token == 123

@@ -5,13 +5,14 @@ Penalty and temperature never reverse an order, so they turn bounds into bounds.
 
 - One row that looks best is read. Only rows whose upper bound is within reach of its value matter at all.
 - The best row is among those whose upper bound is at least that value. Every truncation keeps it.
-- top-k: its rows are among those whose upper bound reaches what k rows have for certain. They are read, and
-  what follows is the dense code on the same numbers.
-- Otherwise a row can win only if its upper bound plus its noise reaches what a rival has for certain. Those
-  rows are read, and the winner stands if the truncations keep it; if not, they keep no row below it either.
-- min-p compares with the best row, which is known. top-p asks whether the rows before the winner hold less
-  than a share of the probability: bounds of every row bracket both sides. Where the bracket is too wide, the
-  rows that widen it most are read; where that does not help, all rows are, and the token counts as `full`.
+- A row can win only if its upper bound plus its noise reaches what a rival has for certain. Those rows are
+  read, and the winner stands if the truncations keep it; if not, they keep no row below it either.
+- min-p compares with the best row, which is known. top-k counts the rows before the winner; those that its
+  value lies between the bounds of are read.
+- top-p asks whether the rows before the winner hold less than a share of the probability: bounds bracket both
+  sides. Where the bracket is too wide, the rows that widen it most are read. Where that does not help, the k
+  rows of top-k are read, and what follows is the dense code on the same numbers; without top-k all rows are,
+  and the token counts as `full`.
 
 A bracket decides only beyond `MARGIN`, which is far more than float64 sums over a vocabulary can be off, so
 that a decision never differs from the dense one by rounding.
@@ -127,27 +128,24 @@ class _Known:
         self.read(places)
         return first_maximum(places, self.lower[places])
 
-    def top_k(self, k: int) -> np.ndarray:
-        """The places that `sampling.top_k` keeps, in its order; their values are known afterwards."""
-        if k < len(self.rows):
-            likely = np.argpartition(-(self.lower + self.upper), k)[:k]
-            self.read(likely)
-            places = np.flatnonzero(self.upper >= self.lower[likely].min())
-        else:
-            places = np.arange(len(self.rows))
-        self.read(places)
-        return places[top_k(self.lower[places], k)]
+    def kth_value(self, k: int) -> float:
+        """A value that k rows certainly reach, close to the k-th greatest, after reading the k likeliest."""
+        if k >= len(self.rows):
+            return -np.inf
+        likely = np.argpartition(-(self.lower + self.upper), k)[:k]
+        self.read(likely)
+        return self.lower[likely].min()
 
 
 def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> int | None:
     """The row that is drawn, or None where bounds do not settle it."""
-    if options.top_k:
-        places = known.top_k(options.top_k)
-        return draw(known.rows[places], known.lower[places], options, position)
-
     best_value = known.lower[best]
-    lowest = best_value + math.log(options.min_p) if options.min_p else -np.inf
-    places, noise = contenders(known.rows, known.upper, best_value, int(known.rows[best]), options, position)
+    kth_value = known.kth_value(options.top_k) if options.top_k else -np.inf
+    lowest = max(kth_value, best_value + math.log(options.min_p) if options.min_p else -np.inf)
+    places = np.flatnonzero(known.upper >= lowest)
+    best_row = int(known.rows[best])
+    able, noise = contenders(known.rows[places], known.upper[places], best_value, best_row, options, position)
+    places = places[able]
 
     while True:  # ends at `best` at the latest, which every truncation keeps
         likeliest = np.argmax(known.lower[places] + known.upper[places] + 2 * noise, keepdims=True)
@@ -157,10 +155,12 @@ def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> 
         winner = first_maximum(places[possible], known.lower[places[possible]] + noise[possible])
         value = known.lower[winner]
         kept = value >= lowest
+        if kept and options.top_k:
+            kept = _in_top_k(known, winner, options.top_k)
         if kept and options.top_p < 1 and winner != best:
-            kept = _in_nucleus(known, winner, best_value, options.top_p)
+            kept = _in_nucleus(known, winner, best_value, options)
         if kept is None:
-            return None
+            return _draw_from_top_k(known, kth_value, options, position) if options.top_k else None
         if kept:
             return int(known.rows[winner])
         # A row that certainly comes after one that was not kept is not kept either.
@@ -168,28 +168,59 @@ def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> 
         places, noise = places[remain], noise[remain]
 
 
-def _in_nucleus(known: _Known, place: int, best_value: float, share: float) -> bool | None:
+def _draw_from_top_k(known: _Known, kth_value: float, options: SamplingOptions, position: int) -> int:
+    """The dense draw from the rows of top-k, all of them read."""
+    places = np.flatnonzero(known.upper >= kth_value)
+    known.read(places)
+    places = places[top_k(known.lower[places], options.top_k)]
+    return draw(known.rows[places], known.lower[places], options, position)
+
+
+def _in_top_k(known: _Known, place: int, k: int) -> bool:
+    """Whether fewer than k rows come before the one at `place`."""
+    value = known.lower[place]
+    if np.count_nonzero(known.upper >= value) <= k:  # the row itself is among them
+        return True
+    known.read(np.flatnonzero((known.upper >= value) & (known.lower <= value)))
+    tied = np.count_nonzero(known.lower[:place] == value)
+    return bool(np.count_nonzero(known.lower > value) + tied < k)
+
+
+def _in_nucleus(known: _Known, place: int, best_value: float, options: SamplingOptions) -> bool | None:
     """Whether top-p keeps the row at `place`, or None where that cannot be told from bounds.
 
-    With B the weight of the rows before it and A that of the rows from it on, it is kept if
-    B < share * (A + B), that is if (1 - share) * B < share * A.
+    With B the weight of the rows before it and A that of the rows from it on, it is kept if B < share * (A +
+    B), that is if (1 - share) * B < share * A. With top-k, A is that of k rows less those of B.
     """
+    share = options.top_p
     value = known.lower[place]
     count = NARROW_ROWS
     while True:
         light, heavy = _weights(known.lower, best_value), _weights(known.upper, best_value)
-        margin = MARGIN * heavy.sum()
-        certainly_before = known.lower > value
-        maybe_before = known.upper >= value
-        maybe_before[place] = False
-        if (1 - share) * heavy[maybe_before].sum() + margin < share * light[~maybe_before].sum():
+        certain = known.lower > value
+        maybe = known.upper >= value
+        maybe[place] = False
+        before_least, before_most = light[certain].sum(), heavy[maybe].sum()
+        after_least = _weight_after(light, maybe, options.top_k)
+        after_most = _weight_after(heavy, certain, options.top_k)
+        margin = MARGIN * (before_most + after_most)
+        if (1 - share) * before_most + margin < share * after_least:
             return True
-        if (1 - share) * light[certainly_before].sum() - margin >= share * heavy[~certainly_before].sum():
+        if (1 - share) * before_least - margin >= share * after_most:
             return False
         if count > len(light) // NARROW_FACTOR:
             return None
         known.read(np.argpartition(light - heavy, count)[:count])
         count *= NARROW_FACTOR
+
+
+def _weight_after(weights: np.ndarray, before: np.ndarray, k: int) -> float:
+    """The weight of the rows that are not `before`; with top-k only of the heaviest that fill k rows up."""
+    after = weights[~before]
+    count = k - np.count_nonzero(before)
+    if not k or count >= len(after):
+        return after.sum()
+    return np.partition(after, len(after) - count)[len(after) - count :].sum() if count > 0 else 0.0
 
 
 def _weights(values: np.ndarray, best_value: float) -> np.ndarray:
