@@ -83,10 +83,12 @@ def sample_exact(
     known = _Known(head, hidden, options, seen)
     best = known.best()
     token = int(known.rows[best]) if options.greedy else _draw(known, best, options, position)
+    read = head.read(known.rows_read)
     if token is not None:
-        return Draw(token, head.read(known.rows_read))
-    logits, read = head.logits(hidden)
-    return Draw(sample(logits, options, position, seen), read, full=True)
+        return Draw(token, read)
+    logits, all_rows = head.logits(hidden)
+    everything = Read(all_rows.rows, read.bytes + all_rows.bytes)
+    return Draw(sample(logits, options, position, seen), everything, full=True)
 
 
 class _Known:
