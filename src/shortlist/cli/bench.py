@@ -69,7 +69,7 @@ def _say(text: str) -> None:
 
 
 def print_report(report: dict[str, Any], title: str) -> None:
-    """The report as a table, and under it the runs that failed and the ratios."""
+    """The report as a table, and under it the peers' settings, the runs that failed and the ratios."""
     from rich.console import Console
 
     console = Console()
@@ -77,6 +77,8 @@ def print_report(report: dict[str, Any], title: str) -> None:
     for run in report["runs"]:
         if "error" in run:
             console.print(f"{run['engine']} did not run: {run['error']}", markup=False, highlight=False)
+        elif run["settings"]:
+            console.print(f"{run['engine']} at its best: {run['settings']}", markup=False, highlight=False)
     for name, ratio in report["ratios"].items():
         console.print(f"{name}: {ratio:.2f}", highlight=False)
 
@@ -90,11 +92,10 @@ def table(report: dict[str, Any], title: str) -> "Table":
         title=f"{title}, {machine['threads']} threads, {machine['isa']}: "
         f"this machine reads {machine['read_gb_s']:.1f} GB/s"
     )
-    result.add_column("engine")
+    result.add_column("engine", no_wrap=True)
     for heading in ("decode\ntokens/s", "prefill\ntokens/s", "read per\ntoken", "GB/s", "of the\nmachine's"):
         result.add_column(heading, justify="right")
     result.add_column("peak\nmemory", justify="right")
-    result.add_column("settings")
     for run in report["runs"]:
         if "error" in run:
             continue
@@ -106,6 +107,5 @@ def table(report: dict[str, Any], title: str) -> "Table":
             f"{run['bytes_per_token'] * run['decode_tokens_per_s'] / 1e9:.1f}",
             f"{run['bandwidth_share']:.0%}",
             megabytes(run["peak_rss_mb"] * 1e6),
-            run["settings"],
         )
     return result
