@@ -14,9 +14,8 @@ namespace shortlist::SHORTLIST_ISA_NAMESPACE {
 // more than a strip; 4-10 KB measured alike, 3 KB and none slower.
 constexpr int kAhead = 8192;
 
-// Every cache line of a row: one that is left out costs a wait for memory.
-static inline void fetch_ahead(const uint8_t* row, size_t bytes) {
-  for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(row + b + kAhead);
+static inline void fetch_ahead(const uint8_t* from, const uint8_t* to) {
+  for (; from < to; from += 64) __builtin_prefetch(from + kAhead);
 }
 
 // ---- sums over lanes --------------------------------------------------------------------------------------------
@@ -75,10 +74,16 @@ static SHORTLIST_INLINE void each_group(int groups, Vector vector, Scalar scalar
 // The sum of the integer products of one row, block(dot, b) for every block of columns. Two chains of additions, because
 // one would wait for itself.
 template <class Block>
-static SHORTLIST_INLINE F dot_blocks(int blocks, Block block) {
+static SHORTLIST_INLINE F dot_blocks(int blocks, const uint8_t* row, size_t row_bytes, const uint8_t* lower, Block block) {
   BlockDot even, odd;
   int b = 0;
+  // Every cache line of a row is prefetched, as one that is left out costs a wait for memory, and the nibbles' lines one by
+  // one, as a burst of them would block the loads.
+  fetch_ahead(row + blocks / 2 * 64, row + row_bytes);
+  if (lower && blocks % 2) __builtin_prefetch(lower + blocks / 2 * 64 + kAhead);
   for (; b + 2 <= blocks; b += 2) {
+    __builtin_prefetch(row + b * 32 + kAhead);
+    if (lower) __builtin_prefetch(lower + b * 32 + kAhead);
     block(even, b);
     block(odd, b + 1);
   }
@@ -90,9 +95,13 @@ static SHORTLIST_INLINE F dot_blocks(int blocks, Block block) {
 // before, and the processor cannot look far enough ahead to fill the gaps with the next row. A row's own arithmetic is
 // the same wherever in a strip it stands.
 constexpr int kStrip = 8;
-constexpr int kComb = kMaxColumns / 16;  // floats for the combined scales of a strip: always enough for one row
+constexpr int kComb = kMaxColumns / 16;  // floats for the combined scales of a strip: enough for the widest row
 
-static inline int strip_rows(int groups) { return kStrip * groups <= kComb ? kStrip : 1; }
+// Rows to a strip: what one strip reads must be well within the distance of the prefetch.
+static inline int strip_rows(const RowsView& m) {
+  const size_t fit = kAhead / 2 / m.primary_stride;
+  return fit < 1 ? 1 : fit < kStrip ? static_cast<int>(fit) : kStrip;
+}
 
 // out[i] = row(i) . x for n <= strip_rows() rows.
 template <int bits, int group, bool minimum, class Row>
@@ -135,9 +144,7 @@ static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row ro
     const uint8_t* plane5 = plane4 + m.padded / 8;
     const uint8_t* lower = bits == 8 ? m.lower(row(i)) : nullptr;
     const float* combined = comb + i * groups;
-    fetch_ahead(nibbles, m.primary_stride);
-    if constexpr (bits == 8) fetch_ahead(lower, m.secondary_stride);
-    total[i] = total[i] + dot_blocks(blocks, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+    total[i] = total[i] + dot_blocks(blocks, nibbles, m.primary_stride, lower, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
       if constexpr (bits == 8) {
         dot.template block8<true>(nibbles + b * 32, lower + b * 32, q + b * kBlock, combined + b * per_block);
       } else {
@@ -176,7 +183,7 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, int64_t count, 
     for (int64_t i = 0; i < count; i++) out[i] = dot(m.row(row(i)));
   };
   auto quantized = [&](auto bits, auto group, auto minimum) {
-    const int strip = strip_rows(m.groups());
+    const int strip = strip_rows(m);
     for (int64_t at = 0; at < count; at += strip) {
       const int n = count - at < strip ? static_cast<int>(count - at) : strip;
       dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
@@ -232,7 +239,7 @@ static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, 
 // (7.5 + 800 n u) E; n is taken twice for good measure. The last term covers underflow.
 static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
   float comb[kComb];
-  const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(groups);
+  const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(m);
   const float roundings = static_cast<float>(blocks + blocks / 4 + 16), reach = 7.5f + 800.0f * 2.0f * roundings * 5.9604645e-8f;
   constexpr float offset = 7.5f - 128.0f;
   const int8_t* q = x.q;
@@ -267,8 +274,7 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
     for (int i = 0; i < n; i++) {
       const uint8_t* upper = m.row(at + i);
       const float* combined = comb + i * groups;
-      fetch_ahead(upper, m.primary_stride);
-      total[i] = total[i] + dot_blocks(blocks, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+      total[i] = total[i] + dot_blocks(blocks, upper, m.primary_stride, nullptr, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
         dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
       });
     }
