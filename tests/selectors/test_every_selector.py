@@ -14,6 +14,7 @@ SELECTORS_UNDER_TEST = [
     pytest.param(TopK(5), id="top_k fixed"),
     pytest.param(TopK(3, fetch=9), id="top_k over-fetched"),
     pytest.param(Confidence(sigma=3.0, probes=4), id="confidence"),
+    pytest.param(Confidence(sigma=3.0, most=2, probes=4), id="confidence, cut"),
     pytest.param(Certified(), id="certified"),
 ]
 every_selector = pytest.mark.parametrize("selector", SELECTORS_UNDER_TEST)
@@ -97,6 +98,15 @@ def test_confidence_reads_more_when_less_sure():
     assert lengths == [1, 5, 25, 50]
 
 
+def test_a_list_is_cut_to_the_best_at_a_third_of_sigma():
+    values = np.array([5.0, 4.0, 3.0, 2.0, 1.0], np.float32)
+    estimate = Estimate(values, spread=np.array([1.0, 1.0, 1.0, 4.0, 1.0], np.float32))
+    shortlist = Confidence(sigma=3.0, most=2, probes=1).select(estimate, Exact(values))
+    assert shortlist.indices.tolist() == [0, 3]  # at sigma / 3: 6, 5, 4, 6, 2; the probe is row 0
+    shortlist = Confidence(sigma=3.0, most=4, probes=1).select(estimate, Exact(values))
+    assert shortlist.indices.tolist() == [0, 1, 2, 3]
+
+
 def test_certified_keeps_everything_that_nothing_is_known_of():
     estimate = Estimate(np.zeros(6, np.float32), bound=np.full(6, np.inf, np.float32))
     shortlist = Certified().select(estimate, Exact(np.arange(6.0)))
@@ -119,6 +129,7 @@ def test_a_missing_part_is_named_with_the_estimators_that_give_it():
         lambda: Confidence(sigma=-1.0),
         lambda: Confidence(sigma=float("nan")),
         lambda: Confidence(probes=0),
+        lambda: Confidence(most=0),
         lambda: Certified(probes=0),
     ],
 )

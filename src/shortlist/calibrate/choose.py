@@ -1,4 +1,4 @@
-"""Choose the rank of a low-rank head and the sigma that it needs, by what a token then reads."""
+"""Choose the rank of a low-rank head and the selector that it needs, by what a token then reads."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from shortlist.estimators.base import State
 from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Confidence
 from shortlist.selectors.base import best_of_blocks
+from shortlist.selectors.confidence import ORDER
 
-MISS_RATE = 1e-4  # share of positions whose winner may be missed
+MISS_RATE = 1e-4  # share of positions that may miss their winner for want of sigma, and of list length
 TAIL = 10  # largest needs that the tail is extrapolated from
 BATCH = 64  # positions whose estimates of all rows are held at once
-COUNT_EVERY = 2  # batches of which one counts rows: enough to compare ranks
 
 
 @dataclass(frozen=True)
 class Option:
-    """A rank, the sigma that it needs, and the bytes that a greedy token then reads of the head."""
+    """A rank, the selector that it needs, and the bytes that a greedy token then reads of the head."""
 
     rank: int
-    sigma: float
+    selector: Confidence
     bytes: float
 
 
@@ -37,7 +37,7 @@ def weigh_ranks(
     hidden: np.ndarray,
     progress: Callable[[float], None],
 ) -> list[Option]:
-    """What each rank costs at the sigma that it needs, on hidden states that it was not fitted to.
+    """What each rank costs with the selector that it needs, on hidden states that it was not fitted to.
 
     Parameters
     ----------
@@ -66,6 +66,7 @@ def weigh_ranks(
 
 def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winners: np.ndarray) -> Option:
     probes = Confidence().probes
+    found = np.zeros(len(hidden), dtype=bool)  # whether the winner is among the probes, which are always read
     needs, marks = np.zeros(len(hidden)), np.empty((len(hidden), 1), dtype=np.float32)
     for batch in _batches(len(hidden)):
         estimate = estimator.estimate(state, hidden[batch])
@@ -73,19 +74,23 @@ def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winn
         for i, position in enumerate(range(batch.start, batch.stop)):
             marks[position] = rows.matvec_rows(hidden[position], probed[i]).max()
             winner = winners[position]
-            if winner not in probed[i]:
-                shortfall = marks[position, 0] - estimate.values[i, winner]
-                needs[position] = max(0.0, shortfall / estimate.spread[i, winner])
+            found[position] = winner in probed[i]
+            needs[position] = (marks[position, 0] - estimate.values[i, winner]) / estimate.spread[i, winner]
+    needs[found] = 0
+    sigma = math.ceil(10 * tail_quantile(np.maximum(needs, 0), MISS_RATE)) / 10
 
-    sigma = math.ceil(10 * tail_quantile(needs, MISS_RATE)) / 10
-    shares = []
-    for batch in _batches(len(hidden))[::COUNT_EVERY]:
+    places, lengths = np.zeros(len(hidden)), np.empty(len(hidden))
+    for batch in _batches(len(hidden)):
         estimate = estimator.estimate(state, hidden[batch])
-        read = estimate.values + sigma * estimate.spread >= marks[batch]
-        np.put_along_axis(read, best_of_blocks(estimate.values, probes), True, axis=1)
-        shares.append(np.mean(read))
+        lengths[batch] = np.sum(estimate.values + sigma * estimate.spread >= marks[batch], axis=1)
+        order = estimate.values + sigma / ORDER * estimate.spread
+        places[batch] = 1 + np.sum(order > np.take_along_axis(order, winners[batch, None], axis=1), axis=1)
+    places[found] = 0
+    most = max(1, min(rows.rows, math.ceil(tail_quantile(places, MISS_RATE))))
+
+    rows_read = min(rows.rows, probes + float(np.mean(np.minimum(lengths, most))))
     estimate_bytes = estimator.bytes_per_query(rows.rows, rows.cols)
-    return Option(estimator.rank, sigma, estimate_bytes + float(np.mean(shares)) * rows.rows * rows.row_bytes)
+    return Option(estimator.rank, Confidence(sigma, most), estimate_bytes + rows_read * rows.row_bytes)
 
 
 def _batches(positions: int) -> list[slice]:
@@ -93,7 +98,7 @@ def _batches(positions: int) -> list[slice]:
 
 
 def tail_quantile(needs: np.ndarray, miss_rate: float) -> float:
-    """The sigma that all but `miss_rate` of the positions would need, beyond what was seen of them.
+    """What all but `miss_rate` of the positions would need, beyond what was seen of them.
 
     Peaks over threshold with an exponential tail: the mean excess of the largest `TAIL` needs over the next
     one says how fast the tail falls (Balkema and de Haan, 1974; Pickands, 1975).
@@ -101,7 +106,7 @@ def tail_quantile(needs: np.ndarray, miss_rate: float) -> float:
     Parameters
     ----------
     needs : float [positions]
-        The smallest sigma with which each position keeps its winner.
+        What each position needs to keep its winner, such as its smallest sigma.
     miss_rate : float
     """
     ordered = np.sort(needs)

@@ -1,4 +1,4 @@
-"""Fit a head's shortlist: collect hidden states, fit, choose rank and sigma from data, measure."""
+"""Fit a head's shortlist: collect hidden states, fit, choose rank and selector from data, measure."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from shortlist.evaluate.quality import compare
 from shortlist.evaluate.teacher_forced import windows
 from shortlist.models.heads import DenseHead, EstimatedHead
 from shortlist.recipe import Part, Recipe
-from shortlist.selectors import Confidence
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
 # Positions. More to fit to means fewer rows to read later; reading a text is many times faster than writing.
-FIT_TEXT, FIT_OWN = 4096, 2048
+FIT_TEXT, FIT_OWN = 4096, 1792
 CHOOSE, MEASURE = 512, 256
 FEWEST = 1024  # tokens of a calibration text
-RANKS = (32, 64, 96, 128)
+RANKS = (32, 64, 128)
 
 
 def calibrate_head(
@@ -69,14 +68,14 @@ def calibrate_head(
     best = min(options, key=lambda option: option.bytes)
 
     state = widest.truncate(state, best.rank)
-    estimator, selector = replace(widest, rank=best.rank), Confidence(sigma=best.sigma)
+    estimator = replace(widest, rank=best.rank)
     quality = compare(
         _one_by_one(measure, targets[-MEASURE:], lambda share: report("measure", share)),
         DenseHead(rows),
-        EstimatedHead(rows, state, selector.sigma),
+        EstimatedHead(rows, state, best.selector.sigma),
         decoder.layer_bytes,
     )
-    part = Part(estimator, selector, rows.rows, rows.cols, state)
+    part = Part(estimator, best.selector, rows.rows, rows.cols, state)
     return Recipe(name, decoder.fingerprint, {"head": part}, {"head": quality.to_dict()})
 
 

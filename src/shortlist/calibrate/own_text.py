@@ -12,7 +12,7 @@ from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
 
 PASSAGE = 192  # tokens after which the next passage starts, if the model has not ended this one
-SAMPLING = SamplingOptions(temperature=1.0, seed=0)  # the whole vocabulary, and the same text each time
+SAMPLING = SamplingOptions(temperature=0.8, top_p=0.95, seed=0)
 
 # Short beginnings of unlike texts. A model with a chat template gets each as a user's message too.
 STARTS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from array_api_compat import array_namespace, device
 
@@ -93,21 +93,37 @@ def best_of_blocks(values: Array, blocks: int) -> Array:
     return xp.argmax(cut, axis=-1) + size * xp.arange(blocks, device=device(values))
 
 
-def contenders(values: Array, margin: Array, probes: int, exact: Exact) -> Shortlist:
-    """Units that could still be the best one, when no estimate is off by more than its `margin` [units].
+class Probes(NamedTuple):
+    """A few units that were read first; `mark` is the best of their exact values."""
 
-    The best unit by estimate in each of `probes` blocks is read first. The best of their exact values is the
-    mark that a unit has to reach: far higher than the best lower end of an interval, at the price of a few
-    rows, which stay on the shortlist.
+    indices: Array
+    values: Array
+    mark: Array
+
+
+def probe(values: Array, count: int, exact: Exact) -> Probes:
+    """Read the best unit by estimate in each of `count` blocks.
+
+    Their best value is a mark that others have to reach: far higher than the best lower end of an interval,
+    at the price of a few rows.
     """
     xp = array_namespace(values)
-    first = best_of_blocks(values, probes)
-    first_values = exact(first)
-    mark = xp.max(first_values)
+    indices = best_of_blocks(values, count)
+    exact_values = exact(indices)
+    return Probes(indices, exact_values, xp.max(exact_values))
 
-    possible = xp.nonzero(~(values + margin < mark))[0]  # written so that NaN rules nothing out
-    others = possible[~xp.isin(possible, first)]
-    indices = xp.concat([first, others])
-    exact_values = xp.concat([first_values, exact(others)])
+
+def reaching(upper: Array, mark: Array) -> Array:
+    """Indices of the units whose upper end [units] reaches the mark, ascending."""
+    xp = array_namespace(upper)
+    return xp.nonzero(~(upper < mark))[0]  # written so that NaN rules nothing out
+
+
+def complete(probes: Probes, chosen: Array, exact: Exact) -> Shortlist:
+    """The shortlist of the probes and the chosen units, which are read where they are no probes."""
+    xp = array_namespace(probes.values)
+    others = chosen[~xp.isin(chosen, probes.indices)]
+    indices = xp.concat([probes.indices, others])
+    values = xp.concat([probes.values, exact(others)])
     order = xp.argsort(indices)
-    return Shortlist(indices[order], exact_values[order], rows_read=indices.shape[0])
+    return Shortlist(indices[order], values[order], rows_read=indices.shape[0])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, contenders
+from shortlist.selectors.base import Exact, Selector, Shortlist, complete, probe, reaching
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Certified(Selector):
     Parameters
     ----------
     probes : int
-        Blocks of units whose best by estimate is read first; see `contenders`.
+        Blocks of units whose best by estimate is read first, and stays on the shortlist.
     """
 
     name: ClassVar[str] = "certified"
@@ -33,4 +33,6 @@ class Certified(Selector):
             raise UsageError(f"certified needs at least 1 probe, not {self.probes}")
 
     def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        return contenders(estimate.values, self.required(estimate), self.probes, exact)
+        upper = estimate.values + self.required(estimate)
+        probes = probe(estimate.values, self.probes, exact)
+        return complete(probes, reaching(upper, probes.mark), exact)

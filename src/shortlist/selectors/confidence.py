@@ -7,33 +7,51 @@ from typing import ClassVar
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, contenders
+from shortlist.selectors.base import Exact, Selector, Shortlist, best, complete, probe, reaching
+
+# Where a list is cut, units are ordered at sigma / 3. On hidden states of SmolLM2-135M and Gemma-3-270M the
+# winner stands highest at 1 to 2 standard deviations: at none its row is underestimated, at 6 uncertain rows
+# crowd it out.
+ORDER = 3.0
 
 
 @dataclass(frozen=True)
 class Confidence(Selector):
     """Keeps unit i when estimate_i + sigma * spread_i reaches the best exact value of a few probes.
 
-    So the shortlist is short when the model is sure and long when it is not.
+    So the shortlist is short when the model is sure and long when it is not. Where it would be longer than
+    `most`, the units with the best estimate_i + sigma / 3 * spread_i are kept: the best unit is hardly ever
+    far down that order, and no query costs more.
 
     Parameters
     ----------
     sigma : float
         Standard deviations of the estimate's error that are allowed for.
+    most : int, optional
+        Units to keep at most, the probes apart.
     probes : int
-        Blocks of units whose best by estimate is read first; see `contenders`.
+        Blocks of units whose best by estimate is read first, and stays on the shortlist.
     """
 
     name: ClassVar[str] = "confidence"
     needs: ClassVar[str | None] = "spread"
     sigma: float = 6.0
-    probes: int = 128
+    most: int | None = None
+    probes: int = 256
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < float("inf"):
             raise UsageError(f"confidence needs a sigma of 0 or more, not {self.sigma}")
+        if self.most is not None and self.most < 1:
+            raise UsageError(f"confidence keeps at most 1 unit or more, not {self.most}")
         if self.probes < 1:
             raise UsageError(f"confidence needs at least 1 probe, not {self.probes}")
 
     def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        return contenders(estimate.values, self.sigma * self.required(estimate), self.probes, exact)
+        values, spread = estimate.values, self.required(estimate)
+        probes = probe(values, self.probes, exact)
+        chosen = reaching(values + self.sigma * spread, probes.mark)
+        if self.most is not None and chosen.shape[0] > self.most:
+            order = values[chosen] + self.sigma / ORDER * spread[chosen]
+            chosen = chosen[best(order, self.most)]
+        return complete(probes, chosen, exact)
