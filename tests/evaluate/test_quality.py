@@ -29,6 +29,9 @@ class Table:
     def argmax(self, hidden):
         return int(np.argmax(self.logits(hidden)[0])), self.read
 
+    def exact_rows(self, hidden, indices):
+        return DENSE.table[int(hidden[0])][indices]
+
 
 DENSE = Table(np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]], np.float32)), Read(3, 300))
 STATES = np.array([[0], [1]], np.float32)
@@ -59,8 +62,10 @@ def test_a_head_that_misses_one_winner_in_two():
     assert quality.rows_share == pytest.approx(1 / 3)
     assert quality.bytes_per_token == quality.sampling_bytes_per_token == 1040
     assert quality.total_variation == pytest.approx(0.15, rel=1e-6)
-    assert quality.perplexity == pytest.approx(1 / math.sqrt(0.4 * 0.8), rel=1e-6)
-    changes = np.array([math.log(0.25 / 0.4), 0.0])
+    # The target's own value is exact, 0.25; the others stay as they were estimated.
+    target = 0.25 / (0.2 + 0.25 + 0.4)
+    assert quality.perplexity == pytest.approx(1 / math.sqrt(target * 0.8), rel=1e-6)
+    changes = np.array([math.log(0.25 / target), 0.0])
     assert quality.perplexity_change == pytest.approx(math.expm1(changes.mean()), rel=1e-5)
     assert quality.perplexity_change_error == pytest.approx(
         math.exp(changes.mean()) * changes.std() / math.sqrt(2), rel=1e-5
@@ -92,3 +97,11 @@ def test_log_softmax_stands_large_logits(offset):
     logs = log_softmax(logits)
     assert np.isfinite(logs).all()
     assert np.exp(logs.astype(np.float64)).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_loss_is_that_of_the_targets_exact_value_over_the_estimated_normaliser():
+    estimated = DENSE.table.copy()
+    estimated[0, 1] = -30.0  # a target that is far underestimated
+    shortlisted = Table(estimated, Read(1, 40))
+    quality = compare([(STATES[:1], TARGETS[:1])], DENSE, shortlisted, 1000).shortlisted
+    assert quality.perplexity == pytest.approx(1 / 0.25)

@@ -26,6 +26,7 @@ class Head(Protocol):
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]: ...
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]: ...
+    def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,17 @@ class _Position:
 
 def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head) -> _Position:
     dense_logits, dense_read = dense.logits(hidden)
+    winner = int(np.argmax(dense_logits))
     logits, sampling_read = shortlisted.logits(hidden)
     token, read = shortlisted.argmax(hidden)
-    winner = int(np.argmax(dense_logits))
     dense_logs, logs = log_softmax(dense_logits), log_softmax(logits)
+    one = np.array([target])  # who asks for the probability of one token can read its row
     return _Position(
         dense_loss=-float(dense_logs[target]),
         dense_bytes=dense_read.bytes,
-        loss=-float(logs[target]),
+        loss=-_with_exact(
+            float(logs[target]), float(shortlisted.exact_rows(hidden, one)[0] - logits[target])
+        ),
         bytes=read.bytes,
         sampling_bytes=sampling_read.bytes,
         rows_share=read.rows / len(logits),
@@ -165,6 +169,11 @@ def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head)
         found=bool(logits[winner] == dense_logits[winner]),
         total_variation=0.5 * float(np.abs(np.exp(dense_logs) - np.exp(logs)).sum(dtype=np.float64)),
     )
+
+
+def _with_exact(log_probability: float, correction: float) -> float:
+    """A log-probability after the token's logit was corrected, in the normaliser too."""
+    return log_probability + correction - math.log1p(math.exp(log_probability) * math.expm1(correction))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

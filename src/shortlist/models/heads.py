@@ -41,6 +41,10 @@ class DenseHead:
         """Float32 [vocabulary]."""
         return self._native.dense(hidden), self._read_all(self.rows.rows)
 
+    def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Float32 [n]: the same rows of `logits`, to the last bit."""
+        return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+
     def _read_all(self, rows: int) -> Read:
         return Read(rows, self.rows.nbytes)
 
@@ -73,10 +77,11 @@ class EstimatedHead:
         # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
         projection = np.ascontiguousarray(state["projection"], np.float16).view(np.uint8).reshape(-1)
         scales = np.ascontiguousarray(state["scales"], np.float16).view(np.uint16)
+        self._residual = np.ascontiguousarray(state["residual"], np.float32)
         self._low_rank = _native.LowRank(
             _native.Rows.pack(projection, "F16", width, width),
             _native.Rows.pack_int8(np.ascontiguousarray(state["codes"], np.int8), scales),
-            np.ascontiguousarray(state["residual"], np.float32),
+            self._residual,
         )
 
     @property
@@ -90,10 +95,19 @@ class EstimatedHead:
         return token, self._read(rows)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
-        """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all)."""
-        rows, exact, values = self._low_rank.shortlist(self._head, hidden, self.sigma, self.probes)
+        """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all).
+
+        An estimate v of spread s stands for exp(v) in a softmax as its mean does, which is exp(v + s^2 / 2) for
+        an error that is normal.
+        """
+        rows, exact, values, unit = self._low_rank.shortlist(self._head, hidden, self.sigma, self.probes)
+        values += np.float32(0.5) * np.square(unit * self._residual)
         values[rows] = exact
         return values, self._read(len(rows))
+
+    def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
+        return self._head.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
 
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
         """The rows read exactly, int32 ascending."""

@@ -345,10 +345,11 @@ void bind_heads(nb::module_& m) {
             check_probes(probes);
             std::vector<int32_t> indices;
             std::vector<float> values, estimates;
+            float unit = 0.0f;
             Winner w;
             {
               nb::gil_scoped_release release;
-              w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates);
+              w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates, unit);
             }
             int32_t* rows;
             float *exact, *all;
@@ -357,9 +358,9 @@ void bind_heads(nb::module_& m) {
             std::copy(indices.begin(), indices.end(), rows);
             std::copy(values.begin(), values.end(), exact);
             std::copy(estimates.begin(), estimates.end(), all);
-            return nb::make_tuple(row_array, exact_array, all_array);
+            return nb::make_tuple(row_array, exact_array, all_array, unit);
           },
-          "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "(rows, their exact values, estimates of all rows) of the confidence shortlist.")
+          "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
       .def(
           "argmax",
           [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int probes) {
@@ -367,7 +368,8 @@ void bind_heads(nb::module_& m) {
             nb::gil_scoped_release release;
             static thread_local std::vector<int32_t> indices;
             static thread_local std::vector<float> values, estimates;
-            Winner w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates);
+            float unit = 0.0f;
+            Winner w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates, unit);
             return std::make_tuple(w.token, w.value, w.rows);
           },
           "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "(row, value, rows read) of the largest exact value on the shortlist.");

@@ -158,7 +158,7 @@ void LowRank::estimate(const Query& h, float* values, float* spread) const {
 }
 
 Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
-                          std::vector<float>& estimates) const {
+                          std::vector<float>& estimates, float& unit) const {
   if (head.rows().view.rows != codes_->view.rows) throw std::invalid_argument("the estimator was fitted on another head");
   indices.clear();
   values.clear();
@@ -166,7 +166,11 @@ Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int pro
   Activations code(codes_->view.cols);
   code.reserve(1);
   std::vector<float> rotated(static_cast<size_t>(projection_->view.rows));
-  auto prepare = [&](Team& team) { return sigma * encode(team, h, rotated, code); };
+  auto prepare = [&](Team& team) {
+    const float t = encode(team, h, rotated, code);
+    if (team.id == 0) unit = t;
+    return sigma * t;
+  };
   auto score = [&](int64_t begin, int64_t end) { kernels().dot_range(codes_->view, code.batch(1), begin, end, estimates.data() + begin); };
   return Race{head, h, probes, estimates.data(), residual_.data()}.run(prepare, score, &indices, &values);
 }
