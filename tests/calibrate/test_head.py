@@ -41,7 +41,7 @@ def test_recipe_decodes_as_the_dense_head(decoder, tokenizer, given):
     assert measured["shortlisted"]["perplexity"] == pytest.approx(measured["dense"]["perplexity"], rel=0.2)
 
     assert isinstance(part.selector, Confidence)
-    estimated = EstimatedHead(decoder.head_rows, part.state, part.selector.sigma)
+    estimated = EstimatedHead(decoder.head_rows, part.state, part.selector)
     dense = DenseHead(decoder.head_rows)
     hidden = decoder.forward(tokenizer.encode(text(200, seed=1)), decoder.new_cache(201))
     assert np.mean([estimated.argmax(h)[0] == dense.argmax(h)[0] for h in hidden]) >= 0.98

@@ -77,7 +77,7 @@ def fitted():
 
 def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
     rows, state, queries = fitted
-    head = EstimatedHead(rows, state, sigma=5.0)
+    head = EstimatedHead(rows, state, Confidence(5.0))
     native = _native.LowRank(
         _native.Rows.pack(state["projection"].astype(np.float16).view(np.uint8).reshape(-1), "F16", 96, 96),
         _native.Rows.pack_int8(state["codes"], state["scales"].view(np.uint16)),
@@ -101,9 +101,28 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
         assert np.array_equal(logits[chosen], DenseHead(rows).logits(query)[0][chosen])
 
 
+def test_a_list_that_is_too_long_keeps_the_rows_that_the_selector_keeps(fitted):
+    rows, state, queries = fitted
+    selector = Confidence(5.0, most=20, probes=7)
+    head = EstimatedHead(rows, state, selector)
+    native = _native.LowRank(
+        _native.Rows.pack(state["projection"].astype(np.float16).view(np.uint8).reshape(-1), "F16", 96, 96),
+        _native.Rows.pack_int8(state["codes"], state["scales"].view(np.uint16)),
+        state["residual"],
+    )
+    cut = 0
+    for query in queries:
+        estimate = Estimate(*native.estimate(_native.Head(rows), query))
+        selected = selector.select(estimate, partial(ExactHead(rows).exact_rows, query)).indices
+        chosen = head.shortlist(query)
+        cut += len(chosen) >= 20
+        assert len(np.setxor1d(selected, chosen)) <= 2
+    assert cut > 10
+
+
 def test_estimated_head_finds_the_dense_winner(fitted):
     rows, state, queries = fitted
-    head, dense = EstimatedHead(rows, state, sigma=5.0), DenseHead(rows)
+    head, dense = EstimatedHead(rows, state, Confidence(5.0)), DenseHead(rows)
     tokens = [head.argmax(q) for q in queries]
     assert [t for t, _ in tokens] == [dense.argmax(q)[0] for q in queries]
     assert np.mean([read.rows for _, read in tokens]) < 0.5 * rows.rows

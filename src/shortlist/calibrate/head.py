@@ -72,7 +72,7 @@ def calibrate_head(
     quality = compare(
         _one_by_one(measure, targets[-MEASURE:], lambda share: report("measure", share)),
         DenseHead(rows),
-        EstimatedHead(rows, state, best.selector.sigma),
+        EstimatedHead(rows, state, best.selector),
         decoder.layer_bytes,
     )
     part = Part(estimator, best.selector, rows.rows, rows.cols, state)

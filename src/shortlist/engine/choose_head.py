@@ -119,4 +119,4 @@ def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:
             f"the head cannot run {part.estimator.name} with {part.selector.name}, "
             "only low_rank with confidence: fit another recipe"
         )
-    return EstimatedHead(decoder.head_rows, part.state, part.selector.sigma, part.selector.probes)
+    return EstimatedHead(decoder.head_rows, part.state, part.selector)

@@ -158,9 +158,7 @@ def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head)
     return _Position(
         dense_loss=-float(dense_logs[target]),
         dense_bytes=dense_read.bytes,
-        loss=-_with_exact(
-            float(logs[target]), float(shortlisted.exact_rows(hidden, one)[0] - logits[target])
-        ),
+        loss=-_corrected(float(logs[target]), float(shortlisted.exact_rows(hidden, one)[0] - logits[target])),
         bytes=read.bytes,
         sampling_bytes=sampling_read.bytes,
         rows_share=read.rows / len(logits),
@@ -171,7 +169,7 @@ def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head)
     )
 
 
-def _with_exact(log_probability: float, correction: float) -> float:
+def _corrected(log_probability: float, correction: float) -> float:
     """A log-probability after the token's logit was corrected, in the normaliser too."""
     return log_probability + correction - math.log1p(math.exp(log_probability) * math.expm1(correction))
 

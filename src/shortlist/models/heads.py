@@ -7,6 +7,7 @@ import numpy as np
 
 from shortlist import _native
 from shortlist.errors import UsageError
+from shortlist.selectors import Confidence
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,14 @@ class EstimatedHead:
         [vocabulary, width]
     state : mapping of arrays
         What `LowRank.fit` returned.
-    sigma : float
-        Standard deviations of the estimate's error that a row may be underestimated by.
-    probes : int
-        Blocks of rows whose best by estimate is read first.
+    selector : Confidence
     """
 
     name = "estimated"
 
-    def __init__(self, rows: _native.Rows, state: Mapping[str, np.ndarray], sigma: float, probes: int = 256):
+    def __init__(self, rows: _native.Rows, state: Mapping[str, np.ndarray], selector: Confidence):
         self.rows = rows
-        self.sigma = sigma
-        self.probes = probes
+        self._limits = (selector.sigma, selector.most or rows.rows, selector.probes)
         self._head = _native.Head(rows)
         width = rows.cols
         # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
@@ -91,16 +88,16 @@ class EstimatedHead:
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The greedy token among the shortlist."""
-        token, _, rows = self._low_rank.argmax(self._head, hidden, self.sigma, self.probes)
+        token, _, rows = self._low_rank.argmax(self._head, hidden, *self._limits)
         return token, self._read(rows)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all).
 
-        An estimate v of spread s stands for exp(v) in a softmax as its mean does, which is exp(v + s^2 / 2) for
-        an error that is normal.
+        In a softmax an estimate v of spread s stands for the mean of what it may be, which is exp(v + s^2 / 2)
+        for an error that is normal.
         """
-        rows, exact, values, unit = self._low_rank.shortlist(self._head, hidden, self.sigma, self.probes)
+        rows, exact, values, unit = self._low_rank.shortlist(self._head, hidden, *self._limits)
         values += np.float32(0.5) * np.square(unit * self._residual)
         values[rows] = exact
         return values, self._read(len(rows))
@@ -111,7 +108,7 @@ class EstimatedHead:
 
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
         """The rows read exactly, int32 ascending."""
-        return self._low_rank.shortlist(self._head, hidden, self.sigma, self.probes)[0]
+        return self._low_rank.shortlist(self._head, hidden, *self._limits)[0]
 
     def _read(self, rows: int) -> Read:
         return Read(rows, self.estimate_bytes + rows * self.rows.row_bytes)

@@ -50,8 +50,8 @@ void check_size(size_t got, int64_t expected, const char* what) {
     throw std::invalid_argument(std::string(what) + " has " + std::to_string(got) + " values where " + std::to_string(expected) + " are needed");
 }
 
-void check_probes(int probes) {
-  if (probes < 1) throw std::invalid_argument("at least one probe is needed");
+void check_limits(int64_t most, int probes) {
+  if (probes < 1 || most < 1) throw std::invalid_argument("at least one probe and one row are needed");
 }
 
 Vector to_vector(const In1<float>& array) { return Vector(array.data(), array.data() + array.shape(0)); }
@@ -341,15 +341,15 @@ void bind_heads(nb::module_& m) {
           "head"_a, "hidden"_a, "(values, spread), float32 [rows] each.")
       .def(
           "shortlist",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int probes) {
-            check_probes(probes);
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
+            check_limits(most, probes);
             std::vector<int32_t> indices;
             std::vector<float> values, estimates;
             float unit = 0.0f;
             Winner w;
             {
               nb::gil_scoped_release release;
-              w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates, unit);
+              w = low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
             }
             int32_t* rows;
             float *exact, *all;
@@ -360,19 +360,19 @@ void bind_heads(nb::module_& m) {
             std::copy(estimates.begin(), estimates.end(), all);
             return nb::make_tuple(row_array, exact_array, all_array, unit);
           },
-          "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
       .def(
           "argmax",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int probes) {
-            check_probes(probes);
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
+            check_limits(most, probes);
             nb::gil_scoped_release release;
             static thread_local std::vector<int32_t> indices;
             static thread_local std::vector<float> values, estimates;
             float unit = 0.0f;
-            Winner w = low.shortlist(query(head, h), head, sigma, probes, indices, values, estimates, unit);
+            Winner w = low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
             return std::make_tuple(w.token, w.value, w.rows);
           },
-          "head"_a, "hidden"_a, "sigma"_a, "probes"_a = kProbes, "(row, value, rows read) of the largest exact value on the shortlist.");
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "(row, value, rows read) of the largest exact value on the shortlist.");
 }
 
 }  // namespace

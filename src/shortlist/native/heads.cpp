@@ -9,15 +9,6 @@ namespace shortlist {
 
 namespace {
 
-// Keeps the larger value, and on a tie the lower row, so that the winner does not depend on who looked first.
-void keep_best(Winner& best, int64_t token, float value, bool& any) {
-  if (!any || value > best.value || (value == best.value && token < best.token)) {
-    best.token = token;
-    best.value = value;
-  }
-  any = true;
-}
-
 // selectors/confidence.py and selectors/certified.py as one job of the pool. The rows are cut into `probes` blocks; score()
 // scores a block, whose best row is read; the best exact value is the mark; rows whose score + scale * margin reaches it
 // are read too. Blocks do not depend on the number of threads, so neither do the rows that are read.
@@ -25,22 +16,23 @@ struct Race {
   const Head& head;
   const Query& h;
   int probes;
+  int64_t most;  // where more rows reach the mark, those with the largest score + scale / 3 * margin are kept
   const float *scores, *margins;
 
   // prepare(team) ends with a barrier and returns the scale of the margins; score(begin, end) fills the scores of a block.
+  // Fills the rows that were read, ascending, and their exact values.
   template <class Prepare, class Score>
-  Winner run(Prepare prepare, Score score, std::vector<int32_t>* indices, std::vector<float>* values) const {
+  Winner run(Prepare prepare, Score score, std::vector<int32_t>& rows, std::vector<float>& values) const {
     const size_t members = static_cast<size_t>(Pool::instance().threads());
     std::vector<float> marks(members, -INFINITY);
-    std::vector<std::vector<int32_t>> lists(members);
-    std::vector<std::vector<float>> exact(members);
+    std::vector<std::vector<int32_t>> firsts(members), possibles(members);
     const RowsView& m = head.rows().view;
     const int64_t block = (m.rows + probes - 1) / probes;
     Pool::instance().run([&](Team& team) {
       const float scale = prepare(team);
       const size_t id = static_cast<size_t>(team.id);
       const auto share = team.share(m.rows, block);
-      std::vector<int32_t> first, possible(static_cast<size_t>(share.end - share.begin));
+      std::vector<int32_t>&first = firsts[id], &possible = possibles[id];
       for (int64_t at = share.begin; at < share.end; at += block) {
         const int64_t end = std::min(at + block, share.end);
         score(at, end);
@@ -54,21 +46,38 @@ struct Race {
       for (float v : first_values) marks[id] = std::max(marks[id], v);
       team.barrier();
       const float mark = *std::max_element(marks.begin(), marks.end());
+      possible.resize(static_cast<size_t>(share.end - share.begin));
       possible.resize(static_cast<size_t>(kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, mark,
                                                              static_cast<int32_t>(share.begin), possible.data())));
-      std::set_union(first.begin(), first.end(), possible.begin(), possible.end(), std::back_inserter(lists[id]));
-      exact[id].resize(lists[id].size());
-      kernels().dot_list(m, h.batch(), lists[id].data(), static_cast<int64_t>(lists[id].size()), exact[id].data());
+      team.barrier();
+      if (id == 0) {
+        rows = chosen(firsts, possibles, scale / 3);
+        values.resize(rows.size());
+      }
+      team.barrier();
+      const auto mine = team.share(static_cast<int64_t>(rows.size()), 8);
+      kernels().dot_list(m, h.batch(), rows.data() + mine.begin, mine.end - mine.begin, values.data() + mine.begin);
     });
-    Winner winner;
-    bool any = false;
-    for (size_t id = 0; id < members; id++) {
-      for (size_t i = 0; i < lists[id].size(); i++) keep_best(winner, lists[id][i], exact[id][i], any);
-      winner.rows += static_cast<int64_t>(lists[id].size());
-      if (indices) indices->insert(indices->end(), lists[id].begin(), lists[id].end());
-      if (values) values->insert(values->end(), exact[id].begin(), exact[id].end());
+    // The largest value and, on a tie, the lowest row, as an argmax over all rows would give.
+    const size_t best = static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
+    return {rows[best], values[best], static_cast<int64_t>(rows.size())};
+  }
+
+  std::vector<int32_t> chosen(const std::vector<std::vector<int32_t>>& firsts, const std::vector<std::vector<int32_t>>& possibles, float scale) const {
+    std::vector<int32_t> first, possible, all;
+    for (const auto& part : firsts) first.insert(first.end(), part.begin(), part.end());
+    for (const auto& part : possibles) possible.insert(possible.end(), part.begin(), part.end());
+    if (static_cast<int64_t>(possible.size()) > most) {
+      auto before = [&](int32_t a, int32_t b) {
+        const float x = scores[a] + scale * margins[a], y = scores[b] + scale * margins[b];
+        return x != y ? x > y : a < b;
+      };
+      std::nth_element(possible.begin(), possible.begin() + most, possible.end(), before);
+      possible.resize(static_cast<size_t>(most));
+      std::sort(possible.begin(), possible.end());
     }
-    return winner;
+    std::set_union(first.begin(), first.end(), possible.begin(), possible.end(), std::back_inserter(all));
+    return all;
   }
 };
 
@@ -121,7 +130,9 @@ Winner Head::certified_argmax(const Query& h) {
   middle_.resize(static_cast<size_t>(m.rows));
   radius_.resize(static_cast<size_t>(m.rows));
   auto score = [&](int64_t begin, int64_t end) { kernels().dot_upper(m, h.batch(), begin, end, middle_.data() + begin, radius_.data() + begin); };
-  return Race{*this, h, kProbes, middle_.data(), radius_.data()}.run([](Team&) { return 1.0f; }, score, nullptr, nullptr);
+  std::vector<int32_t> rows;
+  std::vector<float> values;
+  return Race{*this, h, kProbes, m.rows, middle_.data(), radius_.data()}.run([](Team&) { return 1.0f; }, score, rows, values);
 }
 
 LowRank::LowRank(Matrix projection, Matrix codes, std::vector<float> residual)
@@ -157,11 +168,9 @@ void LowRank::estimate(const Query& h, float* values, float* spread) const {
   });
 }
 
-Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
+Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
                           std::vector<float>& estimates, float& unit) const {
   if (head.rows().view.rows != codes_->view.rows) throw std::invalid_argument("the estimator was fitted on another head");
-  indices.clear();
-  values.clear();
   estimates.resize(residual_.size());
   Activations code(codes_->view.cols);
   code.reserve(1);
@@ -172,7 +181,7 @@ Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int pro
     return sigma * t;
   };
   auto score = [&](int64_t begin, int64_t end) { kernels().dot_range(codes_->view, code.batch(1), begin, end, estimates.data() + begin); };
-  return Race{head, h, probes, estimates.data(), residual_.data()}.run(prepare, score, &indices, &values);
+  return Race{head, h, probes, most, estimates.data(), residual_.data()}.run(prepare, score, indices, values);
 }
 
 }  // namespace shortlist

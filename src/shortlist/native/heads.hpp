@@ -51,11 +51,11 @@ class LowRank {
   LowRank(Matrix projection, Matrix codes, std::vector<float> residual);
 
   void estimate(const Query& h, float* values, float* spread) const;
-  // The shortlist: the best row by estimate of each of `probes` blocks, and every row whose estimate + sigma * spread reaches
-  // the best exact value among those.
+  // The shortlist: the best row by estimate of each of `probes` blocks, and the rows, `most` of them, whose estimate +
+  // sigma * spread reaches the best exact value among those.
   // Returns the winner and fills `indices` (ascending) and their exact `values`; `estimates` holds all rows' estimates, and
   // `unit`, times a row's residual, is its spread.
-  Winner shortlist(const Query& h, const Head& head, float sigma, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
+  Winner shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
                    std::vector<float>& estimates, float& unit) const;
   size_t bytes() const { return projection_->bytes() + codes_->bytes() + residual_.size() * sizeof(float); }
 
