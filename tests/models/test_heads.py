@@ -103,7 +103,7 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
 
 def test_a_list_that_is_too_long_keeps_the_rows_that_the_selector_keeps(fitted):
     rows, state, queries = fitted
-    selector = Confidence(5.0, most=20, probes=7)
+    selector = Confidence(20.0, most=20, probes=7)
     head = EstimatedHead(rows, state, selector)
     native = _native.LowRank(
         _native.Rows.pack(state["projection"].astype(np.float16).view(np.uint8).reshape(-1), "F16", 96, 96),

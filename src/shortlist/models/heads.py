@@ -94,7 +94,7 @@ class EstimatedHead:
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all).
 
-        In a softmax an estimate v of spread s stands for the mean of what it may be, which is exp(v + s^2 / 2)
+        In a softmax an estimate v of spread s stands for the mean of what it may be, exp(v + s^2 / 2)
         for an error that is normal.
         """
         rows, exact, values, unit = self._low_rank.shortlist(self._head, hidden, *self._limits)
