@@ -13,9 +13,11 @@ from shortlist.estimators.base import State
 from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Confidence
 from shortlist.selectors.base import best_of_blocks
-from shortlist.selectors.confidence import ORDER
 
-MISS_RATE = 1e-4  # share of positions that may miss their winner for want of sigma, and of list length
+MISS_RATE = 1e-4  # share of positions that may miss their winner for want of sigma
+# Texts that the fit has not seen are estimated worse than its own: SmolLM2-135M, fitted to text that it wrote,
+# keeps the winner at 99.0 % of the positions of WikiText-2 with what its own text needs, and at all with 6.
+LEAST_SIGMA = 6.0
 TAIL = 10  # largest needs that the tail is extrapolated from
 BATCH = 64  # positions whose estimates of all rows are held at once
 
@@ -77,20 +79,18 @@ def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winn
             found[position] = winner in probed[i]
             needs[position] = (marks[position, 0] - estimate.values[i, winner]) / estimate.spread[i, winner]
     needs[found] = 0
-    sigma = math.ceil(10 * tail_quantile(np.maximum(needs, 0), MISS_RATE)) / 10
+    sigma = max(LEAST_SIGMA, math.ceil(10 * tail_quantile(np.maximum(needs, 0), MISS_RATE)) / 10)
 
-    places, lengths = np.zeros(len(hidden)), np.empty(len(hidden))
+    lengths = np.empty(len(hidden))
     for batch in _batches(len(hidden)):
         estimate = estimator.estimate(state, hidden[batch])
-        lengths[batch] = np.sum(estimate.values + sigma * estimate.spread >= marks[batch], axis=1)
-        order = estimate.values + sigma / ORDER * estimate.spread
-        places[batch] = 1 + np.sum(order > np.take_along_axis(order, winners[batch, None], axis=1), axis=1)
-    places[found] = 0
-    most = max(1, min(rows.rows, math.ceil(tail_quantile(places, MISS_RATE))))
+        read = estimate.values + sigma * estimate.spread >= marks[batch]
+        np.put_along_axis(read, best_of_blocks(estimate.values, probes), True, axis=1)
+        lengths[batch] = np.sum(read, axis=1)
 
-    rows_read = min(rows.rows, probes + float(np.mean(np.minimum(lengths, most))))
+    rows_read = float(np.mean(lengths))
     estimate_bytes = estimator.bytes_per_query(rows.rows, rows.cols)
-    return Option(estimator.rank, Confidence(sigma, most), estimate_bytes + rows_read * rows.row_bytes)
+    return Option(estimator.rank, Confidence(sigma), estimate_bytes + rows_read * rows.row_bytes)
 
 
 def _batches(positions: int) -> list[slice]:

@@ -23,7 +23,7 @@ Report = Callable[[str, float], None]  # (stage, share of it that is done)
 FIT_TEXT, FIT_OWN = 4096, 1792
 CHOOSE, MEASURE = 512, 256
 FEWEST = 1024  # tokens of a calibration text
-RANKS = (32, 64, 128)
+RANKS = (64, 128)
 
 
 def calibrate_head(
