@@ -15,7 +15,7 @@ from shortlist.selectors import Confidence
 from shortlist.selectors.base import best_of_blocks
 
 MISS_RATE = 1e-4  # share of positions that may miss their winner for want of sigma
-# Texts that the fit has not seen are estimated worse than its own: SmolLM2-135M, fitted to text that it wrote,
+# Texts unlike those of the fit are estimated worse: SmolLM2-135M, fitted to text that it wrote,
 # keeps the winner at 99.0 % of the positions of WikiText-2 with what its own text needs, and at all with 6.
 LEAST_SIGMA = 6.0
 TAIL = 10  # largest needs that the tail is extrapolated from
