@@ -57,6 +57,7 @@ def test_inspect_prints_a_bar_for_each_part(tiny, capsys):
 def test_a_recipe_is_fitted_once_and_shown(tiny, capsys, monkeypatch):
     for name in ("FIT_OWN", "CHOOSE", "MEASURE"):
         monkeypatch.setattr(f"shortlist.calibrate.head.{name}", 40)
+    monkeypatch.setattr("shortlist.calibrate.head.RANKS", (32,))
     fitted = report_of(capsys, "run", tiny, "the", "-n", 4, "--head", "estimated")
     assert fitted["stats"]["head"] == "estimated"
     recipe = report_of(capsys, "inspect", tiny)["recipe"]

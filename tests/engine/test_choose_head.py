@@ -22,9 +22,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "head_recipe", lambda decoder, *_args, **_options: fitted(decoder))
 
 
-def decoder(format="q8", layer_bytes=0):
-    table = np.random.default_rng(0).normal(size=(UNITS, WIDTH)).astype(np.float32)
-    rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", UNITS, WIDTH, format)
+def decoder(format="q8", layer_bytes=0, width=WIDTH):
+    table = np.random.default_rng(0).normal(size=(UNITS, width)).astype(np.float32)
+    rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", UNITS, width, format)
     return SimpleNamespace(head_rows=rows, layer_bytes=layer_bytes, fingerprint="f" * 64)
 
 
@@ -80,10 +80,17 @@ def test_a_head_that_is_not_in_8_bits_has_no_exact_form():
         choose("exact", floats)
 
 
+@pytest.mark.parametrize(("format", "expected"), [("q8", "exact"), ("", "dense")])
+def test_auto_does_not_estimate_a_narrow_head(format, expected):
+    choice = choose("auto", decoder(format, width=min(module.RANKS)))
+    assert choice.head.name == expected
+    assert "too narrow" in choice.reason
+
+
 def test_a_named_recipe_is_used(tmp_path):
     recipes.save(fitted(decoder(), Confidence(sigma=3.5)), tmp_path / "mine")
     choice = choose("estimated", decoder(), recipe=tmp_path / "mine")
-    assert choice.head.sigma == 3.5
+    assert choice.recipe.parts["head"].selector.sigma == 3.5
 
 
 def test_recipes_that_cannot_be_used(tmp_path):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from shortlist import recipe as recipes
 from shortlist.calibrate import head_recipe
+from shortlist.calibrate.head import RANKS
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators.low_rank import LowRank
 from shortlist.models.decoder import Decoder
@@ -47,11 +48,13 @@ def choose_head(
 
     `auto` prefers the exact head, whose output needs no trust, while it costs little. In this order:
 
-    1. The head is not stored in 8 bits, so there is no exact form of it: estimated.
-    2. The exact head reads at most `PREFER_EXACT` times the bytes per token of the estimated one: exact. What
+    1. There is no recipe, and the head is too narrow to be estimated through fewer dimensions: exact if it is
+       stored in 8 bits, which the exact head needs, else dense.
+    2. The head is not stored in 8 bits: estimated.
+    3. The exact head reads at most `PREFER_EXACT` times the bytes per token of the estimated one: exact. What
        the estimated one reads is known from its recipe, and assumed where there is none yet, so that none is
        fitted only to be left aside.
-    3. Estimated.
+    4. Estimated.
 
     Parameters
     ----------
@@ -79,6 +82,9 @@ def choose_head(
     if name == "exact":
         return Choice(ExactHead(rows))
     stored = stored_recipe(decoder.fingerprint, recipe)
+    if name == "auto" and stored is None and rows.cols <= min(RANKS):
+        head = ExactHead(rows) if rows.format == "q8" else DenseHead(rows)
+        return Choice(head, reason=f"rows of {rows.cols} weights are too narrow to estimate")
     if name == "auto" and rows.format == "q8":
         exact = ExactHead(rows)
         exact_bytes = decoder.layer_bytes + exact.read(int(EXACT_ROWS * rows.rows)).bytes
