@@ -236,13 +236,16 @@ static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, 
 // terms whose magnitudes add up to at most (255 + 128) E, each term passing through at most n = padded / 64 + padded / 256
 // + 16 roundings (its block's fma chain or its groups' chain, the reduction over lanes, scale products and the last add), so
 // each is off by at most 1.01 n u 383 E. E itself is computed with relative error below n u. Together below
-// (7.5 + 800 n u) E; n is taken twice for good measure. The last term covers underflow.
+// (7.5 + 800 n u) E; n is taken twice for good measure. The slack covers underflow, and is infinite where a sum could overflow.
 static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
   float comb[kComb];
   const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(m);
   const float roundings = static_cast<float>(blocks + blocks / 4 + 16), reach = 7.5f + 800.0f * 2.0f * roundings * 5.9604645e-8f;
   constexpr float offset = 7.5f - 128.0f;
   const int8_t* q = x.q;
+  float query_extent = 0.0f;
+  for (int g = 0; g < groups; g++) query_extent += x.l1[g];
+  const float slack = query_extent < 0x1p100f ? static_cast<float>(groups) * 0x1p-102f : INFINITY;
   for (int64_t at = begin; at < end; at += strip) {
     const int n = end - at < strip ? static_cast<int>(end - at) : strip;
     F total[kStrip], extent[kStrip];
@@ -280,7 +283,7 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
     }
     sum_each(total, narrow, n, middle + at - begin);
     sum_each(extent, narrow_extent, n, radius + at - begin);
-    for (int i = 0; i < n; i++) radius[at - begin + i] = reach * radius[at - begin + i] + 1e-35f;
+    for (int i = 0; i < n; i++) radius[at - begin + i] = reach * radius[at - begin + i] + slack;
   }
 }
 
