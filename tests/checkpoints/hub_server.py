@@ -66,7 +66,7 @@ def hub_server(repositories: Repositories) -> Iterator[str]:
             self.send_response(status)
             for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
-            self.send_header("Connection", "close")  # a client that is not told may ask on a closing connection
+            self.send_header("Connection", "close")  # or a client may ask once more
             self.end_headers()
             self.close_connection = True
             if self.command == "GET":
