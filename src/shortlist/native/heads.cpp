@@ -46,9 +46,12 @@ struct Race {
       for (float v : first_values) marks[id] = std::max(marks[id], v);
       team.barrier();
       const float mark = *std::max_element(marks.begin(), marks.end());
-      possible.resize(static_cast<size_t>(share.end - share.begin));
-      possible.resize(static_cast<size_t>(kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, mark,
-                                                             static_cast<int32_t>(share.begin), possible.data())));
+      // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
+      static thread_local std::vector<int32_t> room;
+      room.resize(std::max(room.size(), static_cast<size_t>(share.end - share.begin)));
+      const int64_t count = kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, mark,
+                                               static_cast<int32_t>(share.begin), room.data());
+      possible.assign(room.begin(), room.begin() + count);
       team.barrier();
       if (id == 0) {
         rows = chosen(firsts, possibles, scale / 3);
