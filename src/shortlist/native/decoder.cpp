@@ -182,14 +182,15 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     }
   }
 
-  // Adds what the last block wrote to `projected_` (through its own norm where the family has one) to the residual
-  // stream, and leaves the normed input of the next block in normed_.
+  // Adds what the last block wrote to `projected_`, through its own norm where the family has one, to the residual stream.
+  auto add_projected = [&](int64_t t, const Vector& post_norm) {
+    if (!post_norm.empty()) k.rms_norm(projected(t), post_norm.data(), width, c.norm_eps, projected(t));
+    k.add(projected(t), width, residual(t));
+  };
+  // The same, and leaves the normed input of the next block in normed_. Without a block before there is nothing to add.
   auto step_residual = [&](const Vector* post_norm, const Vector& next_norm) {
     for (int64_t t = mine.begin; t < mine.end; t++) {
-      if (post_norm) {
-        if (!post_norm->empty()) k.rms_norm(projected(t), post_norm->data(), width, c.norm_eps, projected(t));
-        k.add(projected(t), width, residual(t));
-      }
+      if (post_norm) add_projected(t, *post_norm);
       k.rms_norm(residual(t), next_norm.data(), width, c.norm_eps, normed_.x(static_cast<int>(t)));
     }
     team.barrier();
@@ -228,9 +229,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
   }
 
   for (int64_t t = mine.begin; t < mine.end; t++) {
-    const Vector& post_norm = layers_.back().post_ffn_norm;
-    if (!post_norm.empty()) k.rms_norm(projected(t), post_norm.data(), width, c.norm_eps, projected(t));
-    k.add(projected(t), width, residual(t));
+    add_projected(t, layers_.back().post_ffn_norm);
     k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
   }
 }
