@@ -23,6 +23,25 @@ def columns(kind: str) -> tuple[int, ...]:
     return {1: (1, 60, 100), 32: (32, 96, 608), 256: (256, 768)}[block]
 
 
+CODES = {"Q4_0": (2, 18), "Q4_1": (4, 20), "Q5_0": (2, 22), "Q5_1": (4, 24), "Q8_0": (2, 34)} | {
+    "Q4_K": (16, 144),
+    "Q5_K": (16, 176),
+    "Q6_K": (0, 192),
+}
+"""Where the codes of a block are."""
+
+
+def with_extremes(kind: str, data: np.ndarray) -> np.ndarray:
+    """Two rows of the largest and the smallest codes, whose sums come closest to an overflow."""
+    if kind in CODES:
+        size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][1]
+        blocks = data.reshape(ROWS, -1, size)
+        first, last = CODES[kind]
+        blocks[6, :, first:last] = 0xFF
+        blocks[7, :, first:last] = 0x80 if kind == "Q8_0" else 0
+    return data
+
+
 def random_tensor(kind: str, cols: int, rng: np.random.Generator) -> np.ndarray:
     """Bytes [ROWS, bytes] of a valid random tensor."""
     quantization = gguf.GGMLQuantizationType[kind]
@@ -45,12 +64,14 @@ def random_tensor(kind: str, cols: int, rng: np.random.Generator) -> np.ndarray:
 
 def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Inputs and results of every product with one matrix."""
-    data = random_tensor(kind, cols, rng)
+    data = with_extremes(kind, random_tensor(kind, cols, rng))
     rows = _native.Rows.pack(data.reshape(-1), kind, ROWS, cols)
     x = rng.normal(size=(TOKENS, cols)).astype(np.float32)
     x[1] = 0.0
+    x[2], x[3] = 1.0, -1.0
     some = np.array([36, 0, 5, 3, 17], np.int32)
     coefficients = rng.normal(size=len(some)).astype(np.float32)
+    tiled = _native.Rows.pack(data.reshape(-1), kind, ROWS, cols, tiled=True)
     return {
         "data": data,
         "x": x,
@@ -61,6 +82,9 @@ def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]
         "matvec_rows": np.stack([rows.matvec_rows(v, some) for v in x]),
         "matmul": rows.matmul(x),
         "axpy": rows.axpy_rows(some, coefficients),
+        "tiled/unpacked": tiled.unpack(np.arange(ROWS, dtype=np.int32)),
+        "tiled/matvec": np.stack([tiled.matvec(v) for v in x]),
+        "tiled/matmul": tiled.matmul(x),
     }
 
 

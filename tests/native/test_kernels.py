@@ -65,6 +65,14 @@ def test_products_match_numpy(results, kind, cols):
 
 
 @pytest.mark.parametrize(("kind", "cols"), MATRICES)
+def test_tiles_hold_the_same_rows(results, kind, cols):
+    get = lambda name: results[f"{kind}/{cols}/{name}"]  # noqa: E731
+    assert np.array_equal(get("tiled/unpacked"), get("unpacked"))
+    assert_close(get("tiled/matvec"), get("matvec").astype(np.float64), 2e-6, "tiled matvec")
+    assert_close(get("tiled/matmul"), get("matmul").astype(np.float64), 2e-6, "tiled matmul")
+
+
+@pytest.mark.parametrize(("kind", "cols"), MATRICES)
 def test_a_row_has_one_value_whichever_rows_are_read(results, kind, cols):
     get = lambda name: results[f"{kind}/{cols}/{name}"]  # noqa: E731
     assert np.array_equal(get("matvec")[:, get("some")], get("matvec_rows"))

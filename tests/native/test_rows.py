@@ -77,14 +77,21 @@ def test_indices_and_sizes_are_checked():
         rows.matvec(x[:31].copy())
 
 
+def test_a_tiled_matrix_is_not_read_by_row():
+    tiled = _native.Rows.pack(np.zeros(8 * 34, np.uint8), "Q8_0", 8, 32, tiled=True)
+    with pytest.raises(ValueError, match="pack it without tiles"):
+        tiled.matvec_rows(np.zeros(32, np.float32), np.zeros(1, np.int32))
+
+
 def test_packing_in_pieces_is_packing_at_once():
     data = np.random.default_rng(0).integers(0, 256, 10 * 34, dtype=np.uint8)
-    packer = _native.Packer("Q8_0", 10, 32)
-    for start, end in [(0, 3), (3, 4), (4, 4), (4, 10)]:
-        packer.add(data[start * 34 : end * 34])
     every = np.arange(10, dtype=np.int32)
     expected = _native.Rows.pack(data, "Q8_0", 10, 32).unpack(every)
-    assert np.array_equal(packer.finish().unpack(every), expected, equal_nan=True)
+    for tiled in (False, True):
+        packer = _native.Packer("Q8_0", 10, 32, tiled=tiled)
+        for start, end in [(0, 3), (3, 4), (4, 4), (4, 10)]:
+            packer.add(data[start * 34 : end * 34])
+        assert np.array_equal(packer.finish().unpack(every), expected, equal_nan=True)
 
 
 def test_a_packer_takes_whole_rows_and_all_of_them():

@@ -78,7 +78,9 @@ class Decoder:
         self.layer_bytes = 0
         for i in range(config.layers):
             names = {name: f"layers.{i}.{name}" for name in MATRICES + NORMS + BIASES}
-            matrices = {name: self._pack(checkpoint, names[name], weights or "") for name in MATRICES}
+            matrices = {
+                name: self._pack(checkpoint, names[name], weights or "", tiled=True) for name in MATRICES
+            }
             self.layer_bytes += sum(rows.nbytes for rows in matrices.values())
             vectors = {
                 n: _floats(checkpoint.tensors[names[n]])
@@ -97,13 +99,13 @@ class Decoder:
         if not config.tied_head:
             self.nbytes += self.head_rows.nbytes
 
-    def _pack(self, checkpoint: Checkpoint, name: str, weights: str) -> _native.Rows:
+    def _pack(self, checkpoint: Checkpoint, name: str, weights: str, *, tiled: bool = False) -> _native.Rows:
         tensor = checkpoint.tensors[name]
         rows, cols = tensor.shape
         if checkpoint.config.rope_interleaved and name.rpartition(".")[2] in ("q", "k"):
             data = _halves_order(tensor.data.reshape(rows, -1), checkpoint.config.head_dim)
-            return _native.Rows.pack(data.reshape(-1), tensor.type, rows, cols, weights, self._arena)
-        packer = _native.Packer(tensor.type, rows, cols, weights, self._arena)
+            return _native.Rows.pack(data.reshape(-1), tensor.type, rows, cols, weights, self._arena, tiled)
+        packer = _native.Packer(tensor.type, rows, cols, weights, self._arena, tiled)
         row_bytes = tensor.data.nbytes // rows
         step = max(1, PACK_BYTES // row_bytes) * row_bytes
         for start in range(0, tensor.data.nbytes, step):

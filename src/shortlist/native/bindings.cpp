@@ -50,6 +50,10 @@ void check_size(size_t got, int64_t expected, const char* what) {
     throw std::invalid_argument(std::string(what) + " has " + std::to_string(got) + " values where " + std::to_string(expected) + " are needed");
 }
 
+void check_by_row(const Rows& rows) {
+  if (rows.view.tiled) throw std::invalid_argument("a tiled matrix is read whole: pack it without tiles to read single rows");
+}
+
 void check_limits(int64_t most, int probes) {
   if (probes < 1 || most < 1) throw std::invalid_argument("at least one probe and one row are needed");
 }
@@ -72,15 +76,15 @@ void bind_rows(nb::module_& m) {
   nb::class_<Rows>(m, "Rows", "A packed matrix [rows, cols].")
       .def_static(
           "pack",
-          [](In1<uint8_t> data, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena) {
+          [](In1<uint8_t> data, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena, bool tiled) {
             nb::gil_scoped_release release;
             Arena own;
-            Packer packer(type, rows, cols, format, arena ? *arena : own);
+            Packer packer(type, rows, cols, format, tiled, arena ? *arena : own);
             packer.add(data.data(), data.shape(0));
             return std::make_shared<Rows>(packer.finish());
           },
-          "data"_a, "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none(),
-          "Pack the bytes of a GGUF or safetensors tensor; `format` q8 or q4 quantizes float sources.")
+          "data"_a, "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none(), "tiled"_a = false,
+          "Pack the bytes of a GGUF or safetensors tensor; `format` q8 or q4 quantizes float sources. A `tiled` matrix is read whole only, and faster.")
       .def_static(
           "pack_int8",
           [](In2<int8_t> codes, In2<uint16_t> scales) {
@@ -134,6 +138,7 @@ void bind_rows(nb::module_& m) {
           [](const Rows& r, In1<float> x, In1<int32_t> indices) {
             check_size(x.shape(0), r.view.cols, "x");
             check_indices(indices, r.view.rows);
+            check_by_row(r);
             float* out;
             const int64_t n = static_cast<int64_t>(indices.shape(0));
             auto result = new_array<float>(indices.shape(0), &out);
@@ -181,11 +186,11 @@ void bind_packer(nb::module_& m) {
   nb::class_<Packer>(m, "Packer", "Packs a tensor piece by piece, as Rows.pack does at once.")
       .def(
           "__init__",
-          [](Packer* self, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena) {
+          [](Packer* self, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena, bool tiled) {
             Arena own;
-            new (self) Packer(type, rows, cols, format, arena ? *arena : own);
+            new (self) Packer(type, rows, cols, format, tiled, arena ? *arena : own);
           },
-          "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none())
+          "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none(), "tiled"_a = false)
       .def(
           "add",
           [](Packer& packer, In1<uint8_t> data) {

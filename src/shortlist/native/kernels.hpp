@@ -6,6 +6,9 @@
 
 #include "rows.hpp"
 
+// What a row computes must be part of the loop over rows, so that what does not change stays outside it.
+#define SHORTLIST_INLINE __attribute__((always_inline)) inline
+
 namespace shortlist {
 
 struct Kernels {

@@ -5,9 +5,6 @@
 
 #include "half.hpp"
 
-// What a row computes must be part of the loop over rows, so that what does not change stays outside it.
-#define SHORTLIST_INLINE __attribute__((always_inline)) inline
-
 namespace shortlist::SHORTLIST_ISA_NAMESPACE {
 
 // Software prefetch, in bytes ahead of the row being read. Rows are read a strip at a time, scales first, so it must be
@@ -212,7 +209,10 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, int64_t count, 
   }
 }
 
+#include "tiles.inl"
+
 static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
+  if (m.tiled) return dot_tiled_range(m, x, begin, end, out);
   dot_rows(m, x, [begin](int64_t i) { return begin + i; }, end - begin, out);
 }
 
@@ -372,6 +372,32 @@ struct Tile {
     }
   }
 
+  // From rows that are tiled already: whole steps are copied. `begin` is the first row of a tile.
+  void fill_tiled(const RowsView& m, int64_t begin, int count) {
+    constexpr int R = TileDot::rows;
+    const int per_block = kBlock / m.format.group;
+    for (int lane = 0; lane < R; lane += kTileRows) {
+      const uint8_t* block = m.tile(begin + (lane < count ? lane : 0));  // past the end: any tile, its results are not stored
+      for (int b = 0; b < m.padded / kBlock; b++, block += m.block_bytes()) {
+        for (int step = 0; step < 16; step++) {
+          uint8_t step_codes[32];
+          slab_codes(block + m.header_bytes() + static_cast<size_t>(step / 8) * m.slab_bytes(), m.format.bits, step % 8, step_codes);
+          const size_t at = (static_cast<size_t>(b * 16 + step) * R + static_cast<size_t>(lane)) * 4;
+          const bool split = m.format.bits == 8 && TileDot::split8;
+          for (size_t j = 0; j < 32; j++) codes[at + j] = split ? step_codes[j] >> 4 : step_codes[j];
+          if (split)
+            for (size_t j = 0; j < 32; j++) low[at + j] = step_codes[j] & 15;
+        }
+        const uint16_t* scale = reinterpret_cast<const uint16_t*>(block);
+        for (int i = 0; i < per_block * kTileRows; i++) {
+          const int at = (b * per_block + i / kTileRows) * R + lane + i % kTileRows;
+          scales[at] = half_to_float(scale[i]);
+          bases[at] = m.format.minimum ? half_to_float(scale[per_block * kTileRows + i]) : -scales[at] * static_cast<float>(m.format.offset());
+        }
+      }
+    }
+  }
+
   void fill_floats(const RowsView& m, int64_t begin, int count) {
     constexpr int R = TileDot::rows;
     for (int r = 0; r < R; r++) {
@@ -474,7 +500,10 @@ static void gemm(const RowsView& m, const Batch& x, int64_t begin, int64_t end, 
       });
       continue;
     }
-    tile.fill_quantized(m, r, count);
+    if (m.tiled)
+      tile.fill_tiled(m, r, count);
+    else
+      tile.fill_quantized(m, r, count);
     switch (m.format.bits) {
       case 4: quantized(std::integral_constant<int, 4>(), std::integral_constant<int, 32>()); break;
       case 5: quantized(std::integral_constant<int, 5>(), std::integral_constant<int, 32>()); break;
@@ -497,6 +526,18 @@ static void axpy_row(const RowsView& m, int64_t row, float a, float* y) {
           std::memcpy(values + i, p, 4);
         else
           values[i] = m.format.kind == Kind::F16 ? half_to_float(h) : bfloat_to_float(h);
+      }
+    } else if (m.tiled) {
+      const uint8_t* block = m.tile(row) + static_cast<size_t>(b) * m.block_bytes();
+      const int lane = static_cast<int>(row % kTileRows), per_block = kBlock / m.format.group;
+      const uint16_t* scales = reinterpret_cast<const uint16_t*>(block) + lane;
+      for (int i = 0; i < n; i++) {
+        uint8_t codes[32];
+        slab_codes(block + m.header_bytes() + static_cast<size_t>(i / 32) * m.slab_bytes(), m.format.bits, i % 32 / 4, codes);
+        const int code = codes[lane * 4 + i % 4], g = i / m.format.group;
+        const float scale = half_to_float(scales[g * kTileRows]);
+        values[i] = m.format.minimum ? scale * static_cast<float>(code) + half_to_float(scales[(per_block + g) * kTileRows])
+                                     : scale * static_cast<float>(code - m.format.offset());
       }
     } else {
       const uint8_t* nibbles = m.row(row) + b * 32;

@@ -71,6 +71,50 @@ struct BlockDot {
   F total() const { return {_mm256_add_ps(low, high)}; }
 };
 
+// Products of a slab (32 columns of 8 rows) of a tiled matrix.
+struct SlabDot {
+  using Lanes = F;
+
+  static __m256i load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  // Bits [bit, ...) of each byte moved to `to` and masked. Bits that cross bytes fall outside the mask.
+  static __m256i field(__m256i bytes, int bit, int to, int mask) {
+    if (bit < to) bytes = _mm256_slli_epi16(bytes, to - bit);
+    if (bit > to) bytes = _mm256_srli_epi16(bytes, bit - to);
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
+  }
+  // Sums of two products in int16: four columns of each row, at step k.
+  template <int bits>
+  static __m256i products(const uint8_t* slab, const int8_t* q, int k) {
+    int32_t four;
+    __builtin_memcpy(&four, q + k * 4, 4);
+    const __m256i x = _mm256_set1_epi32(four);
+    if constexpr (bits == 8) {  // signed codes: their sign goes to the query, and 128 * 127 * 2 still fits
+      const __m256i codes = load(slab + k * 32);
+      return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+    }
+    __m256i codes = field(load(slab + k % 4 * 32), k / 4 * 4, 0, 15);
+    if constexpr (bits == 5) codes = _mm256_or_si256(codes, field(load(slab + 128), k, 4, 16));
+    if constexpr (bits == 6) codes = _mm256_or_si256(codes, field(load(slab + 128 + k / 4 * 32), k % 4 * 2, 4, 48));
+    return _mm256_maddubs_epi16(codes, x);
+  }
+
+  // The sums over the columns of steps [first, first + count), a row to a lane; 8-bit codes are signed.
+  template <int bits, int first, int count>
+  static SHORTLIST_INLINE Lanes sum(const uint8_t* slab, const int8_t* q) {
+    constexpr int fit = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;  // steps whose sums cannot leave int16
+    constexpr int steps = fit < count ? fit : count;
+    __m256i total = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int k = first; k < first + count; k += steps) {
+      __m256i sum = products<bits>(slab, q, k);
+#pragma GCC unroll 8
+      for (int i = 1; i < steps; i++) sum = _mm256_add_epi16(sum, products<bits>(slab, q, k + i));
+      total = _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+    }
+    return {_mm256_cvtepi32_ps(total)};
+  }
+};
+
 // Integer products for many tokens: 8 rows to a register, 4 columns to a lane. Sums of pairs stay in int16 for as many
 // steps as cannot overflow (the largest code times 127, twice, per step), then widen.
 struct TileDot {

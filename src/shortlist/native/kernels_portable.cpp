@@ -39,6 +39,14 @@ struct BlockDot {
   F total() const { return sum; }
 };
 
+// Products of a slab (32 columns of 8 rows) of a tiled matrix.
+struct SlabDot {
+  using Lanes = F;
+  // The sums over the columns of steps [first, first + count), a row to a lane; 8-bit codes are signed.
+  template <int bits, int first, int count>
+  static Lanes sum(const uint8_t* slab, const int8_t* q);
+};
+
 struct TileDot {
   static constexpr int rows = 8;
   static constexpr bool split8 = false;
@@ -65,3 +73,20 @@ struct TileDot {
 }  // namespace shortlist::portable
 
 #include "kernels.inl"
+
+namespace shortlist::portable {
+
+template <int bits, int first, int count>
+F SlabDot::sum(const uint8_t* slab, const int8_t* q) {
+  int32_t sums[kTileRows] = {};
+  for (int k = first; k < first + count; k++) {
+    uint8_t codes[32];
+    slab_codes(slab, bits, k, codes);
+    for (int j = 0; j < 32; j++) sums[j / 4] += (bits == 8 ? static_cast<int8_t>(codes[j] ^ 0x80) : codes[j]) * q[k * 4 + j % 4];
+  }
+  F total;
+  for (int r = 0; r < kTileRows; r++) total.v[r] = static_cast<float>(sums[r]);
+  return total;
+}
+
+}  // namespace shortlist::portable

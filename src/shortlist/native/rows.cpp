@@ -196,16 +196,54 @@ void write_row(const RowsView& v, int64_t r, const RowBuffer& from) {
   if (v.format.minimum) std::memcpy(const_cast<uint16_t*>(v.minima(r)), from.minima.data(), groups * 2);
 }
 
-Rows allocate(Format format, int64_t rows, int64_t cols, Arena& arena) {
+uint32_t read32(const uint8_t* p) {
+  uint32_t v;
+  std::memcpy(&v, p, 4);
+  return v;
+}
+
+// Row r into its lane of a tile: four columns, a word, at a time.
+void write_lane(const RowsView& v, int64_t r, const RowBuffer& from) {
+  const int lane = static_cast<int>(r % kTileRows), per_block = kBlock / v.format.group;
+  for (int b = 0; b < v.padded / kBlock; b++) {
+    uint8_t* block = const_cast<uint8_t*>(v.tile(r)) + static_cast<size_t>(b) * v.block_bytes();
+    uint16_t* scales = reinterpret_cast<uint16_t*>(block) + lane;
+    for (int g = 0; g < per_block; g++) {
+      scales[g * kTileRows] = from.scales[static_cast<size_t>(b * per_block + g)];
+      if (v.format.minimum) scales[(per_block + g) * kTileRows] = from.minima[static_cast<size_t>(b * per_block + g)];
+    }
+    for (int slab = 0; slab < 2; slab++) {
+      uint8_t* to = block + v.header_bytes() + static_cast<size_t>(slab) * v.slab_bytes() + lane * 4;
+      uint32_t codes[8];
+      for (int k = 0; k < 8; k++) codes[k] = read32(from.codes.data() + b * kBlock + slab * 32 + k * 4);
+      auto put = [&](int step, uint32_t word) { std::memcpy(to + step * 32, &word, 4); };
+      if (v.format.bits == 8) {
+        for (int k = 0; k < 8; k++) put(k, codes[k] ^ 0x80808080u);
+        continue;
+      }
+      for (int k = 0; k < 4; k++) put(k, (codes[k] & 0x0f0f0f0fu) | (codes[k + 4] & 0x0f0f0f0fu) << 4);
+      const int planes = v.extra_planes();
+      for (int p = 0, steps = 8 / std::max(planes, 1); p < planes; p++) {
+        uint32_t word = 0;
+        for (int i = 0; i < steps; i++) word |= (codes[p * steps + i] >> 4 & (planes == 1 ? 0x01010101u : 0x03030303u)) << (planes * i);
+        put(4 + p, word);
+      }
+    }
+  }
+}
+
+Rows allocate(Format format, int64_t rows, int64_t cols, bool tiled, Arena& arena) {
   if (rows < 1 || cols < 1 || cols > kMaxColumns - kBlock || rows > (int64_t{1} << 40) / cols)
     throw std::invalid_argument("a matrix of " + std::to_string(rows) + " x " + std::to_string(cols) + " is out of range");
   Rows out;
   out.view.format = format;
   out.view.rows = rows;
+  out.view.tiled = tiled && format.kind == Kind::Quantized;
   out.view.cols = static_cast<int>(cols);
   out.view.padded = static_cast<int>((cols + kBlock - 1) / kBlock * kBlock);
   out.view.set_strides();
-  out.primary = arena.take(static_cast<size_t>(rows) * out.view.primary_stride);
+  const int64_t stored = out.view.tiled ? (rows + kTileRows - 1) / kTileRows * kTileRows : rows;
+  out.primary = arena.take(static_cast<size_t>(stored) * out.view.primary_stride);
   out.view.primary = out.primary.data;
   if (out.view.secondary_stride) {
     out.secondary = arena.take(static_cast<size_t>(rows) * out.view.secondary_stride);
@@ -236,18 +274,18 @@ void pack_row(const Source& source, const RowsView& v, int64_t r, const uint8_t*
       source.decode(from + static_cast<size_t>(b) * source.bytes,
                     {buffer.codes.data() + b * source.block, buffer.scales.data() + b * groups, buffer.minima.data() + b * groups});
   }
-  write_row(v, r, buffer);
+  (v.tiled ? write_lane : write_row)(v, r, buffer);
 }
 
 }  // namespace
 
-Packer::Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, Arena& arena) : source_(find_source(type)) {
+Packer::Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, bool tiled, Arena& arena) : source_(find_source(type)) {
   if (!target.empty() && target != "q8" && target != "q4") throw std::invalid_argument("unknown weight format '" + target + "': q8 or q4");
   Format format = source_.format;
   if (format.kind != Kind::Quantized && target == "q8") format = quantized(8, 32, false);
   if (format.kind != Kind::Quantized && target == "q4") format = quantized(4, 32, true);
   if (cols % source_.block) throw std::invalid_argument(type + " rows of " + std::to_string(cols) + " columns are not whole blocks");
-  rows_ = allocate(format, rows, cols, arena);
+  rows_ = allocate(format, rows, cols, tiled, arena);
   row_bytes_ = static_cast<size_t>(cols / source_.block) * static_cast<size_t>(source_.bytes);
 }
 
@@ -275,7 +313,7 @@ Rows Packer::finish() {
 }
 
 Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena) {
-  Rows out = allocate(quantized(8, 32, false), rows, cols, arena);
+  Rows out = allocate(quantized(8, 32, false), rows, cols, false, arena);
   const RowsView& v = out.view;
   const int64_t groups = (cols + 31) / 32;
   Pool::instance().run([&](Team& team) {
