@@ -11,6 +11,8 @@ import pytest
 from probe import TYPES, columns
 
 PROBE = Path(__file__).with_name("probe.py")
+ROUNDING = 4e-6
+"""Of float32 sums, the worst case among them: a query of ones, and 8-bit codes whose offset is the largest part."""
 MATRICES = [(kind, cols) for kind in TYPES for cols in columns(kind)]
 
 
@@ -58,18 +60,18 @@ def test_products_match_numpy(results, kind, cols):
     x = get("x").astype(np.float64)
     if kind not in ("F32", "F16", "BF16"):
         x = int8_groups(get("x"))
-    assert_close(get("matvec"), x @ weights.T, 2e-6, "matvec")
-    assert_close(get("matmul"), x @ weights.T, 2e-6, "matmul")
-    assert_close(get("matmul"), get("matvec"), 2e-6, "matmul against matvec")
-    assert_close(get("axpy"), get("coefficients").astype(np.float64) @ weights[get("some")], 2e-6, "axpy")
+    assert_close(get("matvec"), x @ weights.T, ROUNDING, "matvec")
+    assert_close(get("matmul"), x @ weights.T, ROUNDING, "matmul")
+    assert_close(get("matmul"), get("matvec"), ROUNDING, "matmul against matvec")
+    assert_close(get("axpy"), get("coefficients").astype(np.float64) @ weights[get("some")], ROUNDING, "axpy")
 
 
 @pytest.mark.parametrize(("kind", "cols"), MATRICES)
 def test_tiles_hold_the_same_rows(results, kind, cols):
     get = lambda name: results[f"{kind}/{cols}/{name}"]  # noqa: E731
     assert np.array_equal(get("tiled/unpacked"), get("unpacked"))
-    assert_close(get("tiled/matvec"), get("matvec").astype(np.float64), 2e-6, "tiled matvec")
-    assert_close(get("tiled/matmul"), get("matmul").astype(np.float64), 2e-6, "tiled matmul")
+    assert_close(get("tiled/matvec"), get("matvec").astype(np.float64), ROUNDING, "tiled matvec")
+    assert_close(get("tiled/matmul"), get("matmul").astype(np.float64), ROUNDING, "tiled matmul")
 
 
 @pytest.mark.parametrize(("kind", "cols"), MATRICES)

@@ -66,7 +66,7 @@ Activations activations_of(const In2<float>& x, const Rows& rows) {
   Activations a(rows.view.cols);
   a.reserve(std::max(tokens, 1));
   for (int t = 0; t < tokens; t++) std::copy_n(x.data() + static_cast<size_t>(t) * x.shape(1), x.shape(1), a.x(t));
-  Pool::instance().run([&](Team& team) { a.quantize(team, tokens); });
+  for (int t = 0; t < tokens; t++) a.quantize(t);
   return a;
 }
 

@@ -44,12 +44,11 @@ void Activations::reserve(int tokens) {
   for (auto* v : {&d16_, &s16_}) v->assign(2 * groups, 0.0f);
 }
 
-void Activations::quantize(Team& team, int tokens) {
-  const auto share = team.share(static_cast<int64_t>(tokens) * padded_ / 32);
-  const int64_t g = share.begin;
-  if (share.end > g)
-    kernels().quantize(x_.data() + g * 32, static_cast<int>(share.end - g) * 32, q_.data() + g * 32, d32_.data() + g, d16_.data() + 2 * g,
-                       s32_.data() + g, s16_.data() + 2 * g, l1_.data() + g);
+void Activations::quantize(int token, int64_t begin, int64_t end) {
+  if (begin >= end) return;
+  const int64_t first = (static_cast<int64_t>(token) * padded_ + begin) / 32, groups = ((end == width_ ? padded_ : end) - begin) / 32;
+  kernels().quantize(x_.data() + first * 32, static_cast<int>(groups) * 32, q_.data() + first * 32, d32_.data() + first, d16_.data() + 2 * first,
+                     s32_.data() + first, s16_.data() + 2 * first, l1_.data() + first);
 }
 
 Batch Activations::batch(int tokens) const {
@@ -58,7 +57,7 @@ Batch Activations::batch(int tokens) const {
 
 namespace {
 
-constexpr int64_t kGrain = 16;  // rows: a whole tile of any instruction set
+constexpr int64_t kGrain = 32;  // rows: whole tiles of any instruction set, and a group of what the rows' values are quantized to
 
 // Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.
 void fetch_start(Team& team, const Rows& rows) {
@@ -134,8 +133,9 @@ void Decoder::add_layer(Layer layer) {
 
 void Decoder::reserve(int tokens, int64_t positions) {
   const Config& c = config_;
-  const size_t n = static_cast<size_t>(tokens), dim = static_cast<size_t>(c.head_dim), width = static_cast<size_t>(c.width);
-  for (auto* a : {&normed_, &attended_, &hidden_}) a->reserve(tokens);
+  const int members = Pool::instance().threads(), slots = std::max(tokens, members);
+  const size_t n = static_cast<size_t>(slots), dim = static_cast<size_t>(c.head_dim), width = static_cast<size_t>(c.width);
+  for (auto* a : {&normed_, &attended_, &hidden_}) a->reserve(slots);
   if (residual_.size() < n * width) {
     for (auto* v : {&residual_, &projected_}) v->resize(n * width);
     q_.resize(n * static_cast<size_t>(c.heads) * dim);
@@ -143,9 +143,8 @@ void Decoder::reserve(int tokens, int64_t positions) {
     for (auto* v : {&gate_, &up_}) v->resize(n * static_cast<size_t>(c.ffn_width));
     for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
   }
-  const size_t members = static_cast<size_t>(Pool::instance().threads());
-  scores_.resize(members);
-  scratch_.resize(members);
+  scores_.resize(static_cast<size_t>(members));
+  scratch_.resize(static_cast<size_t>(members));
   const size_t needed = static_cast<size_t>(positions) * 4;  // attention takes up to four heads at a time
   for (auto& s : scores_)
     if (s.size() < needed) s.resize(needed + needed / 2);
@@ -163,8 +162,11 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
   const int width = c.width, half = c.head_dim / 2;
   const size_t ffn = static_cast<size_t>(c.ffn_width);
   std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
-  const auto mine = team.share(count);
-  auto residual = [&](int64_t t) { return residual_.data() + t * width; };
+  // One token is too little to share out: every member does all of it on a copy of its own, and none waits for another.
+  const bool alone = count == 1;
+  const auto mine = alone ? Team::Range{0, 1} : team.share(count);
+  auto slot = [&](int64_t t) { return static_cast<int>(alone ? team.id : t); };
+  auto residual = [&](int64_t t) { return residual_.data() + slot(t) * width; };
   auto projected = [&](int64_t t) { return projected_.data() + t * width; };
 
   for (int64_t t = mine.begin; t < mine.end; t++) {
@@ -184,44 +186,44 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
 
   // Adds what the last block wrote to `projected_`, through its own norm where the family has one, to the residual stream.
   auto add_projected = [&](int64_t t, const Vector& post_norm) {
-    if (!post_norm.empty()) k.rms_norm(projected(t), post_norm.data(), width, c.norm_eps, projected(t));
-    k.add(projected(t), width, residual(t));
+    const float* block = projected(t);
+    if (!post_norm.empty()) {
+      float* own = normed_.x(slot(t));  // free between two blocks
+      k.rms_norm(block, post_norm.data(), width, c.norm_eps, own);
+      block = own;
+    }
+    k.add(block, width, residual(t));
   };
-  // The same, and leaves the normed input of the next block in normed_. Without a block before there is nothing to add.
+  // The same, and returns the normed input of the next block. Without a block before there is nothing to add.
   auto step_residual = [&](const Vector* post_norm, const Vector& next_norm) {
     for (int64_t t = mine.begin; t < mine.end; t++) {
       if (post_norm) add_projected(t, *post_norm);
-      k.rms_norm(residual(t), next_norm.data(), width, c.norm_eps, normed_.x(static_cast<int>(t)));
+      k.rms_norm(residual(t), next_norm.data(), width, c.norm_eps, normed_.x(slot(t)));
+      normed_.quantize(slot(t));
     }
-    team.barrier();
-    normed_.quantize(team, count);
-    team.barrier();
+    if (!alone) team.barrier();
+    return alone ? normed_.batch(team.size).token(team.id) : normed_.batch(count);
   };
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
-    step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm);
-
-    const Batch x = normed_.batch(count);
+    const Batch x = step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm);
     multiply(team, *layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.get(), layer.q_bias);
     multiply(team, *layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.get(), layer.k_bias);
     multiply(team, *layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.get(), layer.v_bias);
     team.barrier();
     attention(team, layer, static_cast<int>(l), count, cache);
-    attended_.quantize(team, count);
-    team.barrier();
     multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, layer.gate.get());
     team.barrier();
 
-    step_residual(&layer.post_attention_norm, layer.ffn_norm);
-    multiply(team, *layer.gate, normed_.batch(count), gate_.data(), ffn, scratch, layer.up.get());
-    const auto share = multiply(team, *layer.up, normed_.batch(count), up_.data(), ffn, scratch, layer.down.get());
+    const Batch y = step_residual(&layer.post_attention_norm, layer.ffn_norm);
+    multiply(team, *layer.gate, y, gate_.data(), ffn, scratch, layer.up.get());
+    const auto share = multiply(team, *layer.up, y, up_.data(), ffn, scratch, layer.down.get());
     for (int t = 0; t < count; t++) {
       const size_t at = static_cast<size_t>(t) * ffn + static_cast<size_t>(share.begin);
       (c.gelu ? k.gated_gelu : k.gated_silu)(gate_.data() + at, up_.data() + at, static_cast<int>(share.end - share.begin), hidden_.x(t) + share.begin);
+      hidden_.quantize(t, share.begin, share.end);
     }
-    team.barrier();
-    hidden_.quantize(team, count);
     team.barrier();
     const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.get() : nullptr;
     multiply(team, *layer.down, hidden_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, following);
@@ -230,7 +232,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
 
   for (int64_t t = mine.begin; t < mine.end; t++) {
     add_projected(t, layers_.back().post_ffn_norm);
-    k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
+    if (!alone || team.id == 0) k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
   }
 }
 
@@ -286,6 +288,9 @@ void Decoder::attention(Team& team, const Layer& layer, int index, int count, Ca
       k.attend_f16(q, heads, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)), reinterpret_cast<uint16_t*>(cache.values(index, kv)), first, last,
                    c.attention_scale, scores, out);
   }
+  team.barrier();
+  const auto columns = team.share(c.heads * dim, 32);
+  for (int t = 0; t < count; t++) attended_.quantize(t, columns.begin, columns.end);
   team.barrier();
 }
 

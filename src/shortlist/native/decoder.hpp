@@ -60,7 +60,8 @@ class Activations {
   explicit Activations(int width) : width_(width), padded_((width + kBlock - 1) / kBlock * kBlock) {}
   void reserve(int tokens);
   float* x(int token) { return x_.data() + static_cast<size_t>(token) * padded_; }
-  void quantize(Team& team, int tokens);  // this member's share; a barrier must follow
+  void quantize(int token) { quantize(token, 0, width_); }
+  void quantize(int token, int64_t begin, int64_t end);  // columns from a multiple of 32 to another, or to the last
   Batch batch(int tokens) const;
 
  private:

@@ -89,9 +89,7 @@ struct Race {
 Query::Query(const float* hidden, int width) : activations_(width) {
   activations_.reserve(1);
   std::copy_n(hidden, width, activations_.x(0));
-  Barrier none;
-  Team alone(0, 1, none);
-  activations_.quantize(alone, 1);
+  activations_.quantize(0);
 }
 
 void Head::dense(const Query& h, float* logits) const {
@@ -150,9 +148,10 @@ float LowRank::encode(Team& team, const Query& h, std::vector<float>& rotated, A
   const auto share = team.share(width, 16);
   kernels().dot_range(projection_->view, h.batch(), share.begin, share.end, rotated.data() + share.begin);
   team.barrier();
-  if (team.id == 0) std::copy_n(rotated.data(), rank, code.x(0));
-  team.barrier();
-  code.quantize(team, 1);
+  if (team.id == 0) {
+    std::copy_n(rotated.data(), rank, code.x(0));
+    code.quantize(0);
+  }
   double rest = 0.0;
   for (int i = rank; i < width; i++) rest += static_cast<double>(rotated[static_cast<size_t>(i)]) * static_cast<double>(rotated[static_cast<size_t>(i)]);
   team.barrier();
