@@ -41,12 +41,12 @@ def test_quantizing_is_within_one_step_of_the_source(weights, target):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 70), st.integers(0, 2**32 - 1))
-def test_int8_codes_come_back(cols, seed):
+@given(st.integers(1, 70), st.integers(0, 2**32 - 1), st.booleans())
+def test_int8_codes_come_back(cols, seed, tiled):
     rng = np.random.default_rng(seed)
     codes = rng.integers(-128, 128, (3, cols)).astype(np.int8)
     scales = rng.random((3, -(-cols // 32))).astype(np.float16)
-    rows = _native.Rows.pack_int8(codes, scales.view(np.uint16))
+    rows = _native.Rows.pack_int8(codes, scales.view(np.uint16), tiled)
     expected = codes * np.repeat(scales.astype(np.float32), 32, axis=1)[:, :cols]
     assert np.array_equal(rows.unpack(np.arange(3, dtype=np.int32)), expected)
 
@@ -81,6 +81,8 @@ def test_a_tiled_matrix_is_not_read_by_row():
     tiled = _native.Rows.pack(np.zeros(8 * 34, np.uint8), "Q8_0", 8, 32, tiled=True)
     with pytest.raises(ValueError, match="pack it without tiles"):
         tiled.matvec_rows(np.zeros(32, np.float32), np.zeros(1, np.int32))
+    with pytest.raises(ValueError, match="pack it without tiles"):
+        _native.Head(tiled)
 
 
 def test_packing_in_pieces_is_packing_at_once():

@@ -77,7 +77,7 @@ class EstimatedHead:
         self._residual = np.ascontiguousarray(state["residual"], np.float32)
         self._low_rank = _native.LowRank(
             _native.Rows.pack(projection, "F16", width, width),
-            _native.Rows.pack_int8(np.ascontiguousarray(state["codes"], np.int8), scales),
+            _native.Rows.pack_int8(np.ascontiguousarray(state["codes"], np.int8), scales, tiled=True),
             self._residual,
         )
 

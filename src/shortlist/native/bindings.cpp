@@ -87,15 +87,15 @@ void bind_rows(nb::module_& m) {
           "Pack the bytes of a GGUF or safetensors tensor; `format` q8 or q4 quantizes float sources. A `tiled` matrix is read whole only, and faster.")
       .def_static(
           "pack_int8",
-          [](In2<int8_t> codes, In2<uint16_t> scales) {
+          [](In2<int8_t> codes, In2<uint16_t> scales, bool tiled) {
             const int64_t rows = static_cast<int64_t>(codes.shape(0)), cols = static_cast<int64_t>(codes.shape(1));
             check_size(scales.shape(0), rows, "scales");
             check_size(scales.shape(1), (cols + 31) / 32, "a row of scales");
             nb::gil_scoped_release release;
             Arena own;
-            return std::make_shared<Rows>(pack_int8(codes.data(), scales.data(), rows, cols, own));
+            return std::make_shared<Rows>(pack_int8(codes.data(), scales.data(), rows, cols, tiled, own));
           },
-          "codes"_a, "scales"_a, "Pack int8 codes [rows, cols] with float16 scales (as uint16) per 32 columns.")
+          "codes"_a, "scales"_a, "tiled"_a = false, "Pack int8 codes [rows, cols] with float16 scales (as uint16) per 32 columns.")
       .def_prop_ro("rows", [](const Rows& r) { return r.view.rows; })
       .def_prop_ro("cols", [](const Rows& r) { return r.view.cols; })
       .def_prop_ro("format", [](const Rows& r) { return r.view.format.name(); })

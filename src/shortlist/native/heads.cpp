@@ -92,6 +92,10 @@ Query::Query(const float* hidden, int width) : activations_(width) {
   activations_.quantize(0);
 }
 
+Head::Head(Matrix rows) : rows_(std::move(rows)) {
+  if (rows_->view.tiled) throw std::invalid_argument("a head is read by row: pack it without tiles");
+}
+
 void Head::dense(const Query& h, float* logits) const {
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);

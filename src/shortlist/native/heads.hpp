@@ -27,7 +27,7 @@ class Query {
 
 class Head {
  public:
-  explicit Head(Matrix rows) : rows_(std::move(rows)) {}
+  explicit Head(Matrix rows);
   const Rows& rows() const { return *rows_; }
 
   void dense(const Query& h, float* logits) const;

@@ -312,8 +312,8 @@ Rows Packer::finish() {
   return std::move(rows_);
 }
 
-Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena) {
-  Rows out = allocate(quantized(8, 32, false), rows, cols, false, arena);
+Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, bool tiled, Arena& arena) {
+  Rows out = allocate(quantized(8, 32, false), rows, cols, tiled, arena);
   const RowsView& v = out.view;
   const int64_t groups = (cols + 31) / 32;
   Pool::instance().run([&](Team& team) {
@@ -322,7 +322,7 @@ Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_
     for (int64_t r = share.begin; r < share.end; r++) {
       for (int64_t i = 0; i < cols; i++) buffer.codes[static_cast<size_t>(i)] = static_cast<uint8_t>(codes[r * cols + i]) ^ 0x80;
       std::copy_n(scales + r * groups, groups, buffer.scales.begin());
-      write_row(v, r, buffer);
+      (tiled ? write_lane : write_row)(v, r, buffer);
     }
   });
   return out;

@@ -129,7 +129,7 @@ class Packer {
 };
 
 // Packs int8 codes with one float16 scale per 32 columns (what estimators store).
-Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, Arena& arena);
+Rows pack_int8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t cols, bool tiled, Arena& arena);
 
 // Writes the float values of one row, `cols` of them.
 void unpack_row(const RowsView& view, int64_t row, float* out);

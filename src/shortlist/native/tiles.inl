@@ -15,7 +15,7 @@ static SHORTLIST_INLINE void slab_codes(const uint8_t* slab, int bits, int k, ui
     for (int j = 0; j < 32; j++) to[j] = static_cast<uint8_t>(to[j] | (slab[128 + k / 4 * 32 + j] >> (k % 4 * 2) & 3) << 4);
 }
 
-// out[i] = row begin + i . x; `begin` is the first row of a tile.
+// out[i] = row begin + i . x.
 template <int bits, int group, bool minimum>
 static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
   using Lanes = SlabDot::Lanes;
@@ -24,7 +24,7 @@ static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t 
   const float* d = group == 32 ? x.d32 : x.d16;
   const float* sums = group == 32 ? x.s32 : x.s16;
   const uint8_t* p = m.tile(begin);
-  for (int64_t row = begin; row < end; row += kTileRows) {
+  for (int64_t row = begin / kTileRows * kTileRows; row < end; row += kTileRows) {
     // As for rows: scales multiply the integer sums of their groups; offsets or minima multiply the sums of the query's codes.
     Lanes total = Lanes::zero(), correction = Lanes::zero();
     for (int b = 0; b < m.padded / kBlock; b++, p += block) {
@@ -49,12 +49,12 @@ static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t 
       }
     }
     total = fma(correction, Lanes::set1(offset), total);
-    if (end - row >= kTileRows) {
+    if (row >= begin && end - row >= kTileRows) {
       total.store(out + row - begin);
     } else {
       float part[kTileRows];
       total.store(part);
-      std::memcpy(out + row - begin, part, sizeof(float) * static_cast<size_t>(end - row));
+      for (int64_t r = row < begin ? begin : row; r < end && r < row + kTileRows; r++) out[r - begin] = part[r - row];
     }
   }
 }
