@@ -362,6 +362,20 @@ void bind_heads(nb::module_& m) {
           },
           "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
       .def(
+          "distribution",
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes, double share) {
+            check_limits(most, probes);
+            float* logits;
+            auto result = new_array<float>(static_cast<size_t>(head.rows().view.rows), &logits);
+            int64_t rows;
+            {
+              nb::gil_scoped_release release;
+              rows = low.distribution(query(head, h), head, sigma, most, probes, share, logits);
+            }
+            return nb::make_tuple(result, rows);
+          },
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.")
+      .def(
           "argmax",
           [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
             check_limits(most, probes);
