@@ -1,9 +1,9 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist import _native
-from shortlist.engine.noise import MAX_NOISE, gumbel_noise, random_bits
+from shortlist.engine.noise import MAX_NOISE, contenders, gumbel_noise, random_bits
 
 seeds = st.integers(0, 2**64 - 1)
 positions = st.integers(0, 2**31 - 1)
@@ -56,3 +56,38 @@ def test_streams_of_neighbouring_positions_and_seeds_are_unrelated():
     base = gumbel_noise(7, 3, rows)
     for other in (gumbel_noise(7, 4, rows), gumbel_noise(8, 3, rows), gumbel_noise(7, 3, rows + 1)):
         assert abs(np.corrcoef(base, other)[0, 1]) < 0.02
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    position=st.integers(0, 2**31),
+    rows=st.integers(1, 3000),
+    spread=st.sampled_from([0.0, 1.0, 20.0]),
+    height=st.floats(-25, 25),
+    lowest=st.sampled_from([-np.inf, -1.0]),
+    threads=st.sampled_from([1, 3]),
+)
+def test_native_contenders_are_the_definitions(seed, position, rows, spread, height, lowest, threads):
+    rng = np.random.default_rng(rows)
+    indices = np.sort(rng.choice(2**18, rows, replace=False)).astype(np.int64)
+    upper = spread * rng.standard_normal(rows)
+    noise = _native.gumbel_noise(seed, position, indices.astype(np.int32)).astype(np.float64)
+    before = _native.threads()
+    _native.set_threads(threads)
+    try:
+        # A floor that a row just reaches, and one that it just misses.
+        for floor in (height, upper[0] + noise[0], np.nextafter(upper[0] + noise[0], np.inf)):
+            places, found = _native.contenders(seed, position, indices, upper, floor, lowest)
+            assert np.array_equal(places, np.flatnonzero((upper + noise >= floor) & (upper >= lowest)))
+            assert np.array_equal(found, noise[places])
+    finally:
+        _native.set_threads(before)
+    twin_places, twin_noise = contenders(seed, position, indices, upper, height - 1e-9, lowest)
+    places, found = _native.contenders(seed, position, indices, upper, height - 1e-9, lowest)
+    assert (
+        len(np.setxor1d(places, twin_places)) <= 1
+    )  # the logarithms of C and NumPy may differ in the last bit
+    assert np.allclose(
+        found[np.isin(places, twin_places)], twin_noise[np.isin(twin_places, places)], atol=1e-6
+    )

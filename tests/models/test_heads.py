@@ -13,6 +13,7 @@ from shortlist.estimators import Estimate
 from shortlist.estimators.low_rank import LowRank
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.selectors import Confidence
+from shortlist.selectors.distribution import distribution
 
 
 def pack(codes: np.ndarray, scales: np.ndarray) -> _native.Rows:
@@ -94,11 +95,43 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
         )
         differing = np.setxor1d(selected.indices, head.shortlist(query))
         assert len(differing) <= 2  # rows whose margin is the mark itself, up to rounding
-        logits, read = head.logits(query)
         chosen = head.shortlist(query)
-        assert read.rows == len(chosen)
         assert (np.diff(chosen) > 0).all()
-        assert np.array_equal(logits[chosen], DenseHead(rows).logits(query)[0][chosen])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.01, 1.0])
+def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
+    rows, state, queries = fitted
+    selector = Confidence(1.0, most=50, probes=16)
+    head, dense = EstimatedHead(rows, state, selector), DenseHead(rows)
+    before = _native.threads()
+    _native.set_threads(threads)
+    try:
+        for query in queries[:20]:
+            estimate = Estimate(*head._low_rank.estimate(head._head, query))
+            exact = partial(dense.exact_rows, query)
+            selected = selector.select(estimate, exact)
+            expected, expected_rows = distribution(estimate, selected, exact, share)
+            logits, rows_read = head._low_rank.distribution(head._head, query, 1.0, 50, 16, share)
+            assert abs(rows_read - expected_rows) <= 5  # rows on the edge of a bin, up to rounding
+            assert (~np.isclose(logits, expected, rtol=1e-4, atol=1e-4)).sum() <= 5
+    finally:
+        _native.set_threads(before)
+
+
+def test_the_distribution_of_the_estimated_head_is_close_to_the_dense_one(fitted):
+    rows, state, queries = fitted
+    head, dense = EstimatedHead(rows, state, Confidence(5.0)), DenseHead(rows)
+    for query in queries[:20]:
+        query = query / 100
+        logits, read = head.logits(query)
+        exact = dense.logits(query)[0]
+        chosen = head.shortlist(query)
+        assert np.array_equal(logits[chosen], exact[chosen])
+        assert len(chosen) <= read.rows <= rows.rows
+        p, q = (np.exp(values - values.max()) for values in (logits, exact))
+        assert 0.5 * np.abs(p / p.sum() - q / q.sum()).sum() < 0.01
 
 
 def test_a_list_that_is_too_long_keeps_the_rows_that_the_selector_keeps(fitted):

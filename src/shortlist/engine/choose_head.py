@@ -21,9 +21,10 @@ HeadName = Literal["auto", "dense", "estimated", "exact"]
 PREFER_EXACT = 1.10
 
 # What is assumed until it is measured: the share of the rows that the exact head reads in full, and the share
-# of the head's bytes that the estimated one reads.
+# of the head's bytes that the estimated one reads for a greedy token. On WikiText-2, with recipes fitted to
+# the models' own text, that is 0.25 for SmolLM2-135M and 0.22 for Gemma-3-270M.
 EXACT_ROWS = 0.1
-ESTIMATED_BYTES = 0.15
+ESTIMATED_BYTES = 0.24
 
 
 @dataclass(frozen=True)

@@ -144,10 +144,10 @@ def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> 
     best_value = known.lower[best]
     kth_value = known.kth_value(options.top_k) if options.top_k else -np.inf
     lowest = max(kth_value, best_value + math.log(options.min_p) if options.min_p else -np.inf)
-    places = np.flatnonzero(known.upper >= lowest)
     best_row = int(known.rows[best])
-    able, noise = contenders(known.rows[places], known.upper[places], best_value, best_row, options, position)
-    places = places[able]
+    places, noise = contenders(
+        known.rows, known.upper, best_value, best_row, options, position, lowest=lowest
+    )
 
     while True:  # ends at `best` at the latest, which every truncation keeps
         likeliest = np.argmax(known.lower[places] + known.upper[places] + 2 * noise, keepdims=True)

@@ -62,3 +62,30 @@ def gumbel_noise(seed: int, position: int, rows: np.ndarray) -> np.ndarray:
     """
     uniform = ((random_bits(seed, position, rows) >> np.uint64(40)).astype(np.float64) + 0.5) * 2.0**-24
     return (-np.log(-np.log(uniform))).astype(np.float32)
+
+
+def contenders(
+    seed: int, position: int, rows: np.ndarray, upper: np.ndarray, floor: float, lowest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that noise can lift to a floor: the readable twin of `shortlist._native.contenders`.
+
+    The native one compares the random bits first, which spares most rows two logarithms.
+
+    Parameters
+    ----------
+    seed, position, rows
+        As for `random_bits`.
+    upper : float64 [n]
+        Values of `rows`, or bounds that they do not exceed.
+    floor, lowest : float
+
+    Returns
+    -------
+    places : int64 [m]
+        Where `upper` is at least `lowest`, and plus the row's noise at least `floor`, ascending.
+    noise : float64 [m]
+        Of those rows.
+    """
+    noise = gumbel_noise(seed, position, rows).astype(np.float64)
+    places = np.flatnonzero((upper + noise >= floor) & (upper >= lowest))
+    return places, noise[places]

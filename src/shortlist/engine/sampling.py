@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from shortlist._native import gumbel_noise
+from shortlist import _native
 from shortlist.engine.noise import MAX_NOISE, MIN_NOISE
 from shortlist.engine.options import SamplingOptions
 
@@ -110,6 +110,7 @@ def contenders(
     best_row: int,
     options: SamplingOptions,
     position: int,
+    lowest: float = -math.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows that could win against the best one once noise is added, and their noise.
 
@@ -120,20 +121,20 @@ def contenders(
         Values of `rows`, or bounds that they do not exceed.
     best_value, best_row
         A row that the draw is certain to keep.
+    lowest
+        Rows below this value are certainly not kept.
 
     Returns
     -------
-    places : int [m]
+    places : int64 [m]
         Of the rows whose upper value plus noise is at least that of the best row.
     noise : float64 [m]
     """
     assert options.seed is not None
-    floor = best_value + float(gumbel_noise(options.seed, position, np.array([best_row]))[0])
-    # Noise costs two logarithms a row: spare the rows that would lose even with the greatest noise.
-    places = np.flatnonzero(upper + MAX_NOISE >= floor)
-    noise = gumbel_noise(options.seed, position, rows[places]).astype(np.float64)
-    able = upper[places] + noise >= floor
-    return places[able], noise[able]
+    own_noise = _native.gumbel_noise(options.seed, position, np.array([best_row], np.int32))[0]
+    floor = best_value + float(own_noise)
+    # noise.contenders is the readable twin.
+    return _native.contenders(options.seed, position, rows, upper, floor, lowest)
 
 
 def first_maximum(rows: np.ndarray, values: np.ndarray) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from shortlist import _native
 from shortlist.errors import UsageError
 from shortlist.selectors import Confidence
+from shortlist.selectors.distribution import LEFT
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,12 @@ class EstimatedHead:
         return token, self._read(rows)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
-        """Float32 [vocabulary]: exact on the shortlist, estimates elsewhere (so a normaliser covers all).
+        """Float32 [vocabulary]: estimates hold at most `LEFT` of the probability, the other rows are exact.
 
-        In a softmax an estimate v of spread s stands for the mean of what it may be, exp(v + s^2 / 2)
-        for an error that is normal.
+        The fused twin of `selectors.distribution`, which says how.
         """
-        rows, exact, values, unit = self._low_rank.shortlist(self._head, hidden, *self._limits)
-        values += np.float32(0.5) * np.square(unit * self._residual)
-        values[rows] = exact
-        return values, self._read(len(rows))
+        values, rows = self._low_rank.distribution(self._head, hidden, *self._limits, LEFT)
+        return values, self._read(rows)
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""

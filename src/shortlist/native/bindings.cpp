@@ -367,6 +367,20 @@ void bind_heads(nb::module_& m) {
           },
           "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
       .def(
+          "distribution",
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes, double share) {
+            check_limits(most, probes);
+            float* logits;
+            auto result = new_array<float>(static_cast<size_t>(head.rows().view.rows), &logits);
+            int64_t rows;
+            {
+              nb::gil_scoped_release release;
+              rows = low.distribution(query(head, h), head, sigma, most, probes, share, logits);
+            }
+            return nb::make_tuple(result, rows);
+          },
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.")
+      .def(
           "argmax",
           [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
             check_limits(most, probes);
@@ -420,6 +434,46 @@ NB_MODULE(_native, m) {
         return result;
       },
       "seed"_a, "position"_a, "rows"_a, "Standard Gumbel noise of the rows: float32 [n].");
+  m.def(
+      "contenders",
+      [](uint64_t seed, uint64_t position, In1<int64_t> rows, In1<double> upper, double floor, double lowest) {
+        check_size(upper.shape(0), static_cast<int64_t>(rows.shape(0)), "upper");
+        std::vector<std::vector<int64_t>> places(static_cast<size_t>(Pool::instance().threads()));
+        std::vector<std::vector<double>> noises(places.size());
+        {
+          nb::gil_scoped_release release;
+          const GumbelNoise noise(seed, position);
+          const NoiseFilter filter;
+          Pool::instance().run([&](Team& team) {
+            const size_t id = static_cast<size_t>(team.id);
+            const auto share = team.share(static_cast<int64_t>(rows.shape(0)));
+            for (int64_t i = share.begin; i < share.end; i++) {
+              if (upper.data()[i] < lowest) continue;
+              const uint32_t least = filter.least(floor - upper.data()[i]);
+              if (least == NoiseFilter::kNever) continue;
+              const uint32_t bits = noise.bits(static_cast<uint64_t>(rows.data()[i]));
+              if (bits < least) continue;
+              const double value = static_cast<double>(GumbelNoise::of(bits));
+              if (upper.data()[i] + value < floor) continue;
+              places[id].push_back(i);
+              noises[id].push_back(value);
+            }
+          });
+        }
+        size_t count = 0;
+        for (const auto& part : places) count += part.size();
+        int64_t* place;
+        double* noise;
+        auto all_places = new_array<int64_t>(count, &place);
+        auto all_noise = new_array<double>(count, &noise);
+        for (size_t id = 0; id < places.size(); id++) {
+          place = std::copy(places[id].begin(), places[id].end(), place);
+          noise = std::copy(noises[id].begin(), noises[id].end(), noise);
+        }
+        return nb::make_tuple(all_places, all_noise);
+      },
+      "seed"_a, "position"_a, "rows"_a, "upper"_a, "floor"_a, "lowest"_a,
+      "(places int64 [m], noise float64 [m]): where upper [n] reaches `lowest`, and plus the noise of rows [n] the floor, ascending.");
   m.def("fail_in_thread", [](int member) {
     nb::gil_scoped_release release;
     Pool::instance().run([&](Team& team) {

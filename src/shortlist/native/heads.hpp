@@ -57,6 +57,9 @@ class LowRank {
   // `unit`, times a row's residual, is its spread.
   Winner shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
                    std::vector<float>& estimates, float& unit) const;
+  // Logits of all rows for the whole distribution: the shortlist and more rows exact, so that at most `share` of the mass of
+  // the exact ones is left to estimates. Returns how many are exact.
+  int64_t distribution(const Query& h, const Head& head, float sigma, int64_t most, int probes, double share, float* logits) const;
   size_t bytes() const { return projection_->bytes() + codes_->bytes() + residual_.size() * sizeof(float); }
 
  private:
