@@ -18,6 +18,9 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace shortlist {
+
+void bind_bpe(nb::module_& m);  // bind_bpe.cpp
+
 namespace {
 
 template <class T>
@@ -383,6 +386,7 @@ NB_MODULE(_native, m) {
   bind_packer(m);
   bind_decoder(m);
   bind_heads(m);
+  bind_bpe(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");
   m.def("threads", [] { return Pool::instance().threads(); });
   m.def(
