@@ -39,13 +39,13 @@ class CompactBackend:
         What the text between them goes through, where there is any.
     decoder
         For `TokenBytes`.
+    around
+        The tokens in front of a text and behind it, when special tokens are asked for.
 
     Attributes
     ----------
     encode_special_tokens : bool
         Whether special tokens in a text are text.
-    first, last : list of int
-        What is put around a text when special tokens are asked for.
     """
 
     def __init__(
@@ -57,11 +57,10 @@ class CompactBackend:
         normalizer: Normalizer | None = None,
         pre_tokenizer: PreTokenizer | None = None,
         decoder: Decoder,
-        first: Sequence[int] = (),
-        last: Sequence[int] = (),
+        around: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ):
         self.decoder = decoder
-        self.first, self.last = list(first), list(last)
+        self._first, self._last = map(list, around)
         self._pieces = pieces
         self._bpe = bpe
         self._added = dict(added)
@@ -99,8 +98,8 @@ class CompactBackend:
             done = end
         put(self._merge(text[done:]))
         if add_special_tokens:
-            ids = [*self.first, *ids, *self.last]
-            offsets = [(0, 0)] * len(self.first) + offsets + [(0, 0)] * len(self.last)
+            ids = [*self._first, *ids, *self._last]
+            offsets = [(0, 0)] * len(self._first) + offsets + [(0, 0)] * len(self._last)
         return Encoding(ids, offsets)
 
     def _merge(self, text: str) -> list[int]:
@@ -112,7 +111,7 @@ class CompactBackend:
             return self._bpe.encode([text])
         return self._bpe.encode([word for word, _ in self._pre_tokenizer.pre_tokenize_str(text)])
 
-    def add_tokens(self, tokens: Sequence[AddedToken]) -> None:
+    def add_tokens(self, tokens: list[AddedToken]) -> None:
         """Add tokens that are matched whole; their ids follow on the vocabulary's."""
         self._finder.add_tokens(tokens)
         for _ in tokens:

@@ -80,7 +80,7 @@ def _byte_level(keys: "_Keys", rules: Rules) -> CompactBackend:
         normalizer=normalizers.NFC() if rules.composes else None,
         pre_tokenizer=rules.cut(),
         decoder=decoders.ByteLevel(),
-        **keys.around_texts(rules.starts_with_bos),
+        around=keys.around_texts(rules.starts_with_bos),
     )
 
 
@@ -98,7 +98,7 @@ def _sentencepiece(keys: "_Keys") -> CompactBackend:
         decoder=decoders.Sequence(
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *off_again]
         ),
-        **keys.around_texts(starts_with_bos=True),
+        around=keys.around_texts(starts_with_bos=True),
     )
 
 
@@ -178,12 +178,12 @@ class _Keys:
         token = self.token_id(key)
         return None if token is None else self.tokens[token]
 
-    def around_texts(self, starts_with_bos: bool) -> dict[str, list[int]]:
-        """The tokens that are put around texts; `starts_with_bos` holds where the file does not say."""
-        return {
-            "first": self.wanted("add_bos_token", "bos_token_id", starts_with_bos),
-            "last": self.wanted("add_eos_token", "eos_token_id", False),
-        }
+    def around_texts(self, starts_with_bos: bool) -> tuple[list[int], list[int]]:
+        """What goes in front of a text and behind it; `starts_with_bos` is for files that do not say."""
+        return (
+            self.wanted("add_bos_token", "bos_token_id", starts_with_bos),
+            self.wanted("add_eos_token", "eos_token_id", False),
+        )
 
     def wanted(self, flag: str, key: str, default: bool) -> list[int]:
         if not self.get(flag, default):
