@@ -77,7 +77,7 @@ void bind_rows(nb::module_& m) {
           "pack",
           [](In1<uint8_t> data, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena) {
             nb::gil_scoped_release release;
-            Arena own;
+            Arena own(0);
             Packer packer(type, rows, cols, format, arena ? *arena : own);
             packer.add(data.data(), data.shape(0));
             return std::make_shared<Rows>(packer.finish());
@@ -91,7 +91,7 @@ void bind_rows(nb::module_& m) {
             check_size(scales.shape(0), rows, "scales");
             check_size(scales.shape(1), (cols + 31) / 32, "a row of scales");
             nb::gil_scoped_release release;
-            Arena own;
+            Arena own(0);
             return std::make_shared<Rows>(pack_int8(codes.data(), scales.data(), rows, cols, own));
           },
           "codes"_a, "scales"_a, "Pack int8 codes [rows, cols] with float16 scales (as uint16) per 32 columns.")
@@ -185,7 +185,7 @@ void bind_packer(nb::module_& m) {
       .def(
           "__init__",
           [](Packer* self, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena) {
-            Arena own;
+            Arena own(0);
             new (self) Packer(type, rows, cols, format, arena ? *arena : own);
           },
           "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none())
