@@ -29,10 +29,8 @@ class CompactBackend:
     ----------
     pieces
         The vocabulary; the position is the id.
-    vocabulary
-        Of `pieces`.
     bpe
-        Over `vocabulary`.
+        Over the vocabulary.
     added
         The tokens that are matched whole, by their ids.
     normalizer, pre_tokenizer
@@ -61,9 +59,8 @@ class CompactBackend:
     ):
         self.decoder = decoder
         self._first, self._last = map(list, around)
-        self._pieces = pieces
+        self._pieces, self._next_id = pieces, len(pieces)
         self._bpe = bpe
-        self._added = dict(added)
         self._normalizer, self._pre_tokenizer = normalizer, pre_tokenizer
         # Without a vocabulary it finds the tokens that are matched whole, and drops all else.
         self._finder = Library(models.BPE(cache_capacity=0))
@@ -115,7 +112,8 @@ class CompactBackend:
         """Add tokens that are matched whole; their ids follow on the vocabulary's."""
         self._finder.add_tokens(tokens)
         for _ in tokens:
-            self._ids.append(len(self._pieces) + len(self._ids) - len(self._added))
+            self._ids.append(self._next_id)
+            self._next_id += 1
 
     def token_to_id(self, content: str) -> int | None:
         """The id of a token that is matched whole."""
@@ -128,4 +126,4 @@ class CompactBackend:
 
     def get_added_tokens_decoder(self) -> Mapping[int, AddedToken]:
         """The tokens that are matched whole, by id."""
-        return self._added
+        return {self._ids[i]: token for i, token in self._finder.get_added_tokens_decoder().items()}
