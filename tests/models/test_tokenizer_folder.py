@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from models.library_backend import library_backend
 from models.vocabularies import TEXTS, byte_level, sentence_piece
 from tokenizers import AddedToken
 
 from shortlist.errors import CheckpointError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.models.tokenizer_folder import read_folder
-from shortlist.models.tokenizer_gguf import read_gguf
 
 transformers = pytest.importorskip("transformers")
 
@@ -25,12 +25,12 @@ def merges(metadata: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def spm_merges(metadata: dict[str, Any]) -> list[tuple[str, ...]]:
-    model = json.loads(read_gguf(metadata, "test").backend.to_str())["model"]
+    model = json.loads(library_backend(metadata).to_str())["model"]
     return [tuple(pair) for pair in model["merges"]]
 
 
 def fast() -> Any:
-    backend = read_gguf(byte_level("smollm"), "test").backend
+    backend = library_backend(byte_level("smollm"))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL)
 
 

@@ -146,13 +146,6 @@ class TestSentencePiece:
         assert 1 not in tokenizer.encode("<s>", add_special=False)
         assert tokenizer.encode("<s>", add_special=False, parse_special=True) == [1]
 
-    def test_merges_are_kept(self, tmp_path):
-        metadata, _ = sentence_piece(prefix=True)
-        file = tmp_path / "merges.npy"
-        first = Tokenizer(read_gguf(metadata, "MODEL", file), "MODEL").encode(TEXTS[16])
-        assert file.exists()
-        assert Tokenizer(read_gguf(metadata, "MODEL", file), "MODEL").encode(TEXTS[16]) == first
-
 
 class TestSpecialTokens:
     def test_in_text_are_text(self):

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from shortlist import recipe as recipes
 from shortlist.calibrate.head import Report, calibrate_head
 
@@ -51,6 +48,9 @@ def head_recipe(
 
 @contextmanager
 def _bars(name: str, progress: bool) -> Iterator[Report]:
+    from rich.console import Console  # here, because most processes load a model whose recipe is there
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (progress and console.is_terminal)) as bars:
         task = bars.add_task(name, total=1.0)

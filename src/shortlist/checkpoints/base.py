@@ -107,8 +107,8 @@ class Checkpoint:
     headers
         The bytes, uint8 [n], that describe the tensors and the model; part of the fingerprint.
     tokenizer_source
-        For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float, list of str, or
-        NumPy array of numbers); for Hugging Face the folder.
+        For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float,
+        `_native.Strings`, or NumPy array of numbers); for Hugging Face the folder.
 
     Attributes
     ----------

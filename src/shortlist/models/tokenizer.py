@@ -7,12 +7,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken, Encoding
+from tokenizers import AddedToken
+from tokenizers import Encoding as LibraryEncoding
 
-from shortlist import paths
 from shortlist.errors import UsageError
-from shortlist.models.chat import ChatTemplate
-from shortlist.models.spm_merges import MERGES_FOLDER
+from shortlist.models.compact_backend import Encoding
 from shortlist.models.token_bytes import TokenBytes
 from shortlist.models.tokenizer_folder import read_folder
 from shortlist.models.tokenizer_gguf import read_gguf
@@ -20,6 +19,7 @@ from shortlist.models.tokenizer_parts import TokenizerParts
 
 if TYPE_CHECKING:
     from shortlist.checkpoints import Checkpoint
+    from shortlist.models.chat import ChatTemplate
 
 # Noncharacters: texts have no use for them, templates do not trim them, and one in a message is not taken.
 _MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
@@ -85,10 +85,7 @@ class Tokenizer:
             The tokenizer is missing, damaged, or of a kind that is not supported.
         """
         source, name = checkpoint.tokenizer_source, str(checkpoint.path)
-        if isinstance(source, Path):
-            return cls(read_folder(source), name)
-        merges_file = paths.cache_folder() / MERGES_FOLDER / f"{checkpoint.fingerprint}.npy"
-        return cls(read_gguf(source, name, merges_file), name)
+        return cls(read_folder(source) if isinstance(source, Path) else read_gguf(source, name), name)
 
     def encode(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Tokenize a text.
@@ -109,7 +106,7 @@ class Tokenizer:
         """
         return self._encode(text, add_special, parse_special).ids
 
-    def _encode(self, text: str, add_special: bool, parse_special: bool) -> Encoding:
+    def _encode(self, text: str, add_special: bool, parse_special: bool) -> Encoding | LibraryEncoding:
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -170,7 +167,9 @@ class Tokenizer:
         """Id, start and end of the special tokens that are spelled out in a text."""
         encoding = self._encode(text, add_special=False, parse_special=True)
         spans = zip(encoding.ids, encoding.offsets, strict=True)
-        return [(token, start, end) for token, (start, end) in spans if token in self.special_ids]
+        return [
+            (token, start, end) for token, (start, end) in spans if token in self.special_ids and start < end
+        ]
 
     def _mark(self, text: str, mark: str) -> str:
         for token, start, end in reversed(self._special_spans(text)):
@@ -191,11 +190,13 @@ class Tokenizer:
         return [next(specials) if i == stand_in_id else i for i in ids]
 
     @cached_property
-    def _template(self) -> ChatTemplate:
+    def _template(self) -> "ChatTemplate":
         if self.chat_template is None:
             raise UsageError(
                 f"{self._name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
             )
+        from shortlist.models.chat import ChatTemplate  # Jinja takes 2 MB, and only chats need it
+
         return ChatTemplate(self.chat_template, self._name, self._names)
 
     @cached_property

@@ -5,17 +5,16 @@ that only approximates the tokenizer that the model was trained with, up to the 
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from tokenizers import AddedToken, decoders, models, normalizers
-from tokenizers import Tokenizer as Backend
+from tokenizers import AddedToken, decoders, normalizers
 
+from shortlist import _native
 from shortlist.errors import CheckpointError
+from shortlist.models.compact_backend import CompactBackend
 from shortlist.models.pre_tokenizers import PRE_TOKENIZERS, Rules
-from shortlist.models.spm_merges import cached_merges, merges_from_scores
-from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts, wrap_texts
+from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
@@ -31,18 +30,16 @@ _END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _SPM_DEFAULTS = {"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0}
 
 
-def read_gguf(metadata: Mapping[str, Any], name: str, merges_file: Path | None = None) -> TokenizerParts:
+def read_gguf(metadata: Mapping[str, Any], name: str) -> TokenizerParts:
     """Build the tokenizer that GGUF metadata describes.
 
     Parameters
     ----------
     metadata
-        The pairs whose keys start with `tokenizer.`: lists of str, arrays or lists of numbers, and scalars.
+        The pairs whose keys start with `tokenizer.`: `_native.Strings` or lists of str, arrays or lists of
+        numbers, and scalars.
     name
         Of the checkpoint, for messages.
-    merges_file
-        Where the merges of a SentencePiece vocabulary are kept between runs. None derives them anew, which
-        takes some seconds for Gemma.
 
     Raises
     ------
@@ -52,18 +49,14 @@ def read_gguf(metadata: Mapping[str, Any], name: str, merges_file: Path | None =
     keys = _Keys(metadata, name)
     match keys.get("model"):
         case "gpt2":
-            rules = keys.rules()
-            backend, starts_with_bos = _byte_level(keys, rules), rules.starts_with_bos
+            backend = _byte_level(keys, keys.rules())
         case "llama":
-            backend, starts_with_bos = _sentencepiece(keys, merges_file), True
+            backend = _sentencepiece(keys)
         case other:
             keys.fail(
                 f"is of the kind {other!r:.80}, which is not supported; "
                 "supported are gpt2 (byte-level BPE) and llama (SentencePiece BPE)"
             )
-    first = keys.wanted("add_bos_token", "bos_token_id", starts_with_bos)
-    last = keys.wanted("add_eos_token", "eos_token_id", False)
-    wrap_texts(backend, first, last)
     template = metadata.get("tokenizer.chat_template")
     return TokenizerParts(
         backend,
@@ -75,55 +68,38 @@ def read_gguf(metadata: Mapping[str, Any], name: str, merges_file: Path | None =
     )
 
 
-def _byte_level(keys: "_Keys", rules: Rules) -> Backend:
-    ids = keys.ids
-    merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in keys.strings("merges"))]
-    # The library panics over some of these.
-    if not all(left in ids and right in ids and left + right in ids for left, right in merges):
+def _byte_level(keys: "_Keys", rules: Rules) -> CompactBackend:
+    try:
+        bpe = _native.Bpe.from_merges(keys.vocabulary, keys.strings("merges"), rules.whole_words)
+    except ValueError:
         keys.fail("has merges of what is not in its vocabulary: fetch the file again, or convert it again")
-    backend = Backend(models.BPE(ids, merges, ignore_merges=rules.whole_words))
-    if rules.composes:
-        backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = rules.cut()
-    backend.decoder = decoders.ByteLevel()
-    _add_whole_tokens(backend, keys.tokens, keys.types, normalized=False)
-    return backend
-
-
-def _sentencepiece(keys: "_Keys", merges_file: Path | None) -> Backend:
-    prefixes_space = bool(keys.get("add_space_prefix", True))
-    if not prefixes_space:
-        keys.respell_spaces()
-    tokens, scores = keys.tokens, keys.numbers("scores")
-    pieces = np.flatnonzero(keys.types == _NORMAL)
-    if merges_file is None:
-        pairs = merges_from_scores(tokens, scores, pieces)
-    else:
-        pairs = cached_merges(merges_file, tokens, scores, pieces)
-    left, right = (map(tokens.__getitem__, column) for column in pairs.T.tolist())
-    model = models.BPE(
-        keys.ids,
-        list(zip(left, right, strict=True)),
-        unk_token=keys.token("unknown_token_id"),
-        fuse_unk=True,
-        byte_fallback=True,
+    return CompactBackend(
+        keys.tokens,
+        bpe,
+        keys.matched_whole(),
+        normalizer=normalizers.NFC() if rules.composes else None,
+        pre_tokenizer=rules.cut(),
+        decoder=decoders.ByteLevel(),
+        around=keys.around_texts(rules.starts_with_bos),
     )
-    backend = Backend(model)
+
+
+def _sentencepiece(keys: "_Keys") -> CompactBackend:
+    prefixes_space = bool(keys.get("add_space_prefix", True))
+    scores = np.where(keys.types == _NORMAL, keys.numbers("scores"), -np.inf).astype(np.float32)
+    unknown = keys.token_id("unknown_token_id")
     in_front = [normalizers.Prepend("▁")] if prefixes_space else []
-    backend.normalizer = normalizers.Sequence([*in_front, normalizers.Replace(" ", "▁")])
     off_again = [decoders.Strip(" ", 1, 0)] if prefixes_space else []
-    to_text = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *off_again]
-    backend.decoder = decoders.Sequence(to_text)
-    _add_whole_tokens(backend, tokens, keys.types, normalized=not prefixes_space)
-    return backend
-
-
-def _add_whole_tokens(backend: Backend, tokens: list[str], types: np.ndarray, *, normalized: bool) -> None:
-    """Add the tokens that are matched whole, before anything else; `normalized` is for those with spaces."""
-    special = np.flatnonzero((types == _CONTROL) | (types == _UNKNOWN))
-    backend.add_special_tokens([AddedToken(tokens[i], normalized=False) for i in special])
-    others = [tokens[i] for i in np.flatnonzero(types == _USER_DEFINED)]
-    backend.add_tokens([AddedToken(token, normalized=normalized and "▁" in token) for token in others])
+    return CompactBackend(
+        keys.tokens,
+        _native.Bpe.from_scores(keys.vocabulary, scores, -1 if unknown is None else unknown),
+        keys.matched_whole(respell_spaces=not prefixes_space),
+        normalizer=normalizers.Sequence([*in_front, normalizers.Replace(" ", "▁")]),
+        decoder=decoders.Sequence(
+            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *off_again]
+        ),
+        around=keys.around_texts(starts_with_bos=True),
+    )
 
 
 class _Keys:
@@ -133,10 +109,11 @@ class _Keys:
         self.metadata = metadata
         self.name = name
         self.tokens = self.strings("tokens")
-        self.ids = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
-        if len(self.ids) != len(self.tokens):
+        try:
+            self.vocabulary = _native.Vocabulary(self.tokens)
+        except ValueError:
             self.fail("has the same token twice")
-        self.ends = {self.ids[token] for token in END_TOKENS if token in self.ids}
+        self.ends = {i for token in END_TOKENS if (i := self.vocabulary.find(token)) >= 0}
         self.ends |= {i for key in _END_KEYS if (i := self.token_id(key)) is not None}
         self.types = self.token_types()
 
@@ -149,9 +126,11 @@ class _Keys:
     def fail_list(self, key: str) -> NoReturn:
         self.fail(f"has no usable list tokenizer.ggml.{key}: fetch the file again, or convert it again")
 
-    def strings(self, key: str) -> list[str]:
+    def strings(self, key: str) -> _native.Strings:
         values = self.get(key)
-        if not isinstance(values, list) or not values or not isinstance(values[0], str):
+        if isinstance(values, list) and values and isinstance(values[0], str):
+            values = _native.Strings(values)
+        if not isinstance(values, _native.Strings) or not len(values):
             self.fail_list(key)
         return values
 
@@ -173,19 +152,21 @@ class _Keys:
             types[bos] = _CONTROL
         return types
 
-    def respell_spaces(self) -> None:
-        """Write the spaces of user-defined tokens as the rest of the vocabulary does; converters undo that.
+    def matched_whole(self, respell_spaces: bool = False) -> dict[int, AddedToken]:
+        """The tokens that are matched whole, before anything else, by their ids.
 
-        Runs of spaces are such tokens. Spelled like this they are matched after the spaces of the text are
-        replaced, as in the model's own tokenizer, so that text with U+2581 in it gives the same tokens. Where
-        a space is put in front of texts, it would be put in front of these tokens too: there they must stay.
+        With `respell_spaces` the spaces of user-defined tokens are written as in the rest of the vocabulary;
+        converters undo that. Runs of spaces are such tokens. Spelled like this they are matched after the
+        spaces of the text are replaced, as in the model's own tokenizer, so that text with U+2581 in it gives
+        the same tokens. Where a space is put in front of texts, it would be put in front of these tokens too:
+        there they must stay.
         """
-        self.tokens = list(self.tokens)
+        special = np.flatnonzero((self.types == _CONTROL) | (self.types == _UNKNOWN)).tolist()
+        found = {i: AddedToken(self.tokens[i], special=True, normalized=False) for i in special}
         for i in np.flatnonzero(self.types == _USER_DEFINED).tolist():
-            if " " in self.tokens[i]:
-                del self.ids[self.tokens[i]]
-                self.tokens[i] = self.tokens[i].replace(" ", "▁")
-                self.ids[self.tokens[i]] = i
+            token = self.tokens[i].replace(" ", "▁") if respell_spaces else self.tokens[i]
+            found[i] = AddedToken(token, normalized=respell_spaces and "▁" in token)
+        return found
 
     def token_id(self, key: str) -> int | None:
         value = self.get(key, _SPM_DEFAULTS.get(key) if self.get("model") == "llama" else None)
@@ -197,13 +178,19 @@ class _Keys:
         token = self.token_id(key)
         return None if token is None else self.tokens[token]
 
-    def wanted(self, flag: str, key: str, default: bool) -> str | None:
-        """The token that is put around texts if `flag` says so."""
+    def around_texts(self, starts_with_bos: bool) -> tuple[list[int], list[int]]:
+        """What goes in front of a text and behind it; `starts_with_bos` is for files that do not say."""
+        return (
+            self.wanted("add_bos_token", "bos_token_id", starts_with_bos),
+            self.wanted("add_eos_token", "eos_token_id", False),
+        )
+
+    def wanted(self, flag: str, key: str, default: bool) -> list[int]:
         if not self.get(flag, default):
-            return None
-        if (token := self.token(key)) is None:
+            return []
+        if (token := self.token_id(key)) is None:
             self.fail(f"is to use a {key}, but names none")
-        return token
+        return [token]
 
     def rules(self) -> Rules:
         pre = self.get("pre", "default")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
-from tokenizers.processors import TemplateProcessing
+
+from shortlist.models.compact_backend import CompactBackend
 
 END_TOKENS = (
     "<|im_end|>",
@@ -28,7 +29,7 @@ class TokenizerParts:
     Parameters
     ----------
     backend
-        Special tokens are added tokens of it, and its post-processor adds what belongs around a text.
+        Special tokens are added tokens of it, and it adds what belongs around a text.
     size
         One more than the largest id.
     bos_id
@@ -41,7 +42,7 @@ class TokenizerParts:
         Its source, if there is one.
     """
 
-    backend: Backend
+    backend: Backend | CompactBackend
     size: int
     bos_id: int | None
     eos_ids: frozenset[int]
@@ -56,12 +57,3 @@ def make_special(backend: Backend, tokens: Iterable[str]) -> None:
     for token in special:
         token.special = True
     backend.add_special_tokens(special)  # at once, because each call indexes all added tokens anew
-
-
-def wrap_texts(backend: Backend, first: str | None, last: str | None) -> None:
-    """Let the backend put these tokens around a text when it is asked for special tokens."""
-    wrapping = [token for token in (first, last) if token is not None]
-    template = [*([first] if first else []), "$A", *([last] if last else [])]
-    backend.post_processor = TemplateProcessing(
-        single=template, pair=None, special_tokens=[(token, backend.token_to_id(token)) for token in wrapping]
-    )

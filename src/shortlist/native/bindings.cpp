@@ -18,6 +18,9 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace shortlist {
+
+void bind_bpe(nb::module_& m);  // bind_bpe.cpp
+
 namespace {
 
 template <class T>
@@ -78,7 +81,7 @@ void bind_rows(nb::module_& m) {
           "pack",
           [](In1<uint8_t> data, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena, bool tiled) {
             nb::gil_scoped_release release;
-            Arena own;
+            Arena own(0);
             Packer packer(type, rows, cols, format, tiled, arena ? *arena : own);
             packer.add(data.data(), data.shape(0));
             return std::make_shared<Rows>(packer.finish());
@@ -92,7 +95,7 @@ void bind_rows(nb::module_& m) {
             check_size(scales.shape(0), rows, "scales");
             check_size(scales.shape(1), (cols + 31) / 32, "a row of scales");
             nb::gil_scoped_release release;
-            Arena own;
+            Arena own(0);
             return std::make_shared<Rows>(pack_int8(codes.data(), scales.data(), rows, cols, tiled, own));
           },
           "codes"_a, "scales"_a, "tiled"_a = false, "Pack int8 codes [rows, cols] with float16 scales (as uint16) per 32 columns.")
@@ -187,7 +190,7 @@ void bind_packer(nb::module_& m) {
       .def(
           "__init__",
           [](Packer* self, const std::string& type, int64_t rows, int64_t cols, const std::string& format, Arena* arena, bool tiled) {
-            Arena own;
+            Arena own(0);
             new (self) Packer(type, rows, cols, format, tiled, arena ? *arena : own);
           },
           "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none(), "tiled"_a = false)
@@ -402,6 +405,7 @@ NB_MODULE(_native, m) {
   bind_packer(m);
   bind_decoder(m);
   bind_heads(m);
+  bind_bpe(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");
   m.def("threads", [] { return Pool::instance().threads(); });
   m.def(
