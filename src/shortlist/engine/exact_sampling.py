@@ -4,7 +4,8 @@ A bounded head knows for every row a lower and an upper bound of its logit, and 
 Penalty and temperature never reverse an order, so they turn bounds into bounds. From there:
 
 - One row that looks best is read. Only rows whose upper bound is within reach of its value matter at all.
-- The best row is among those whose upper bound is at least that value. Every truncation keeps it.
+- The best row is among those whose upper bound is at least that value. Every truncation keeps it. Where there
+  is none, any row is kept, and the one that was read does as well: the best one need not be found.
 - A row can win only if its upper bound plus its noise reaches what a rival has for certain. Those rows are
   read, and the winner stands if the truncations keep it; if not, they keep no row below it either.
 - min-p compares with the best row, which is known. top-k counts the rows before the winner; those that its
@@ -81,7 +82,8 @@ def sample_exact(
         As for `sampling.sample`.
     """
     known = _Known(head, hidden, options, seen)
-    best = known.best()
+    truncated = options.top_k or options.top_p < 1 or options.min_p > 0
+    best = known.best() if options.greedy or truncated else known.likeliest
     token = int(known.rows[best]) if options.greedy else _draw(known, best, options, position)
     read = head.read(known.rows_read)
     if token is not None:
@@ -100,6 +102,8 @@ class _Known:
         Ascending.
     lower, upper : float64 [n]
         Bounds after penalty and temperature; they are equal where the value itself is known.
+    likeliest : int
+        Where the row that looks best is; it was read.
     rows_read : int
     """
 
@@ -113,6 +117,7 @@ class _Known:
         self.upper = temper(upper[self.rows], options)
         place = np.searchsorted(self.rows, likeliest)
         self.lower[place] = self.upper[place] = temper(value, options)
+        self.likeliest = int(place[0])
         self.rows_read = 1
 
     def read(self, places: np.ndarray) -> None:
@@ -140,7 +145,7 @@ class _Known:
 
 
 def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> int | None:
-    """The row that is drawn, or None where bounds do not settle it."""
+    """The row that is drawn, or None where bounds do not settle it; `best` is one that is certainly kept."""
     best_value = known.lower[best]
     kth_value = known.kth_value(options.top_k) if options.top_k else -np.inf
     lowest = max(kth_value, best_value + math.log(options.min_p) if options.min_p else -np.inf)
@@ -149,7 +154,7 @@ def _draw(known: _Known, best: int, options: SamplingOptions, position: int) -> 
         known.rows, known.upper, best_value, best_row, options, position, lowest=lowest
     )
 
-    while True:  # ends at `best` at the latest, which every truncation keeps
+    while True:  # ends at `best` at the latest
         likeliest = np.argmax(known.lower[places] + known.upper[places] + 2 * noise, keepdims=True)
         known.read(places[likeliest])
         possible = known.upper[places] + noise >= (known.lower[places] + noise).max()

@@ -147,7 +147,8 @@ class ExactHead:
     def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper), float32 [vocabulary] each: the dense logits always lie between them."""
         middle, radius = self._native.bounds(hidden)
-        return middle - radius, middle + radius
+        lower = middle - radius
+        return lower, np.add(middle, radius, out=middle)
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""

@@ -447,7 +447,7 @@ NB_MODULE(_native, m) {
         {
           nb::gil_scoped_release release;
           const GumbelNoise noise(seed, position);
-          const NoiseFilter filter;
+          static const NoiseFilter filter;
           Pool::instance().run([&](Team& team) {
             const size_t id = static_cast<size_t>(team.id);
             const auto share = team.share(static_cast<int64_t>(rows.shape(0)));
