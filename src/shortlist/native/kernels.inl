@@ -11,9 +11,14 @@ namespace shortlist::SHORTLIST_ISA_NAMESPACE {
 // more than a strip; 4-10 KB measured alike, 3 KB and none slower.
 constexpr int kAhead = 8192;
 
-static inline void fetch_ahead(const uint8_t* from, const uint8_t* to) {
-  for (; from < to; from += 64) __builtin_prefetch(from + kAhead);
+static inline void fetch(const uint8_t* from, const uint8_t* to) {
+  for (; from < to; from += 64) __builtin_prefetch(from);
 }
+
+// What is fetched while a row is computed: what lies kAhead behind it, or the row that comes some places later in a list.
+struct Next {
+  const uint8_t *row, *lower;
+};
 
 // ---- sums over lanes --------------------------------------------------------------------------------------------
 
@@ -71,16 +76,16 @@ static SHORTLIST_INLINE void each_group(int groups, Vector vector, Scalar scalar
 // The sum of the integer products of one row, block(dot, b) for every block of columns. Two chains of additions, because
 // one would wait for itself.
 template <class Block>
-static SHORTLIST_INLINE F dot_blocks(int blocks, const uint8_t* row, size_t row_bytes, const uint8_t* lower, Block block) {
+static SHORTLIST_INLINE F dot_blocks(int blocks, size_t row_bytes, Next next, Block block) {
   BlockDot even, odd;
   int b = 0;
   // Every cache line of a row is prefetched, as one that is left out costs a wait for memory, and the nibbles' lines one by
   // one, as a burst of them would block the loads.
-  fetch_ahead(row + blocks / 2 * 64, row + row_bytes);
-  if (lower && blocks % 2) __builtin_prefetch(lower + blocks / 2 * 64 + kAhead);
+  fetch(next.row + blocks / 2 * 64, next.row + row_bytes);
+  if (next.lower && blocks % 2) __builtin_prefetch(next.lower + blocks / 2 * 64);
   for (; b + 2 <= blocks; b += 2) {
-    __builtin_prefetch(row + b * 32 + kAhead);
-    if (lower) __builtin_prefetch(lower + b * 32 + kAhead);
+    __builtin_prefetch(next.row + b * 32);
+    if (next.lower) __builtin_prefetch(next.lower + b * 32);
     block(even, b);
     block(odd, b + 1);
   }
@@ -100,9 +105,9 @@ static inline int strip_rows(const RowsView& m) {
   return fit < 1 ? 1 : fit < kStrip ? static_cast<int>(fit) : kStrip;
 }
 
-// out[i] = row(i) . x for n <= strip_rows() rows.
-template <int bits, int group, bool minimum, class Row>
-static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row row, int n, float* comb, float* out) {
+// out[i] = row(i) . x for n <= strip_rows() rows; next(i) is fetched meanwhile.
+template <int bits, int group, bool minimum, class Row, class Following>
+static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row row, Following next, int n, float* comb, float* out) {
   const int groups = m.padded / group, blocks = m.padded / kBlock;
   const size_t planes = m.planes_bytes();
   const float* d = group == 32 ? x.d32 : x.d16;
@@ -141,7 +146,7 @@ static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row ro
     const uint8_t* plane5 = plane4 + m.padded / 8;
     const uint8_t* lower = bits == 8 ? m.lower(row(i)) : nullptr;
     const float* combined = comb + i * groups;
-    total[i] = total[i] + dot_blocks(blocks, nibbles, m.primary_stride, lower, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+    total[i] = total[i] + dot_blocks(blocks, m.primary_stride, next(i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
       if constexpr (bits == 8) {
         dot.template block8<true>(nibbles + b * 32, lower + b * 32, q + b * kBlock, combined + b * per_block);
       } else {
@@ -173,8 +178,8 @@ static float dot_float32(const float* w, const float* x, int n) {
 }
 
 // out[i] = row(i) . x for i in [0, count), with the format's loop resolved once outside the loop over rows.
-template <class Row>
-static void dot_rows(const RowsView& m, const Batch& x, Row row, int64_t count, float* out) {
+template <class Row, class Following>
+static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* out) {
   float comb[kComb];
   auto floats = [&](auto dot) {
     for (int64_t i = 0; i < count; i++) out[i] = dot(m.row(row(i)));
@@ -184,7 +189,7 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, int64_t count, 
     for (int64_t at = 0; at < count; at += strip) {
       const int n = count - at < strip ? static_cast<int>(count - at) : strip;
       dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
-          m, x, [&](int i) { return row(at + i); }, n, comb, out + at);
+          m, x, [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb, out + at);
     }
   };
   using std::integral_constant;
@@ -213,22 +218,23 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, int64_t count, 
 
 static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
   if (m.tiled) return dot_tiled_range(m, x, begin, end, out);
-  dot_rows(m, x, [begin](int64_t i) { return begin + i; }, end - begin, out);
+  auto row = [begin](int64_t i) { return begin + i; };
+  auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, m.secondary ? m.lower(begin + i) + kAhead : nullptr}; };
+  dot_rows(m, x, row, next, end - begin, out);
 }
 
 static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* out) {
-  constexpr int ahead = 2 * kStrip;  // scattered rows: the hardware cannot guess the next ones
-  auto fetch = [&](int64_t i) {
-    const uint8_t *primary = m.row(indices[i]), *lower = m.lower(indices[i]);
-    for (size_t b = 0; b < m.primary_stride; b += 64) __builtin_prefetch(primary + b);
-    for (size_t b = 0; b < m.secondary_stride; b += 64) __builtin_prefetch(lower + b);
+  const int64_t ahead = 2 * strip_rows(m);
+  auto row = [indices](int64_t i) { return static_cast<int64_t>(indices[i]); };
+  auto next = [&](int64_t i) {
+    const int64_t r = indices[i + ahead < count ? i + ahead : count - 1];
+    return Next{m.row(r), m.secondary ? m.lower(r) : nullptr};
   };
-  for (int64_t i = 0; i < count && i < ahead; i++) fetch(i);
-  for (int64_t at = 0; at < count; at += ahead) {
-    const int64_t n = count - at < ahead ? count - at : ahead;
-    for (int64_t i = at + ahead; i < count && i < at + 2 * ahead; i++) fetch(i);
-    dot_rows(m, x, [&](int64_t i) { return static_cast<int64_t>(indices[at + i]); }, n, out + at);
+  for (int64_t i = 0; i < count && i < ahead; i++) {
+    fetch(m.row(row(i)), m.row(row(i)) + m.primary_stride);
+    fetch(m.lower(row(i)), m.lower(row(i)) + m.secondary_stride);
   }
+  dot_rows(m, x, row, next, count, out);
 }
 
 // Why the radius always holds. With u = 2^-24, E = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles
@@ -277,7 +283,7 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
     for (int i = 0; i < n; i++) {
       const uint8_t* upper = m.row(at + i);
       const float* combined = comb + i * groups;
-      total[i] = total[i] + dot_blocks(blocks, upper, m.primary_stride, nullptr, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+      total[i] = total[i] + dot_blocks(blocks, m.primary_stride, {upper + kAhead, nullptr}, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
         dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
       });
     }
