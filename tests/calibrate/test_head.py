@@ -33,10 +33,17 @@ def test_recipe_decodes_as_the_dense_head(decoder, tokenizer, given):
     recipe = calibrate_head(decoder, tokenizer, "tiny", text=given, report=lambda s, share: stages.append(s))
     part = recipe.parts["head"]
     assert (recipe.fingerprint, part.units, part.width) == ("f00d", 600, 96)
-    assert list(dict.fromkeys(stages)) == ["write" if given is None else "read", "fit", "choose", "measure"]
+    assert list(dict.fromkeys(stages)) == [
+        "write" if given is None else "read",
+        "fit",
+        "choose",
+        "measure",
+        "time",
+    ]
 
     measured = recipe.measured["head"]
     assert measured["tokens"] == 100
+    assert set(measured["seconds_per_token"]) == {"dense", "estimated", "exact"}
     assert measured["shortlisted"]["agreement"] >= 0.98
     assert measured["shortlisted"]["perplexity"] == pytest.approx(measured["dense"]["perplexity"], rel=0.2)
 

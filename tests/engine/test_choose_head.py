@@ -28,11 +28,11 @@ def decoder(format="q8", layer_bytes=0, width=WIDTH):
     return SimpleNamespace(head_rows=rows, layer_bytes=layer_bytes, fingerprint="f" * 64)
 
 
-def fitted(decoder, selector=None, bytes_per_token=1000.0, place="head"):
+def fitted(decoder, selector=None, exact_seconds=2.0, place="head"):
     estimator = LowRank(rank=32)
     queries = np.random.default_rng(1).normal(size=(200, WIDTH)).astype(np.float32)
     part = Part(estimator, selector or Confidence(), UNITS, WIDTH, estimator.fit(decoder.head_rows, queries))
-    measured = {"head": {"shortlisted": {"bytes_per_token": bytes_per_token}}}
+    measured = {"head": {"seconds_per_token": {"estimated": 1.0, "exact": exact_seconds}}}
     return Recipe("tiny", decoder.fingerprint, {place: part}, measured)
 
 
@@ -63,14 +63,23 @@ def test_auto_takes_estimated_where_exact_costs_more():
     assert choice.recipe is not None
 
 
-def test_auto_believes_what_the_recipe_measured():
-    large = decoder(layer_bytes=100_000)
-    exact = large.layer_bytes + module.ExactHead(large.head_rows).read(int(0.1 * UNITS)).bytes
-    for measured, expected in ((exact / 1.09, "exact"), (exact / 1.11, "estimated")):
-        recipes.save(fitted(large, bytes_per_token=measured), recipes.default_folder(large.fingerprint))
-        choice = choose("auto", large)
-        assert choice.head.name == expected
-        assert choice.recipe is not None
+@pytest.mark.parametrize(("seconds", "expected"), [(1.09, "exact"), (1.11, "estimated")])
+@pytest.mark.parametrize("stored", [True, False])
+def test_auto_believes_what_the_recipe_measured(seconds, expected, stored, monkeypatch):
+    recipe = fitted(decoder(), exact_seconds=seconds)
+    if stored:
+        recipes.save(recipe, recipes.default_folder(recipe.fingerprint))
+    monkeypatch.setattr(module, "head_recipe", lambda *_args, **_options: recipe)
+    choice = choose("auto", decoder())
+    assert choice.head.name == expected
+    assert choice.recipe is not None
+
+
+def test_auto_takes_estimated_where_a_recipe_timed_nothing():
+    recipe = fitted(decoder())
+    recipe.measured["head"].clear()
+    recipes.save(recipe, recipes.default_folder(recipe.fingerprint))
+    assert choose("auto", decoder()).head.name == "estimated"
 
 
 def test_a_head_that_is_not_in_8_bits_has_no_exact_form():

@@ -12,7 +12,7 @@ from probe import TYPES, columns
 
 PROBE = Path(__file__).with_name("probe.py")
 ROUNDING = 4e-6
-"""Of float32 sums, the worst case among them: a query of ones, and 8-bit codes whose offset is the largest part."""
+"""Of float32 sums; the worst case is a query of ones and 8-bit codes, whose offset is the largest part."""
 MATRICES = [(kind, cols) for kind in TYPES for cols in columns(kind)]
 
 

@@ -15,6 +15,7 @@ STAGES = {
     "fit": "fitting the head's estimator",
     "choose": "choosing its rank and sigma",
     "measure": "measuring it",
+    "time": "timing it",
 }
 
 

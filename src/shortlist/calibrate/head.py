@@ -10,20 +10,22 @@ import numpy as np
 
 from shortlist.calibrate.choose import weigh_ranks
 from shortlist.calibrate.own_text import write_passages
+from shortlist.calibrate.speed import token_seconds
 from shortlist.errors import UsageError
 from shortlist.estimators.low_rank import LowRank
 from shortlist.evaluate.quality import compare
 from shortlist.evaluate.teacher_forced import windows
-from shortlist.models.heads import DenseHead, EstimatedHead
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.recipe import Part, Recipe
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
 # Positions. More to fit to means fewer rows to read later; reading a text is many times faster than writing.
 FIT_TEXT, FIT_OWN = 4096, 1792
-CHOOSE, MEASURE = 512, 256
+CHOOSE, MEASURE, TIME = 512, 256, 48
 FEWEST = 1024  # tokens of a calibration text
 RANKS = (64, 128)
+PROMPT = "The lamp in the tower was lit every evening, and every morning somebody climbed up to put it out."
 
 
 def calibrate_head(
@@ -69,14 +71,22 @@ def calibrate_head(
 
     state = widest.truncate(state, best.rank)
     estimator = replace(widest, rank=best.rank)
+    dense, estimated = DenseHead(rows), EstimatedHead(rows, state, best.selector)
     quality = compare(
         _one_by_one(measure, targets[-MEASURE:], lambda share: report("measure", share)),
-        DenseHead(rows),
-        EstimatedHead(rows, state, best.selector),
+        dense,
+        estimated,
         decoder.layer_bytes,
     )
+    heads: dict[str, Any] = {"dense": dense, "estimated": estimated}
+    if rows.format == "q8":
+        heads["exact"] = ExactHead(rows)
+    seconds = token_seconds(
+        decoder, heads, measure[:TIME], tokenizer.encode(PROMPT), lambda share: report("time", share)
+    )
     part = Part(estimator, best.selector, rows.rows, rows.cols, state)
-    return Recipe(name, decoder.fingerprint, {"head": part}, {"head": quality.to_dict()})
+    measured = {"head": {**quality.to_dict(), "seconds_per_token": seconds}}
+    return Recipe(name, decoder.fingerprint, {"head": part}, measured)
 
 
 def _read(

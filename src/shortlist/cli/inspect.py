@@ -120,6 +120,9 @@ def describe_recipe(summary: dict[str, Any]) -> "Table":
         table.add_row("rows read", f"{shortlisted['rows_share']:.2%}")
         table.add_row("agreement", f"{shortlisted['agreement']:.3%}")
         table.add_row("perplexity", f"{shortlisted['perplexity_change']:+.4%}")
+        seconds = measured.get("seconds_per_token", {})
+        if seconds:
+            table.add_row("ms per token", ", ".join(f"{head} {1e3 * s:.2f}" for head, s in seconds.items()))
     return table
 
 

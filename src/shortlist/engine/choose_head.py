@@ -17,12 +17,13 @@ from shortlist.selectors import Confidence
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]
 
-# Decoding is bound by bytes, so bytes stand for time. The exact head is preferred up to this much more.
+# The exact head is preferred where a token takes up to this much longer.
 PREFER_EXACT = 1.10
 
-# What is assumed until it is measured: the share of the rows that the exact head reads in full, and the share
-# of the head's bytes that the estimated one reads for a greedy token. On WikiText-2, with recipes fitted to
-# the models' own text, that is 0.25 for SmolLM2-135M and 0.22 for Gemma-3-270M.
+# Decoding is bound by bytes, so bytes stand for time until it is measured: the share of the rows that the
+# exact head reads in full, and the share of the head's bytes that the estimated one reads for a greedy token.
+# On WikiText-2, with recipes fitted to the models' own text, that is 0.25 for SmolLM2-135M and 0.22 for
+# Gemma-3-270M.
 EXACT_ROWS = 0.1
 ESTIMATED_BYTES = 0.24
 
@@ -52,9 +53,9 @@ def choose_head(
     1. There is no recipe, and the head is too narrow to be estimated through fewer dimensions: exact if it is
        stored in 8 bits, which the exact head needs, else dense.
     2. The head is not stored in 8 bits: estimated.
-    3. The exact head reads at most `PREFER_EXACT` times the bytes per token of the estimated one: exact. What
-       the estimated one reads is known from its recipe, and assumed where there is none yet, so that none is
-       fitted only to be left aside.
+    3. A token takes at most `PREFER_EXACT` times as long with the exact head as with the estimated: exact.
+       A recipe knows, as both are timed where it is fitted. Where there is none yet, the bytes that each
+       would read are compared first, so that none is fitted where it would surely be left aside.
     4. Estimated.
 
     Parameters
@@ -86,13 +87,12 @@ def choose_head(
     if name == "auto" and stored is None and rows.cols <= min(RANKS):
         head = ExactHead(rows) if rows.format == "q8" else DenseHead(rows)
         return Choice(head, reason=f"rows of {rows.cols} weights are too narrow to estimate")
-    if name == "auto" and rows.format == "q8":
-        exact = ExactHead(rows)
-        exact_bytes = decoder.layer_bytes + exact.read(int(EXACT_ROWS * rows.rows)).bytes
-        ratio = exact_bytes / _estimated_bytes(decoder, stored)
-        if ratio <= PREFER_EXACT:
-            return Choice(exact, stored, f"it reads {ratio:.2f} times the bytes of the estimated one")
+    exact = ExactHead(rows) if name == "auto" and rows.format == "q8" else None
+    if exact and stored is None and (ratio := _assumed_ratio(decoder, exact)) <= PREFER_EXACT:
+        return Choice(exact, reason=f"it would read {ratio:.2f} times the bytes of the estimated one")
     stored = stored or head_recipe(decoder, tokenizer, model, progress=progress)
+    if exact and (ratio := _measured_ratio(stored)) <= PREFER_EXACT:
+        return Choice(exact, stored, f"a token took {ratio:.2f} times that of the estimated one")
     return Choice(_estimated_head(stored, decoder), stored)
 
 
@@ -110,11 +110,16 @@ def stored_recipe(fingerprint: str, folder: str | Path | None = None) -> Recipe 
     return recipes.load(Path(folder or default), fingerprint)
 
 
-def _estimated_bytes(decoder: Decoder, recipe: Recipe | None) -> float:
-    """Bytes per token with the estimated head: as its recipe measured them, or an assumption."""
-    if recipe and "head" in recipe.measured:
-        return recipe.measured["head"]["shortlisted"]["bytes_per_token"]
-    return decoder.layer_bytes + ESTIMATED_BYTES * decoder.head_rows.nbytes
+def _assumed_ratio(decoder: Decoder, exact: ExactHead) -> float:
+    """Bytes of a token with the exact head over those with the estimated one, before there is a recipe."""
+    exact_bytes = decoder.layer_bytes + exact.read(int(EXACT_ROWS * decoder.head_rows.rows)).bytes
+    return exact_bytes / (decoder.layer_bytes + ESTIMATED_BYTES * decoder.head_rows.nbytes)
+
+
+def _measured_ratio(recipe: Recipe) -> float:
+    """Seconds of a token with the exact head over those with the estimated one; infinite where unknown."""
+    seconds = recipe.measured.get("head", {}).get("seconds_per_token", {})
+    return seconds["exact"] / seconds["estimated"] if "exact" in seconds else float("inf")
 
 
 def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:
