@@ -22,7 +22,7 @@ Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
 # Positions. More to fit to means fewer rows to read later; reading a text is many times faster than writing.
 FIT_TEXT, FIT_OWN = 4096, 1792
-CHOOSE, MEASURE, TIME = 512, 256, 48
+CHOOSE, MEASURE, TIME = 512, 256, 32
 FEWEST = 1024  # tokens of a calibration text
 RANKS = (64, 128)
 PROMPT = "The lamp in the tower was lit every evening, and every morning somebody climbed up to put it out."
@@ -67,7 +67,7 @@ def calibrate_head(
     widest = LowRank(rank=ranks[-1])
     state = widest.fit(rows, fit, progress=lambda share: report("fit", share))
     options = weigh_ranks(rows, widest, state, ranks, choose, lambda share: report("choose", share))
-    best = min(options, key=lambda option: option.bytes)
+    best = min(options, key=lambda option: option.cost)
 
     state = widest.truncate(state, best.rank)
     estimator = replace(widest, rank=best.rank)
