@@ -13,6 +13,8 @@ ESTIMATORS_UNDER_TEST = [
     pytest.param(LowRank(rank=64), id="low_rank"),
     pytest.param(LowRank(rank=40), id="low_rank with part of a group"),
     pytest.param(LowRank(rank=64, metric="identity"), id="plain SVD"),
+    pytest.param(LowRank(rank=64, metric="pca"), id="PCA"),
+    pytest.param(LowRank(rank=64, metric="leanvec"), id="LeanVec"),
 ]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_UNDER_TEST)
 
