@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shortlist.errors import UsageError
-from shortlist.estimators import ESTIMATORS, BitPlanes, LowRank
+from shortlist.estimators import ESTIMATORS, BitPlanes, LowRank, Quantized
 from shortlist.estimators.base import table_chunks
 
 UNITS, WIDTH = 300, 128
@@ -15,6 +15,9 @@ ESTIMATORS_UNDER_TEST = [
     pytest.param(LowRank(rank=64, metric="identity"), id="plain SVD"),
     pytest.param(LowRank(rank=64, metric="pca"), id="PCA"),
     pytest.param(LowRank(rank=64, metric="leanvec"), id="LeanVec"),
+    pytest.param(Quantized(bits=4), id="quantized"),
+    pytest.param(Quantized(bits=2, scales="input"), id="quantized by input channel"),
+    pytest.param(Quantized(bits=3, scales="row", code="shift"), id="quantized by shifts"),
 ]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_UNDER_TEST)
 
