@@ -121,14 +121,15 @@ class LowRank(Estimator):
             raise UsageError(f"low_rank of rank {self.rank} needs a table wider than {width}")
 
 
-def table_gram(table: Array | PackedTable, like: Array, progress: Progress) -> Array:
+def table_gram(table: Array | PackedTable, like: Array, progress: Progress | None = None) -> Array:
     """W^T W of a table, float64 [width, width], as an array of the namespace of `like`."""
     xp = array_namespace(like)
     units, width = table_shape(table)
     gram = xp.zeros((width, width), dtype=xp.float64, device=device(like))
     for rows, chunk in table_chunks(table, like):
         gram = gram + xp.astype(chunk.T @ chunk, xp.float64)
-        progress(rows.stop / units)
+        if progress:
+            progress(rows.stop / units)
     return gram
 
 
