@@ -25,6 +25,7 @@ UNITS, WIDTH = 300, 128
 ESTIMATORS_UNDER_TEST = [
     pytest.param(BitPlanes(), id="bit_planes"),
     pytest.param(LowRank(rank=64), id="low_rank"),
+    pytest.param(LowRank(rank=64, spread_per_query=False), id="low_rank with a mean spread"),
     pytest.param(LowRank(rank=40), id="low_rank with part of a group"),
     pytest.param(LowRank(rank=64, metric="identity"), id="plain SVD"),
     pytest.param(LowRank(rank=64, metric="pca"), id="PCA"),
@@ -44,6 +45,8 @@ ESTIMATORS_UNDER_TEST = [
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_UNDER_TEST)
 APART = {Magnitude}  # its units are the inputs: tested in a file of its own
 LOWEST_CORRELATION = {"sketch": 0.6, "random": -0.1, "neighbour": -0.1}  # others 0.9
+# A rounding apart, clusters settle in other places, and another of two equal corrections is taken.
+TOLERANCE = {"codebook": 0.3, "low_rank_sparse": 0.05}
 
 
 class Packed:
@@ -121,8 +124,7 @@ def test_numpy_and_torch_agree(estimator, problem):
         estimator.estimate(ours, test).values,
         estimator.estimate(theirs, torch.from_numpy(test)).values.numpy(),
     ]
-    # A rounding apart, clusters settle in other places.
-    np.testing.assert_allclose(*values, atol=0.3 if estimator.name == "codebook" else 0.02)
+    np.testing.assert_allclose(*values, atol=TOLERANCE.get(estimator.name, 0.02))
 
 
 @every_estimator

@@ -111,6 +111,18 @@ def test_rounding_is_counted_whatever_the_scale_of_the_table(seed, scale, rank):
     np.testing.assert_allclose(state["residual"], wanted, rtol=0.02, atol=1e-4 * wanted.max())
 
 
+def test_without_the_spread_of_each_query_only_what_is_kept_is_stored():
+    table, queries = problem()
+    lean, whole = LowRank(64, spread_per_query=False), LowRank(64)
+    ours, theirs = (e.estimate(e.fit(table, queries), queries) for e in (lean, whole))
+    np.testing.assert_array_equal(ours.values, theirs.values)
+    assert ours.spread[0, 0] == pytest.approx(np.sqrt(np.mean(theirs.spread[:, 0] ** 2)), rel=0.1)
+    cut = lean.truncate(lean.fit(table, queries), 32)
+    replace(lean, rank=32).check(cut, 200, WIDTH)
+    saved = whole.bytes_per_query(200, WIDTH) - lean.bytes_per_query(200, WIDTH)
+    assert saved == 4 * WIDTH * (WIDTH - 64)
+
+
 def test_few_queries_are_enough_to_fit():
     table, queries = problem(samples=5)
     assert np.isfinite(LowRank(32).fit(table, queries)["projection"]).all()

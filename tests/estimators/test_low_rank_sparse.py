@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shortlist.errors import UsageError
 from shortlist.estimators.low_rank import LowRank
-from shortlist.estimators.low_rank_sparse import LowRankSparse, take_outliers
+from shortlist.estimators.low_rank_sparse import LowRankSparse, pursue
 
 WIDTH = 64
 
@@ -31,18 +31,37 @@ def test_outliers_beat_more_dimensions_of_the_same_bytes_where_rows_have_them():
 
 
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1))
-def test_what_is_left_and_what_is_taken_add_up(count, seed):
+def test_what_is_left_and_what_is_corrected_add_up_and_weigh_ever_less(count, seed):
     rng = np.random.default_rng(seed)
     errors = rng.standard_normal((5, 12)).astype(np.float32)
     errors[0] = 0
-    sizes = rng.uniform(0.5, 2, 12).astype(np.float32)
-    places, values, left = take_outliers(errors, sizes, count)
-    whole = left.copy()
-    for row in range(5):
-        np.add.at(whole[row], places[row], values[row].astype(np.float32))
-    np.testing.assert_allclose(whole, errors, atol=1e-6)
-    weighed = np.sort(np.abs(errors) * sizes, axis=1)[:, ::-1]
-    assert np.all(np.abs(left) * sizes <= weighed[:, count, None] + 1e-2)
+    mixing = rng.standard_normal((12, 30)).astype(np.float32)
+    metric = mixing @ mixing.T
+    weights = [np.sum((errors @ metric) * errors, axis=1)]
+    for some in range(1, count + 1):
+        places, values, left = pursue(errors, metric, some)
+        weights.append(np.sum((left @ metric) * left, axis=1))
+        whole = left.copy()
+        for row in range(5):
+            np.add.at(whole[row], places[row].astype(int), values[row].astype(np.float32))
+        np.testing.assert_allclose(whole, errors, atol=1e-5)
+    assert np.all(np.diff(weights, axis=0) <= 1e-3 * weights[0].max())
+
+
+def test_the_first_correction_is_the_best_one():
+    rng = np.random.default_rng(0)
+    error = rng.standard_normal(12).astype(np.float32)
+    mixing = rng.standard_normal((12, 30)).astype(np.float32)
+    metric = mixing @ mixing.T
+    _, _, left = pursue(error[None], metric, 1)
+
+    def least(place):
+        tried = np.tile(error, (2001, 1))
+        tried[:, place] -= np.linspace(-5, 5, 2001, dtype=np.float32)
+        return np.min(np.sum((tried @ metric) * tried, axis=1))
+
+    found = float((left @ metric @ left.T)[0, 0])
+    assert found <= min(least(place) for place in range(12)) * 1.001
 
 
 def test_options_out_of_range_are_refused():

@@ -36,7 +36,7 @@ class LowRank(Estimator):
     The low-rank estimator of HiRE (https://arxiv.org/abs/2402.09360), fitted to the queries. State:
 
     - `projection` float32 [width, width]: its first `rank` rows give a query's coordinates z, the others
-      those that are cut off, of root mean square t.
+      those that are cut off, of root mean square t. Without `spread_per_query` only [rank, width], and t = 1.
     - `codes` int8 [units, rank] and `scales` float16 [units, groups]: value_i = (codes_i * scales_i) . z.
     - `residual` float32 [units]: spread_i = residual_i * t.
 
@@ -49,12 +49,16 @@ class LowRank(Estimator):
         baselines: `identity`, the plain SVD of the table, whose spread holds for queries without preferred
         directions; `pca`, the queries' covariance alone (PCA-RAG, https://arxiv.org/abs/2504.08386);
         `leanvec`, one orthonormal projection for both (https://arxiv.org/abs/2312.16335).
+    spread_per_query : bool
+        Measure how much of each query is cut off. A table with few rows for its width, such as that of a
+        feed-forward layer, is cheaper to read than the directions that are cut off: leave them out there.
     """
 
     name: ClassVar[str] = "low_rank"
     gives: ClassVar[frozenset[str]] = frozenset({"spread"})
     rank: int = 64
     metric: Metric = "queries"
+    spread_per_query: bool = True
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -78,7 +82,7 @@ class LowRank(Estimator):
             report(0.5 + 0.5 * rows.stop / units)
         codes, scales, residual = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return {
-            "projection": xp.astype(projection, xp.float32),
+            "projection": xp.astype(projection, xp.float32)[: self._projected(self.rank, width), :],
             "codes": codes,
             "scales": scales,
             "residual": residual,
@@ -97,7 +101,7 @@ class LowRank(Estimator):
             )
         dropped = decode(state)[:, rank:]
         return {
-            "projection": state["projection"],
+            "projection": state["projection"][: self._projected(rank, state["projection"].shape[1]), :],
             "codes": state["codes"][:, :rank],
             "scales": state["scales"][:, : rank // GROUP],
             "residual": xp.sqrt(state["residual"] ** 2 + xp.sum(dropped * dropped, axis=1)),
@@ -107,14 +111,17 @@ class LowRank(Estimator):
         self._check_width(width)
         codes, scales = int8_layout(units, self.rank)
         return {
-            "projection": ("float32", (width, width)),
+            "projection": ("float32", (self._projected(self.rank, width), width)),
             "codes": codes,
             "scales": scales,
             "residual": ("float32", (units,)),
         }
 
     def bytes_per_query(self, units: int, width: int) -> int:
-        return 4 * width * width + int8_bytes(units, self.rank) + 4 * units
+        return 4 * width * self._projected(self.rank, width) + int8_bytes(units, self.rank) + 4 * units
+
+    def _projected(self, rank: int, width: int) -> int:
+        return width if self.spread_per_query else rank
 
     def _check_width(self, width: int) -> None:
         if self.rank >= width:
@@ -143,10 +150,15 @@ def encode(coordinates: Array, rank: int) -> tuple[Array, Array, Array]:
 
 
 def project(projection: Array, query: Array, rank: int) -> tuple[Array, Array]:
-    """A query's leading coordinates [..., rank], and the root mean square of the others [..., 1]."""
+    """A query's leading coordinates [..., rank], and the root mean square of the others [..., 1].
+
+    Where the projection has no others, it is the 1 that they have on average.
+    """
     xp = array_namespace(query)
     coordinates = query @ projection.T
     cut = coordinates[..., rank:]
+    if cut.shape[-1] == 0:
+        return coordinates, xp.ones_like(query[..., :1])
     return coordinates[..., :rank], xp.sqrt(xp.mean(cut * cut, axis=-1, keepdims=True))
 
 

@@ -1,4 +1,4 @@
-"""Low rank for what is smooth in the rows, and their largest outliers as they are."""
+"""Low rank for what is smooth in the rows, and corrections at single inputs for what sticks out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shortlist.estimators.residuals import residual_root, residuals, spread
 
 @dataclass(frozen=True)
 class LowRankSparse(Estimator):
-    """Scores rows through `rank` dimensions, and through the `outliers` inputs where that errs most.
+    """Scores rows through `rank` dimensions, and corrects each at the inputs where that helps most.
 
     Splitting what is measured into a smooth part and sparse outliers is the idea of sparse
     over-parameterization (https://arxiv.org/abs/2202.14026). State: `projection` float32 [rank, width],
@@ -61,14 +61,14 @@ class LowRankSparse(Estimator):
         self._check_width(width)
         report = progress or (lambda share: None)
         check_queries(queries, width)
-        sizes = xp.sqrt(xp.mean(queries * queries, axis=0))  # how much an error at each input weighs
         smooth = LowRank(self.rank).fit(table, queries, lambda share: report(0.5 * share))
         projection = smooth["projection"][: self.rank, :]
         root = residual_root(queries)
+        metric = root @ root.T
         parts = []
         for rows, chunk in table_chunks(table, like=queries):
             errors = chunk - from_int8(smooth["codes"][rows, :], smooth["scales"][rows, :]) @ projection
-            places, values, left = take_outliers(errors, sizes, self.outliers)
+            places, values, left = pursue(errors, metric, self.outliers)
             parts.append((places, values, residuals(left, root)))
             report(0.5 + 0.5 * rows.stop / units)
         places, values, residual = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
@@ -117,13 +117,18 @@ class LowRankSparse(Estimator):
             )
 
 
-def take_outliers(errors: Array, sizes: Array, count: int) -> tuple[Array, Array, Array]:
-    """Move the largest errors of each row out of it, an input's error weighed by its size.
+def pursue(errors: Array, metric: Array, count: int) -> tuple[Array, Array, Array]:
+    """Correct each row where that helps the queries most, one input after the other.
+
+    A row's error e weighs e^T C e on queries of second moment C. A correction d at input j takes away most,
+    (C e)_j^2 / C_jj, with d = (C e)_j / C_jj, which is not the error at that input: errors of a low rank at
+    different inputs balance each other, and leaving out one of them would upset that.
 
     Parameters
     ----------
     errors : float32 [rows, width]
-    sizes : float32 [width]
+    metric : float32 [width, width]
+        C, up to a factor.
     count : int
 
     Returns
@@ -131,15 +136,19 @@ def take_outliers(errors: Array, sizes: Array, count: int) -> tuple[Array, Array
     places : int16 [rows, count]
     values : float16 [rows, count]
     left : float32 [rows, width]
-        The errors without them.
+        The errors that remain.
     """
     xp = array_namespace(errors)
     columns = xp.arange(errors.shape[1], device=device(errors))
+    own = xp.linalg.diagonal(metric)
+    weighed = errors @ metric
     places, values = [], []
     for _ in range(count):
-        place = xp.argmax(xp.abs(errors) * sizes, axis=1, keepdims=True)
-        value = xp.astype(xp.take_along_axis(errors, place, axis=1), xp.float16)
-        errors = errors - xp.where(columns == place, xp.astype(value, xp.float32), xp.zeros_like(errors))
+        place = xp.argmax(xp.abs(weighed) / xp.sqrt(own), axis=1)
+        best = xp.take_along_axis(weighed, place[:, None], axis=1)[:, 0] / own[place]
+        values.append(xp.astype(best, xp.float16))
         places.append(xp.astype(place, xp.int16))
-        values.append(value)
-    return xp.concat(places, axis=1), xp.concat(values, axis=1), errors
+        correction = xp.astype(values[-1], xp.float32)[:, None]
+        errors = errors - xp.where(columns == place[:, None], correction, xp.zeros_like(errors))
+        weighed = weighed - correction * metric[place, :]
+    return xp.stack(places, axis=1), xp.stack(values, axis=1), errors

@@ -44,11 +44,12 @@ class Margin(Selector):
         xp = array_namespace(values)
         first = best(values, self.fetch)
         shortlist = read(first, exact)
-        units = xp.arange(values.shape[0], device=device(values))
-        others = units[~xp.isin(units, first)]
-        if others.shape[0] == 0:
+        if first.shape[0] == values.shape[0]:
             return shortlist
+        more = best(values, self.fetch + 1)
+        next_best = values[more[~xp.isin(more, first)]]
         mark = xp.max(shortlist.values)
-        if mark - xp.max(values[others]) >= self.margin:
+        if mark - next_best[0] >= self.margin:
             return shortlist
-        return complete(Probes(first, shortlist.values, mark), others, exact)
+        units = xp.arange(values.shape[0], device=device(values))
+        return complete(Probes(first, shortlist.values, mark), units, exact)

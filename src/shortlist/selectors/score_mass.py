@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Array, Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, read
+from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, read
+
+FIRST = 256  # units that are tried first
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,29 @@ class ScoreMass(Selector):
     def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
         values = as_scores(estimate.values)
         xp = array_namespace(values)
-        order = xp.argsort(values, descending=True, stable=True)
-        held = xp.cumulative_sum(xp.astype(self._masses(values[order]), xp.float64), include_initial=True)
-        before, total = held[:-1], held[-1]
-        if self.mass < 1 and xp.isfinite(total):
-            order = order[before < self.mass * total]
-        return read(xp.sort(order), exact)
+        units = values.shape[0]
+        indices = xp.arange(units, device=device(values))
+        if self.mass == 1 or units == 0:
+            return read(indices, exact)
+        largest = xp.max(values)
+        total = xp.sum(self._masses(values, largest))
+        if xp.isfinite(total):
+            indices = self._fewest(values, largest, total)
+        return read(indices, exact)
 
-    def _masses(self, values: Array) -> Array:
-        """Mass of each of the values, which are in descending order."""
+    def _fewest(self, values: Array, largest: Array, total: Array) -> Array:
+        """Indices of the best units, ascending, twice as many at a time until they hold the share."""
         xp = array_namespace(values)
-        return xp.exp(values - values[:1]) if self.scores == "logits" else xp.clip(values, min=0.0)
+        count = FIRST
+        while True:
+            some = best(values, count)
+            order = some[xp.argsort(values[some], descending=True, stable=True)]
+            held = xp.cumulative_sum(self._masses(values[order], largest), include_initial=True)
+            if count >= values.shape[0] or held[-1] >= self.mass * total:
+                return xp.sort(order[held[:-1] < self.mass * total])
+            count *= 2
+
+    def _masses(self, values: Array, largest: Array) -> Array:
+        xp = array_namespace(values)
+        masses = xp.exp(values - largest) if self.scores == "logits" else xp.clip(values, min=0.0)
+        return xp.astype(masses, xp.float64)
