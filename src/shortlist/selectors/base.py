@@ -87,7 +87,10 @@ def best(values: Array, count: int) -> Array:
 def as_scores(values: Array) -> Array:
     """The values, with infinity where they are not a number: what nothing is known of is not left out."""
     xp = array_namespace(values)
-    return xp.where(xp.isnan(values), xp.full_like(values, float("inf")), values)
+    unknown = xp.isnan(values)
+    if not xp.any(unknown):  # a copy would cost more than all the rest of a selection
+        return values
+    return xp.where(unknown, xp.full_like(values, float("inf")), values)
 
 
 def _floor(values: Array, count: int) -> Array:
