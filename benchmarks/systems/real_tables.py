@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 
 from shortlist import _native, checkpoints
 from shortlist.checkpoints.base import Checkpoint
+from shortlist.estimators import Estimator, State
 from shortlist.evaluate.teacher_forced import windows
 from shortlist.models.decoder import Decoder
 from shortlist.models.tokenizer import Tokenizer
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare.txt"
+BATCH = 64  # positions that are scored at once
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,33 @@ class Head:
 class Ffn:
     """One gated feed-forward layer, float32, and inputs to fit to and to test on.
 
-    `gate` and `up` are [neurons, width]; `norms` [neurons] are the lengths of the columns of down.
+    `gate` and `up` are [neurons, width], `down` is [width, neurons], `norms` [neurons] its columns' lengths.
     """
 
     layer: int
     gate: np.ndarray
     up: np.ndarray
+    down: np.ndarray
     norms: np.ndarray
     nbytes: int
     activation: str
     fit: np.ndarray
     test: np.ndarray
 
-    def sizes(self, gate: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """|activation| times row norm of down, for values of gate and up of the same shape."""
+    @property
+    def table(self) -> np.ndarray:
+        """Gate over up, [2 neurons, width]: what an estimator of the layer is fitted to."""
+        return np.concatenate([self.gate, self.up])
+
+    def activations(self, gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """The inputs of down, for values of gate and up of the same shape."""
         if self.activation == "silu":
-            activated = gate / (1 + np.exp(-gate))
-        else:
-            activated = 0.5 * gate * (1 + np.tanh(0.7978845608 * (gate + 0.044715 * gate**3)))
-        return np.abs(activated * up) * self.norms
+            return up * gate / (1 + np.exp(-gate))
+        return up * 0.5 * gate * (1 + np.tanh(0.7978845608 * (gate + 0.044715 * gate**3)))
+
+    def sizes(self, gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """|activation| times row norm of down."""
+        return np.abs(self.activations(gate, up)) * self.norms
 
     def true_sizes(self, inputs: np.ndarray) -> np.ndarray:
         """The same for exact gate and up, of inputs [n, width]."""
@@ -103,6 +114,7 @@ class RealModel:
             layer,
             matrices["gate"],
             matrices["up"],
+            matrices["down"],
             np.linalg.norm(matrices["down"], axis=0),
             sum(rows.nbytes for rows in packed.values()),
             config.activation,
@@ -119,6 +131,14 @@ class RealModel:
             np.concatenate([hidden for hidden, _ in windows(decoder, tokens, prefix)])
             for tokens in self._parts
         ]
+
+
+def arguments_of(doc: str | None, model: str) -> argparse.Namespace:
+    """`--model` and `--text`, as every script here takes them."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default=model, help="one that was pulled, or its file")
+    parser.add_argument("--text", type=Path, default=TEXT, help="its halves are fitted to and tested on")
+    return parser.parse_args()
 
 
 @contextmanager
@@ -144,3 +164,30 @@ def best_units(values: np.ndarray, count: int) -> np.ndarray:
     """Indices of the best `count` units of each query, the best first."""
     some = np.argpartition(-values, count - 1, axis=1)[:, :count]
     return np.take_along_axis(some, np.argsort(-np.take_along_axis(values, some, 1), axis=1), 1)
+
+
+def ffn_recall(ffn: Ffn, estimator: Estimator) -> float:
+    """Share of the top 10 % neurons by size among the top 20 % by estimated gate and up."""
+    state = estimator.fit(ffn.table, ffn.fit)
+    gate, up = np.split(estimator.estimate(state, ffn.test).values, 2, axis=1)
+    neurons = len(ffn.norms)
+    return recall_within(
+        ffn.sizes(gate, up), best_units(ffn.true_sizes(ffn.test), neurons // 10), neurons // 5
+    )
+
+
+def head_recall(head: Head, estimator: Estimator, state: State, wanted: np.ndarray, kept: int) -> float:
+    """Share of the rows wanted [positions, count] among the best `kept` by estimate."""
+    parts = [slice(start, start + BATCH) for start in range(0, len(wanted), BATCH)]
+    recalls = [
+        recall_within(estimator.estimate(state, head.test[part]).values, wanted[part], kept) for part in parts
+    ]
+    return float(np.average(recalls, weights=[len(wanted[part]) for part in parts]))
+
+
+def print_criteria(criteria: Sequence[tuple[str, float, bool, str]]) -> bool:
+    """Print each measured value beside its limit; True where all limits are met."""
+    print("\n| | measured | limit |\n| --- | ---: | ---: |")
+    for name, value, met, limit in criteria:
+        print(f"| {name} | {value:.4f}{'' if met else ' (missed)'} | {limit} |")
+    return all(met for _, _, met, _ in criteria)
