@@ -43,12 +43,12 @@ def main() -> None:
         candidates = best(short @ (projection @ query), RESCORED)
         return candidates[best(table[candidates] @ query, WANTED)]
 
-    recall = np.mean([np.isin(flat(query), through_pca(query)).mean() for query in queries])
+    recall = float(np.mean([np.isin(flat(q), through_pca(q)).mean() for q in queries]))
     speed = seconds(flat, queries) / seconds(through_pca, queries)
     share = estimator.bytes_per_query(*table.shape) / table.nbytes
     met = print_criteria(
         [
-            ("recall@10", float(recall), recall >= 0.95, "0.95"),
+            ("recall@10", recall, recall >= 0.95, "0.95"),
             ("bytes of the index / float rows", share, share <= 0.12, "0.12"),
             ("flat search time / PCA search time", speed, speed >= 4, "at least 4"),
         ]
