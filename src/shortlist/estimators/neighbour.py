@@ -35,11 +35,10 @@ EASY = 1e-6  # least share of the mean variance that a unit is given, so that ev
 class Neighbour(Estimator):
     """Scores units by what they scored at earlier steps, whatever the query; gives the spread of its error.
 
-    Predicting which units fire from those that fired before is the idea of Fire Together Wire Together
-    (https://arxiv.org/abs/2110.08232), and consecutive tokens share many of them (LLM in a Flash,
-    https://arxiv.org/abs/2312.11514). Nothing is learned but three numbers for each unit. State, all float32
-    [units]: `mean`, `deviation` and `correlation` of the scores of successive queries, and `values` and
-    `spread`, the guess of the next scores, which `refresh` carries from step to step.
+    Consecutive tokens need many of the same units (LLM in a Flash, https://arxiv.org/abs/2312.11514); here
+    each unit remembers what its scores are worth later on. State, all float32 [units]: `mean`, `deviation` and
+    `correlation` of the scores of successive queries, and `values` and `spread`, the guess of the next scores,
+    which `refresh` carries from step to step.
 
     The queries that it is fitted to follow each other in time.
     """
