@@ -36,9 +36,9 @@ class Neighbour(Estimator):
     """Scores units by what they scored at earlier steps, whatever the query; gives the spread of its error.
 
     Consecutive tokens need many of the same units (LLM in a Flash, https://arxiv.org/abs/2312.11514); here
-    each unit remembers what its scores are worth later on. State, all float32 [units]: `mean`, `deviation` and
-    `correlation` of the scores of successive queries, and `values` and `spread`, the guess of the next scores,
-    which `refresh` carries from step to step.
+    each unit remembers what its scores are worth later on. State, all float32 [units]: `mean`, `deviation`
+    and `correlation` of the scores of successive queries, and `values` and `spread`, the guess of the next
+    scores, which `refresh` carries from step to step.
 
     The queries that it is fitted to follow each other in time.
     """
