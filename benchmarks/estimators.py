@@ -3,8 +3,8 @@
 For each estimator and budget: the bytes it reads per query as a share of the table's, the share of the truly
 best units among the best 1 % (head) or 20 % (feed-forward) by estimate, and the seconds of the fit. The exact
 estimator is the oracle and the random one the floor. Queries are hidden states of the model over a text,
-fitted on its first half and tested on its second. `bit_planes`, whose scores are those of 4 bits, is slow in readable
-code and left out. The first table times the selectors on 262,144 scores.
+fitted on its first half and tested on its second. `bit_planes`, whose scores are those of 4 bits, is slow in
+readable code and left out. The first table times the selectors on 262,144 scores.
 
     .venv/bin/python benchmarks/estimators.py [--text FILE] [--models smollm2-135m gemma-3-270m]
 """

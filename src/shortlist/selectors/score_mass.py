@@ -11,7 +11,7 @@ from shortlist.errors import UsageError
 from shortlist.estimators.base import Array, Estimate
 from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, read
 
-FIRST = 256  # units that are tried first
+FIRST, MORE = 256, 8  # units that are tried first, and how many times as many next
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ScoreMass(Selector):
         return read(indices, exact)
 
     def _fewest(self, values: Array, largest: Array, total: Array) -> Array:
-        """Indices of the best units, ascending, twice as many at a time until they hold the share."""
+        """Indices of the best units, ascending, more and more until they hold the share."""
         xp = array_namespace(values)
         count = FIRST
         while True:
@@ -63,7 +63,7 @@ class ScoreMass(Selector):
             held = xp.cumulative_sum(self._masses(values[order], largest), include_initial=True)
             if count >= values.shape[0] or held[-1] >= self.mass * total:
                 return xp.sort(order[held[:-1] < self.mass * total])
-            count *= 2
+            count *= MORE
 
     def _masses(self, values: Array, largest: Array) -> Array:
         xp = array_namespace(values)
