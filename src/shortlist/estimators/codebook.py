@@ -47,7 +47,8 @@ class Codebook(Estimator):
     - `residual` float32 [units]: spread_i = residual_i * |query|.
 
     Product quantization is of Jegou et al. (PAMI 2011), the alternation with a rotation of optimized product
-    quantization (Ge et al., CVPR 2013).
+    quantization (Ge et al., CVPR 2013), fewer dimensions for the same codes of LR2VQ
+    (https://arxiv.org/abs/2211.11397).
 
     Parameters
     ----------
