@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Array, PackedTable
 from shortlist.estimators.directions import second_moment
+from shortlist.estimators.int8_codes import GROUP
 from shortlist.estimators.low_rank import table_gram
 
 # Mean squared error of the best 2^bits evenly spaced levels for normal numbers of variance 1 (Max, 1960).
@@ -34,7 +35,7 @@ def score_variances(table: Array | PackedTable, queries: Array) -> Array:
     return xp.flip(xp.clip(values, min=0.0))
 
 
-def energy_rank(variances: Array, share: float = 0.9) -> int:
+def energy_rank(variances: Array, share: float = 0.8) -> int:
     """Fewest leading directions that hold a share of all variance."""
     xp = array_namespace(variances)
     if not 0 < share <= 1:
@@ -89,6 +90,9 @@ def enough_bits(table: Array | PackedTable, queries: Array, share: float = 0.9) 
     return min((bits for bits, error in NORMAL_ERROR.items() if error * unit <= 1 - share), default=4)
 
 
-def default_rank(variances: Array, share: float, multiple: int = 32) -> int:
-    """`energy_rank`, rounded up to whole groups of the stored codes."""
-    return ceil(energy_rank(variances, share) / multiple) * multiple
+def default_rank(variances: Array) -> int:
+    """`energy_rank` at its default share, rounded up to whole groups of the stored codes.
+
+    Of the rules here it came nearest to a sweep over the layers of SmolLM2-135M (docs/lab-notes.md).
+    """
+    return ceil(energy_rank(variances) / GROUP) * GROUP
