@@ -54,7 +54,7 @@ def test_energy_that_is_held_is_the_share_of_the_scores_that_is_explained():
 def test_relevance_counts_what_stands_out():
     assert relevance_rank(np.array([10.0, 5.0, 0.1, 0.1, 0.1])) == 2
     assert relevance_rank(np.ones(7)) == 7
-    assert default_rank(np.ones(70)) == 64
+    assert default_rank(np.ones(70)) == 96
 
 
 @pytest.mark.parametrize("dimension", [2, 5])

@@ -91,8 +91,9 @@ def enough_bits(table: Array | PackedTable, queries: Array, share: float = 0.9) 
 
 
 def default_rank(variances: Array) -> int:
-    """`energy_rank` at its default share, rounded up to whole groups of the stored codes.
+    """`relevance_rank` at the mean, rounded up to whole groups of the stored codes.
 
-    Of the rules here it came nearest to a sweep over the layers of SmolLM2-135M (docs/lab-notes.md).
+    Of the rules here it came nearest to a sweep over the feed-forward layers of SmolLM2-135M. It is far too
+    low for a head, whose scores all rise and fall together along one direction (docs/lab-notes.md).
     """
-    return ceil(energy_rank(variances) / GROUP) * GROUP
+    return ceil(relevance_rank(variances) / GROUP) * GROUP
