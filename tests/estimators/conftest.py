@@ -10,3 +10,9 @@ def asarray(request):
     if request.param == "numpy":
         return np.asarray
     return pytest.importorskip("torch").from_numpy
+
+
+@pytest.fixture(autouse=True)
+def few_centroids(monkeypatch):
+    """With 256 centroids the small tables of these tests would be stored as they are."""
+    monkeypatch.setattr("shortlist.estimators.codebook.CENTROIDS", 16)

@@ -4,17 +4,49 @@ import numpy as np
 import pytest
 
 from shortlist.errors import UsageError
-from shortlist.estimators import ESTIMATORS, BitPlanes, LowRank
-from shortlist.estimators.base import table_chunks
+from shortlist.estimators import (
+    ESTIMATORS,
+    BitPlanes,
+    Codebook,
+    Exact,
+    LowRank,
+    LowRankSparse,
+    Magnitude,
+    MixedWidth,
+    Neighbour,
+    Quantized,
+    Random,
+    Sketch,
+)
+from shortlist.estimators.base import some_rows, table_chunks
+from shortlist.selectors import TopK
 
 UNITS, WIDTH = 300, 128
 ESTIMATORS_UNDER_TEST = [
     pytest.param(BitPlanes(), id="bit_planes"),
     pytest.param(LowRank(rank=64), id="low_rank"),
+    pytest.param(LowRank(rank=64, spread_per_query=False), id="low_rank with a mean spread"),
     pytest.param(LowRank(rank=40), id="low_rank with part of a group"),
     pytest.param(LowRank(rank=64, metric="identity"), id="plain SVD"),
+    pytest.param(LowRank(rank=64, metric="pca"), id="PCA"),
+    pytest.param(LowRank(rank=64, metric="leanvec"), id="LeanVec"),
+    pytest.param(Quantized(bits=4), id="quantized"),
+    pytest.param(Quantized(bits=2, scales="input"), id="quantized by input channel"),
+    pytest.param(Quantized(bits=3, scales="row", code="shift"), id="quantized by shifts"),
+    pytest.param(Sketch(rank=96), id="sketch"),
+    pytest.param(Codebook(part=1), id="codebook"),
+    pytest.param(Codebook(part=2, rank=96), id="codebook of a projection"),
+    pytest.param(LowRankSparse(rank=48, outliers=6), id="low_rank_sparse"),
+    pytest.param(MixedWidth((80, 60, 40)), id="mixed_width"),
+    pytest.param(Exact(), id="exact"),
+    pytest.param(Random(), id="random"),
+    pytest.param(Neighbour(), id="neighbour"),
 ]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_UNDER_TEST)
+APART = {Magnitude}  # its units are the inputs: tested in a file of its own
+LOWEST_CORRELATION = {"sketch": 0.6, "random": -0.1, "neighbour": -0.1}  # others 0.9
+# A rounding apart, clusters settle in other places, and another of two equal corrections is taken.
+TOLERANCE = {"codebook": 0.3, "low_rank_sparse": 0.05}
 
 
 class Packed:
@@ -41,7 +73,8 @@ def problem():
 
 
 def test_every_estimator_is_tested():
-    assert {type(parameters.values[0]) for parameters in ESTIMATORS_UNDER_TEST} == set(ESTIMATORS.values())
+    tested = {type(parameters.values[0]) for parameters in ESTIMATORS_UNDER_TEST}
+    assert tested | APART == set(ESTIMATORS.values())
     assert all(kind.name == name for name, kind in ESTIMATORS.items())
 
 
@@ -58,7 +91,8 @@ def test_estimates_follow_the_values_and_errors_what_is_said_of_them(estimator, 
     assert values is not None
     assert values.shape == exact.shape
     assert values.dtype == np.float32
-    assert np.corrcoef(values.ravel(), exact.ravel())[0, 1] > 0.9
+    correlation = np.corrcoef(values.ravel(), exact.ravel())[0, 1]
+    assert correlation > LOWEST_CORRELATION.get(estimator.name, 0.9)
 
     assert estimator.gives == {
         name for name, part in (("spread", spread), ("bound", bound)) if part is not None
@@ -90,17 +124,18 @@ def test_numpy_and_torch_agree(estimator, problem):
         estimator.estimate(ours, test).values,
         estimator.estimate(theirs, torch.from_numpy(test)).values.numpy(),
     ]
-    np.testing.assert_allclose(*values, atol=0.02)
+    np.testing.assert_allclose(*values, atol=TOLERANCE.get(estimator.name, 0.02))
 
 
 @every_estimator
 def test_packed_table_is_walked_in_chunks(estimator, problem, monkeypatch):
     table, fit, test = problem
     monkeypatch.setattr("shortlist.estimators.base.CHUNK_VALUES", 64 * WIDTH)
+    monkeypatch.setattr("shortlist.estimators.codebook.SAMPLE_ROWS", 64)
     packed, shares = Packed(table), []
     state = estimator.fit(packed, fit, progress=shares.append)
     whole = estimator.fit(table, fit)
-    assert packed.most_at_once == 64
+    assert packed.most_at_once <= 64
     assert shares == sorted(shares)
     assert shares[-1] == 1
     values = [estimator.estimate(which, test).values for which in (state, whole)]
@@ -120,6 +155,41 @@ def test_state_is_as_laid_out(estimator, problem, asarray):
 
 
 @every_estimator
+def test_keeping_all_units_loses_none(estimator, problem):
+    table, fit, test = problem
+    estimate = estimator.estimate(estimator.fit(table, fit), test[0])
+    shortlist = TopK(UNITS).select(estimate, lambda indices: (table @ test[0])[indices])
+    np.testing.assert_array_equal(shortlist.indices, np.arange(UNITS))
+
+
+LADDERS = [
+    [LowRank(rank) for rank in (8, 16, 32, 64, 96)],
+    [Quantized(bits) for bits in (1, 2, 3, 4)],
+    [Sketch(rank) for rank in (8, 32, 128, 512)],
+    [Codebook(part) for part in (8, 4, 2, 1)],
+    [Codebook(2, rank) for rank in (8, 16, 32)],
+    [LowRankSparse(16, outliers) for outliers in (1, 8, 32)],
+    [MixedWidth((2 * rank, rank)) for rank in (8, 16, 32)],
+    [LowRank(16), Exact()],
+]
+
+
+@pytest.mark.parametrize("ladder", LADDERS, ids=lambda ladder: ladder[-1].name)
+def test_recall_grows_with_bytes(ladder, problem):
+    table, fit, test = problem
+    wanted = np.argsort(test @ table.T, axis=1)[:, -10:]
+    recalls = []
+    for estimator in ladder:
+        estimated = np.asarray(estimator.estimate(estimator.fit(table, fit), test).values)
+        found = np.argsort(estimated, axis=1)[:, -20:]
+        recalls.append(np.mean([np.isin(w, f).mean() for w, f in zip(wanted, found, strict=True)]))
+    costs = [estimator.bytes_per_query(10_000, WIDTH) for estimator in ladder]
+    assert costs == sorted(costs)
+    assert recalls == sorted(recalls), recalls
+    assert recalls[-1] > recalls[0] + 0.1
+
+
+@every_estimator
 def test_empty_tables_are_refused(estimator):
     with pytest.raises(UsageError, match="units and width"):
         estimator.fit(np.zeros((0, WIDTH), np.float32), np.ones((3, WIDTH), np.float32))
@@ -131,3 +201,15 @@ def test_chunks_cover_the_table_once(monkeypatch):
     chunks = list(table_chunks(table, like=table))
     assert [len(chunk) for _, chunk in chunks] == [4, 3]
     np.testing.assert_array_equal(np.concatenate([chunk for _, chunk in chunks]), table)
+
+
+def test_chunks_start_at_multiples(monkeypatch):
+    monkeypatch.setattr("shortlist.estimators.base.CHUNK_VALUES", 70)
+    table = np.zeros((11, 10), np.float32)
+    assert [rows.start for rows, _ in table_chunks(table, like=table, multiple=4)] == [0, 4, 8]
+
+
+def test_some_rows_are_spread_over_the_table_in_runs():
+    assert some_rows(5, 8).tolist() == [0, 1, 2, 3, 4]
+    assert some_rows(100, 4).tolist() == [0, 25, 50, 75]
+    assert some_rows(100, 8, run=4).tolist() == [0, 1, 2, 3, 48, 49, 50, 51]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.errors import UsageError
+from shortlist.estimators.directions import METRICS, directions, second_moment
 from shortlist.estimators.low_rank import LowRank, decode
 
 WIDTH = 96
@@ -33,6 +34,39 @@ def test_queries_metric_beats_plain_svd_on_queries_it_has_not_seen():
     aware = error(LowRank(32), table, fit, test)
     plain = error(LowRank(32, metric="identity"), table, fit, test)
     assert aware < 0.5 * plain
+
+
+def test_what_knows_queries_and_table_errs_least():
+    table, queries = problem()
+    fit, test = queries[:600], queries[600:]
+    lopsided = table * np.geomspace(1, 0.1, WIDTH, dtype=np.float32)
+    by_metric = {
+        m: error(LowRank(24, metric=m), lopsided, fit, test)
+        for m in ("queries", "leanvec", "pca", "identity")
+    }
+    assert list(by_metric) == sorted(by_metric, key=by_metric.__getitem__), by_metric
+
+
+def test_leanvec_is_no_worse_than_either_of_what_it_blends():
+    table, queries = problem()
+    lopsided = table * np.geomspace(1, 0.01, WIDTH, dtype=np.float32)
+    gram = (lopsided.T @ lopsided).astype(np.float64)
+    covariance = second_moment(queries)
+
+    def lost(metric):
+        basis, _ = directions(metric, gram, queries, 24)
+        vectors = np.linalg.qr(basis[:, :24])[0]
+        rest = np.eye(WIDTH) - vectors @ vectors.T
+        return np.trace(rest @ covariance @ rest @ gram)
+
+    assert lost("leanvec") <= min(lost("pca"), lost("identity")) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_projection_undoes_the_basis(metric):
+    table, queries = problem()
+    basis, projection = directions(metric, (table.T @ table).astype(np.float64), queries, 24)
+    np.testing.assert_allclose(basis @ projection, np.eye(WIDTH), atol=1e-8)
 
 
 def test_error_is_that_of_the_best_low_rank_product():
@@ -75,6 +109,18 @@ def test_rounding_is_counted_whatever_the_scale_of_the_table(seed, scale, rank):
     projected = table @ np.linalg.pinv(state["projection"].astype(np.float64))
     wanted = np.linalg.norm(projected - np.pad(decode(state), ((0, 0), (0, WIDTH - rank))), axis=1)
     np.testing.assert_allclose(state["residual"], wanted, rtol=0.02, atol=1e-4 * wanted.max())
+
+
+def test_without_the_spread_of_each_query_only_what_is_kept_is_stored():
+    table, queries = problem()
+    lean, whole = LowRank(64, spread_per_query=False), LowRank(64)
+    ours, theirs = (e.estimate(e.fit(table, queries), queries) for e in (lean, whole))
+    np.testing.assert_array_equal(ours.values, theirs.values)
+    assert ours.spread[0, 0] == pytest.approx(np.sqrt(np.mean(theirs.spread[:, 0] ** 2)), rel=0.1)
+    cut = lean.truncate(lean.fit(table, queries), 32)
+    replace(lean, rank=32).check(cut, 200, WIDTH)
+    saved = whole.bytes_per_query(200, WIDTH) - lean.bytes_per_query(200, WIDTH)
+    assert saved == 4 * WIDTH * (WIDTH - 64)
 
 
 def test_few_queries_are_enough_to_fit():

@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors import SELECTORS, Certified, Confidence, TopK
+from shortlist.selectors import (
+    SELECTORS,
+    Certified,
+    Confidence,
+    GroupedTopK,
+    Margin,
+    ScoreMass,
+    StatisticalTopK,
+    Threshold,
+    TopK,
+    TwoStageTopK,
+)
 from shortlist.selectors.base import best, best_of_blocks
 
 SELECTORS_UNDER_TEST = [
@@ -16,6 +27,27 @@ SELECTORS_UNDER_TEST = [
     pytest.param(Confidence(sigma=3.0, probes=4), id="confidence"),
     pytest.param(Confidence(sigma=3.0, most=2, probes=4), id="confidence, cut"),
     pytest.param(Certified(), id="certified"),
+    pytest.param(GroupedTopK(5, group=4), id="grouped_top_k"),
+    pytest.param(GroupedTopK(5, fetch=16), id="grouped_top_k over-fetched"),
+    pytest.param(TwoStageTopK(5), id="two_stage_top_k"),
+    pytest.param(TwoStageTopK(3, fetch=12, recall=0.8), id="two_stage_top_k over-fetched"),
+    pytest.param(Threshold(0.5), id="threshold"),
+    pytest.param(StatisticalTopK(0.2), id="statistical_top_k"),
+    pytest.param(Margin(fetch=4, margin=0.5), id="margin"),
+    pytest.param(ScoreMass(0.5), id="score_mass"),
+    pytest.param(ScoreMass(0.5, scores="logits"), id="score_mass of logits"),
+]
+KEEP_ALL = [
+    TopK(60),
+    GroupedTopK(60),
+    TwoStageTopK(60),
+    TwoStageTopK(1, fetch=60),
+    Threshold(float("-inf")),
+    StatisticalTopK(1.0),
+    Margin(fetch=60),
+    Margin(fetch=1, margin=float("inf")),
+    ScoreMass(1.0),
+    Confidence(sigma=1e6),
 ]
 every_selector = pytest.mark.parametrize("selector", SELECTORS_UNDER_TEST)
 
@@ -52,7 +84,7 @@ def test_every_selector_is_tested():
 
 
 @every_selector
-@pytest.mark.parametrize("units", [1, 2, 40])
+@pytest.mark.parametrize("units", [0, 1, 2, 40])
 def test_shortlist_is_ordered_and_carries_exact_values(selector, units, asarray):
     values, estimate = problem(seed=units, units=units, ties=False)
     exact = Exact(asarray(values))
@@ -70,6 +102,16 @@ def test_the_best_unit_is_found_where_it_is_promised(seed, units, ties):
     values, estimate = problem(seed, units, ties)
     for selector in (Confidence(sigma=3.0, probes=4), Certified()):
         shortlist = selector.select(estimate, Exact(values))
+        assert shortlist.indices[np.argmax(shortlist.values)] == np.argmax(values), selector
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.booleans())
+def test_no_unit_is_lost_where_all_are_kept(seed, units, ties):
+    values, estimate = problem(seed, units, ties)
+    for selector in KEEP_ALL:
+        shortlist = selector.select(estimate, Exact(values))
+        assert shortlist.rows_read == units, selector
         assert shortlist.indices[np.argmax(shortlist.values)] == np.argmax(values), selector
 
 
@@ -131,6 +173,18 @@ def test_a_missing_part_is_named_with_the_estimators_that_give_it():
         lambda: Confidence(probes=0),
         lambda: Confidence(most=0),
         lambda: Certified(probes=0),
+        lambda: GroupedTopK(0),
+        lambda: GroupedTopK(5, group=0),
+        lambda: TwoStageTopK(5, fetch=4),
+        lambda: TwoStageTopK(5, recall=0.0),
+        lambda: TwoStageTopK(5, recall=1.1),
+        lambda: Threshold(float("nan")),
+        lambda: StatisticalTopK(0.0),
+        lambda: StatisticalTopK(1.5),
+        lambda: Margin(fetch=0),
+        lambda: Margin(margin=float("nan")),
+        lambda: ScoreMass(0.0),
+        lambda: ScoreMass(0.5, scores="squares"),
     ],
 )
 def test_options_out_of_range_are_refused(make):

@@ -2,11 +2,45 @@
 
 from shortlist.estimators.base import Estimate, Estimator, State
 from shortlist.estimators.bit_planes import BitPlanes
+from shortlist.estimators.codebook import Codebook
+from shortlist.estimators.exact import Exact
 from shortlist.estimators.low_rank import LowRank
+from shortlist.estimators.low_rank_sparse import LowRankSparse
+from shortlist.estimators.magnitude import Magnitude
+from shortlist.estimators.mixed_width import MixedWidth
+from shortlist.estimators.neighbour import Neighbour
+from shortlist.estimators.quantized import Quantized
+from shortlist.estimators.random import Random
+from shortlist.estimators.sketch import Sketch
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "bit_planes": BitPlanes,
+    "codebook": Codebook,
+    "exact": Exact,
     "low_rank": LowRank,
+    "low_rank_sparse": LowRankSparse,
+    "magnitude": Magnitude,
+    "mixed_width": MixedWidth,
+    "neighbour": Neighbour,
+    "quantized": Quantized,
+    "random": Random,
+    "sketch": Sketch,
 }
 
-__all__ = ["ESTIMATORS", "BitPlanes", "Estimate", "Estimator", "LowRank", "State"]
+__all__ = [
+    "ESTIMATORS",
+    "BitPlanes",
+    "Codebook",
+    "Estimate",
+    "Estimator",
+    "Exact",
+    "LowRank",
+    "LowRankSparse",
+    "Magnitude",
+    "MixedWidth",
+    "Neighbour",
+    "Quantized",
+    "Random",
+    "Sketch",
+    "State",
+]

@@ -106,18 +106,43 @@ def table_shape(table: Array | PackedTable) -> tuple[int, int]:
     return shape
 
 
-def table_chunks(table: Array | PackedTable, like: Array) -> Iterator[tuple[slice, Array]]:
+def table_chunks(table: Array | PackedTable, like: Array, multiple: int = 1) -> Iterator[tuple[slice, Array]]:
     """Walk through a table of any size, a few megabytes at a time.
 
-    Yields the slice of the rows and the rows in float32, as arrays of the namespace of `like`.
+    Yields the slice of the rows, which starts at a `multiple`, and the rows in float32, as arrays of the
+    namespace of `like`.
     """
-    xp = array_namespace(like)
     units, width = table_shape(table)
-    step = max(1, CHUNK_VALUES // width)
+    for rows in row_slices(units, width, multiple):
+        yield rows, table_rows(table, np.arange(rows.start, rows.stop), like)
+
+
+def row_slices(units: int, width: int, multiple: int = 1) -> Iterator[slice]:
+    """Slices of a few megabytes of float32 rows that cover all units; each starts at a `multiple`."""
+    step = max(1, CHUNK_VALUES // (width * multiple)) * multiple
     for start in range(0, units, step):
-        rows = slice(start, min(start + step, units))
-        if isinstance(table, PackedTable):
-            chunk = table.unpack(np.arange(rows.start, rows.stop, dtype=np.int32))
-        else:
-            chunk = table[rows, :]
-        yield rows, xp.asarray(chunk, dtype=xp.float32, device=device(like))
+        yield slice(start, min(start + step, units))
+
+
+def table_rows(table: Array | PackedTable, indices: np.ndarray, like: Array) -> Array:
+    """Some rows of a table, float32 [count, width], as an array of the namespace of `like`."""
+    xp = array_namespace(like)
+    if isinstance(table, PackedTable):
+        rows = table.unpack(indices.astype(np.int32))
+    else:
+        rows = table[xp.asarray(indices, device=device(like)), :]
+    return xp.asarray(rows, dtype=xp.float32, device=device(like))
+
+
+def some_rows(units: int, count: int, run: int = 1) -> np.ndarray:
+    """Indices of about `count` rows of a table, in evenly spaced runs of `run` neighbours; all, where few."""
+    if units <= count:
+        return np.arange(units)
+    starts = np.linspace(0, units // run, max(1, count // run), endpoint=False).astype(np.int64) * run
+    return (starts[:, None] + np.arange(run)).reshape(-1)
+
+
+def check_queries(queries: Array, width: int) -> None:
+    """Raise `UsageError` where `queries` are not examples [samples, width] for a table of this width."""
+    if queries.ndim != 2 or queries.shape[1] != width or queries.shape[0] == 0:
+        raise UsageError(f"queries for a table of width {width} cannot have the shape {tuple(queries.shape)}")

@@ -3,12 +3,37 @@
 from shortlist.selectors.base import Selector, Shortlist
 from shortlist.selectors.certified import Certified
 from shortlist.selectors.confidence import Confidence
+from shortlist.selectors.grouped_top_k import GroupedTopK
+from shortlist.selectors.margin import Margin
+from shortlist.selectors.score_mass import ScoreMass
+from shortlist.selectors.statistical_top_k import StatisticalTopK
+from shortlist.selectors.threshold import Threshold
 from shortlist.selectors.top_k import TopK
+from shortlist.selectors.two_stage_top_k import TwoStageTopK
 
 SELECTORS: dict[str, type[Selector]] = {
     "certified": Certified,
     "confidence": Confidence,
+    "grouped_top_k": GroupedTopK,
+    "margin": Margin,
+    "score_mass": ScoreMass,
+    "statistical_top_k": StatisticalTopK,
+    "threshold": Threshold,
     "top_k": TopK,
+    "two_stage_top_k": TwoStageTopK,
 }
 
-__all__ = ["SELECTORS", "Certified", "Confidence", "Selector", "Shortlist", "TopK"]
+__all__ = [
+    "SELECTORS",
+    "Certified",
+    "Confidence",
+    "GroupedTopK",
+    "Margin",
+    "ScoreMass",
+    "Selector",
+    "Shortlist",
+    "StatisticalTopK",
+    "Threshold",
+    "TopK",
+    "TwoStageTopK",
+]

@@ -13,6 +13,8 @@ from shortlist.errors import UsageError
 from shortlist.estimators import ESTIMATORS
 from shortlist.estimators.base import Array, Estimate
 
+BLOCKS_PER_UNIT = 4  # blocks of the first pass of `best`, for each unit that is wanted
+
 Exact = Callable[[Array], Array]  # indices [count] -> their exact values [count]
 
 
@@ -72,10 +74,48 @@ class Selector(ABC):
 def best(values: Array, count: int) -> Array:
     """Indices of the largest `count` values (all, where there are fewer), ascending.
 
-    Among equal values the lowest indices win, as in an argmax over all of them.
+    Among equal values the lowest indices win, as in an argmax over all of them. A value that is not a number
+    says nothing of its unit, which therefore comes before all others.
     """
     xp = array_namespace(values)
-    return xp.sort(xp.argsort(values, descending=True, stable=True)[:count])
+    values = as_scores(values)
+    candidates = xp.nonzero(values >= _floor(values, count))[0]
+    order = xp.argsort(values[candidates], descending=True, stable=True)
+    return xp.sort(candidates[order[:count]])
+
+
+def as_scores(values: Array) -> Array:
+    """The values, with infinity where they are not a number: what nothing is known of is not left out."""
+    xp = array_namespace(values)
+    unknown = xp.isnan(values)
+    if not xp.any(unknown):  # a copy would cost more than all the rest of a selection
+        return values
+    return xp.where(unknown, xp.full_like(values, float("inf")), values)
+
+
+def _floor(values: Array, count: int) -> Array:
+    """A value that the `count`-th largest is not below, found without sorting all of them.
+
+    Deal the units to many blocks and take the largest of each: the `count`-th largest of these is reached by
+    `count` units at least, and by few others, so that sorting is no longer what a selection costs.
+    """
+    xp = array_namespace(values)
+    blocks = BLOCKS_PER_UNIT * count
+    size = values.shape[0] // blocks
+    if size < 2:
+        return xp.asarray(float("-inf"), dtype=values.dtype, device=device(values))
+    largest = xp.max(xp.reshape(values[: size * blocks], (size, blocks)), axis=0)
+    return xp.sort(largest)[blocks - count]
+
+
+def in_groups(values: Array, size: int) -> Array:
+    """Values [..., units] as runs of `size` neighbours [..., groups, size]; what is missing is -infinity."""
+    xp = array_namespace(values)
+    units = values.shape[-1]
+    groups = -(-units // size)
+    missing = (*values.shape[:-1], groups * size - units)
+    padding = xp.full(missing, float("-inf"), dtype=values.dtype, device=device(values))
+    return xp.reshape(xp.concat([values, padding], axis=-1), (*values.shape[:-1], groups, size))
 
 
 def best_of_blocks(values: Array, blocks: int) -> Array:
@@ -84,13 +124,19 @@ def best_of_blocks(values: Array, blocks: int) -> Array:
     Nearly as good as the largest `blocks` values, and found in one pass by any number of threads.
     """
     xp = array_namespace(values)
-    units = values.shape[-1]
-    size = -(-units // blocks)
-    blocks = -(-units // size)
-    missing = (*values.shape[:-1], blocks * size - units)
-    padding = xp.full(missing, float("-inf"), dtype=values.dtype, device=device(values))
-    cut = xp.reshape(xp.concat([values, padding], axis=-1), (*values.shape[:-1], blocks, size))
-    return xp.argmax(cut, axis=-1) + size * xp.arange(blocks, device=device(values))
+    size = max(1, -(-values.shape[-1] // blocks))
+    cut = in_groups(values, size)
+    return xp.argmax(cut, axis=-1) + size * xp.arange(cut.shape[-2], device=device(values))
+
+
+def read(indices: Array, exact: Exact, count: int | None = None) -> Shortlist:
+    """Read the units at `indices`, ascending, and keep the `count` best by exact value (default: all)."""
+    values = exact(indices)
+    rows_read = indices.shape[0]
+    if count is not None:
+        kept = best(values, count)
+        indices, values = indices[kept], values[kept]
+    return Shortlist(indices, values, rows_read)
 
 
 class Probes(NamedTuple):
@@ -110,7 +156,8 @@ def probe(values: Array, count: int, exact: Exact) -> Probes:
     xp = array_namespace(values)
     indices = best_of_blocks(values, count)
     exact_values = exact(indices)
-    return Probes(indices, exact_values, xp.max(exact_values))
+    nothing = xp.asarray(float("-inf"), dtype=values.dtype, device=device(values))
+    return Probes(indices, exact_values, xp.max(exact_values) if indices.shape[0] else nothing)
 
 
 def reaching(upper: Array, mark: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, best
+from shortlist.selectors.base import Exact, Selector, Shortlist, best, read
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class TopK(Selector):
     fetch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UsageError(f"top_k keeps at least 1 unit, not {self.count}")
-        if self.fetch is not None and self.fetch < self.count:
-            raise UsageError(f"top_k cannot keep {self.count} of {self.fetch} fetched units")
+        check_counts(self.name, self.count, self.fetch)
 
     def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        indices = best(estimate.values, self.fetch or self.count)
-        values = exact(indices)
-        kept = best(values, self.count)
-        return Shortlist(indices[kept], values[kept], rows_read=indices.shape[0])
+        return read(best(estimate.values, self.fetch or self.count), exact, self.count)
+
+
+def check_counts(name: str, count: int, fetch: int | None) -> None:
+    """Raise `UsageError` where a selector cannot keep `count` of `fetch` units."""
+    if count < 1:
+        raise UsageError(f"{name} keeps at least 1 unit, not {count}")
+    if fetch is not None and fetch < count:
+        raise UsageError(f"{name} cannot keep {count} of {fetch} fetched units")

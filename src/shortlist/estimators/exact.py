@@ -1,0 +1,51 @@
+"""All rows as they are: the oracle that other estimators are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace
+
+from shortlist.estimators.base import (
+    Array,
+    Estimate,
+    Estimator,
+    PackedTable,
+    Progress,
+    State,
+    row_slices,
+    table_chunks,
+    table_shape,
+)
+
+
+@dataclass(frozen=True)
+class Exact(Estimator):
+    """Scores every row by its exact product with the query, and saves nothing.
+
+    State: `rows` float32 [units, width].
+    """
+
+    name: ClassVar[str] = "exact"
+
+    def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
+        xp = array_namespace(queries)
+        units, _ = table_shape(table)
+        chunks = []
+        for rows, chunk in table_chunks(table, like=queries):
+            chunks.append(chunk)
+            if progress:
+                progress(rows.stop / units)
+        return {"rows": xp.concat(chunks, axis=0)}
+
+    def estimate(self, state: State, query: Array) -> Estimate:
+        xp = array_namespace(query)
+        rows = state["rows"]
+        return Estimate(xp.concat([query @ rows[part, :].T for part in row_slices(*rows.shape)], axis=-1))
+
+    def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        return {"rows": ("float32", (units, width))}
+
+    def bytes_per_query(self, units: int, width: int) -> int:
+        return 4 * units * width
