@@ -58,7 +58,7 @@ def test_streams_of_neighbouring_positions_and_seeds_are_unrelated():
         assert abs(np.corrcoef(base, other)[0, 1]) < 0.02
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**64 - 1),
     position=st.integers(0, 2**31),

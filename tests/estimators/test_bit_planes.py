@@ -86,7 +86,7 @@ def dense_orders(codes, scales, query):
     return {"forward": forward, "backward": backward, "separate corrections": separate, "lanes": lane_sums}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(adversarial())
 def test_bound_holds_for_every_order_of_sums(case):
     codes, scales, query = case

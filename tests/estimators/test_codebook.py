@@ -36,7 +36,7 @@ def test_training_together_beats_clusters_on_a_fixed_projection(monkeypatch):
     assert together < error(Codebook(4, rank=32), table, queries, queries)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_codes_are_the_nearest_and_scores_a_sum_of_lookups(seed, part):
     rng = np.random.default_rng(seed)

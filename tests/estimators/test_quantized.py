@@ -38,7 +38,7 @@ def test_more_bits_err_less(scales, code):
         assert errors[3] <= errors[2] * 1.01
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(ALL), st.integers(1, 40), st.integers(1, 70), st.integers(0, 2**32 - 1))
 def test_every_weight_has_the_nearest_code(estimator, units, width, seed):
     table, queries = problem(units, width, seed)

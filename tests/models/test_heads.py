@@ -43,7 +43,7 @@ def heads_and_queries(draw):
     return pack(codes, scales), query.astype(np.float32)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(heads_and_queries())
 def test_bounds_always_hold_and_the_exact_winner_is_the_dense_winner(case):
     rows, query = case
@@ -57,7 +57,7 @@ def test_bounds_always_hold_and_the_exact_winner_is_the_dense_winner(case):
     assert 1 <= read.rows <= rows.rows
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(heads_and_queries(), st.integers(0, 2**32 - 1))
 def test_chosen_rows_have_their_dense_values(case, seed):
     rows, query = case

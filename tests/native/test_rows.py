@@ -15,7 +15,7 @@ def pack(weights: np.ndarray, target: str) -> np.ndarray:
     return rows.unpack(np.arange(len(weights), dtype=np.int32))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(
         np.float32,
@@ -40,7 +40,7 @@ def test_quantizing_is_within_one_step_of_the_source(weights, target):
         assert (np.abs(got[:, start : start + 32] - group) <= slack[:, None]).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(0, 2**32 - 1), st.booleans())
 def test_int8_codes_come_back(cols, seed, tiled):
     rng = np.random.default_rng(seed)

@@ -65,7 +65,7 @@ def test_top_k(scores, count, more):
     assert shortlist(TopK(count, fetch=count + more), scores) == largest(scores, count)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.booleans())
 def test_top_k_of_many_units(seed, count, ties):
     scores = np.random.default_rng(seed).standard_normal(3000).astype(np.float32)
@@ -187,7 +187,7 @@ def test_expected_recall_is_that_of_random_placements(count, buckets, per_bucket
 
 
 @given(st.integers(2, 300_000), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_plans_reach_the_recall_with_no_bucket_to_spare(units, data):
     count = data.draw(st.integers(1, units))
     recall = data.draw(st.floats(0.5, 0.999))

@@ -18,7 +18,7 @@ def problem(seed, units, error):
     return values, Estimate(values + noise, spread=spread)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**32 - 1),
     units=st.integers(1, 2000),

@@ -96,7 +96,7 @@ def test_shortlist_is_ordered_and_carries_exact_values(selector, units, asarray)
     assert set(indices.tolist()) <= set(exact.asked)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.booleans())
 def test_the_best_unit_is_found_where_it_is_promised(seed, units, ties):
     values, estimate = problem(seed, units, ties)
@@ -105,7 +105,7 @@ def test_the_best_unit_is_found_where_it_is_promised(seed, units, ties):
         assert shortlist.indices[np.argmax(shortlist.values)] == np.argmax(values), selector
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.booleans())
 def test_no_unit_is_lost_where_all_are_kept(seed, units, ties):
     values, estimate = problem(seed, units, ties)
