@@ -29,7 +29,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def true_scores(index: Index, vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Scores [queries, vectors] of what is stored: float32 as given, 8-bit rows as the kernel multiplies them."""
+    """Scores [queries, vectors] of what is stored: float32 as given, 8-bit rows as the kernel has them."""
     if index.metric == "cosine":
         vectors, queries = unit(vectors), unit(queries)
     if index.rows == "float32":
@@ -40,7 +40,7 @@ def true_scores(index: Index, vectors: np.ndarray, queries: np.ndarray) -> np.nd
 
 
 def assert_best(ids, scores, truth: np.ndarray, k: int) -> None:
-    """The scores belong to the ids and are the k largest; ids may differ among scores that rounding confuses."""
+    """The scores belong to the ids and are the k largest; which of nearly equal ones may differ."""
     assert ids.shape == scores.shape == (len(truth), k)
     for got_ids, got, values in zip(ids, scores, truth, strict=True):
         assert len(set(got_ids)) == k

@@ -1,4 +1,4 @@
-"""What scores the fitted vectors for many queries: the native twin of an estimator, or the estimator itself."""
+"""What scores the fitted vectors for many queries: an estimator's native twin, or the estimator itself."""
 
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class Scorer(Protocol):
 
 
 class LowRankScorer:
-    """The values of `LowRank.estimate`: queries are turned into codes, and these scored against the vectors'."""
+    """The values of `LowRank.estimate`, for all queries at once and with their codes rounded to 8 bits."""
 
     def __init__(self, state: State):
         codes = np.ascontiguousarray(state["codes"], np.int8)

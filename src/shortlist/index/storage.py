@@ -99,7 +99,7 @@ def read(path: Path) -> Contents:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             document = _document(path, file.metadata())
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise IndexFileError(f"{path} cannot be read: {error.strerror or error}") from None
     except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy does not have

@@ -49,9 +49,9 @@ class _Fit:
 class Index:
     """Vectors that are found by the largest inner product or cosine.
 
-    A search estimates the score of every vector, shortlists the best `keep` of them, and computes these from the
-    stored vectors: the scores that it returns are exact. Before `fit`, and for vectors that were added after it,
-    every score is computed.
+    A search estimates the score of every vector, shortlists the best `keep` of them, and computes these from
+    the stored vectors: the scores that it returns are exact. Before `fit`, and for vectors that were added
+    after it, every score is computed.
 
     Parameters
     ----------

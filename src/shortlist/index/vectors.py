@@ -30,7 +30,8 @@ def checked(values: Any, width: int, what: str) -> np.ndarray:
     bad = np.flatnonzero(~(np.abs(table) <= LARGEST).all(axis=1))
     if len(bad):
         raise UsageError(
-            f"{what} hold NaN or numbers above {LARGEST:.0f}, first in number {bad[0]}: leave them out or scale them"
+            f"{what} hold NaN or numbers above {LARGEST:.0f}, first in number {bad[0]}: "
+            "leave them out or scale them"
         )
     return table
 
