@@ -1,8 +1,8 @@
 """The vector index against faiss (flat and IVF) and usearch (HNSW): recall@10 against queries per second.
 
 Two tables: the rows of a model's head, searched with hidden states of a text, which are unlike the rows; and
-random vectors around random centres, searched with their like. Every engine gets the same vectors, threads and
-queries in one run; each figure is the best of a few rounds, in turns. Prints Markdown for the documentation.
+random vectors around random centres, searched with their like. Every engine gets the same vectors, threads
+and queries in one run; each figure is the best of a few rounds, in turns. Prints Markdown.
 
     pip install 'shortlist[bench]'
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/index.py TEXT [--model smollm2-135m] [--threads 2]
@@ -24,8 +24,8 @@ from shortlist.estimators import LowRank
 from shortlist.evaluate.teacher_forced import windows
 from shortlist.index import Index
 
-K, QUERIES, SINGLE, ROUNDS = 10, 512, 64, 3
-FIT_TOKENS = 3072
+K, QUERIES, SINGLE, ROUNDS = 10, 256, 32, 3
+FIT_TOKENS = 2048
 CLUSTERS, CLUSTERED = 512, (50_000, 128)
 LISTS, PROBES = 512, (1, 4, 16, 64)
 EXPANSIONS = (32, 128, 512)

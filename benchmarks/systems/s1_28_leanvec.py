@@ -19,7 +19,7 @@ from shortlist.estimators import LowRank
 from shortlist.evaluate.teacher_forced import windows
 from shortlist.index import Index
 
-FIT_TOKENS, QUERIES = 3072, 512
+FIT_TOKENS, QUERIES = 2048, 256
 K, KEEP = 10, 0.01
 METHODS = {"LeanVec (fitted to rows and queries)": "queries", "PCA (fitted to rows)": "identity"}
 

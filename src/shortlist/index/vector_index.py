@@ -20,6 +20,7 @@ from shortlist.index.vectors import checked, with_norm_one
 
 FIT_QUERIES = 4096  # stored vectors that stand in for queries where none are given
 MOST_SCORES = 1 << 22  # scores that are held at once: 16 MiB
+FEW_QUERIES = 4  # fewer are faster row by row than rearranged for a matrix product
 MOST_ROWS = (1 << 31) - 1
 WIDEST = 1 << 16
 
@@ -242,7 +243,8 @@ class Index:
         """Scores float32 [queries, vectors]: exact ones of what no fit covers, or of all."""
         covered = 0 if exact else 1
         scores = [self._fit.score(queries)] if self._fit and covered else []
-        scores += [part.matmul(queries) for part in self._parts[covered:]]
+        multiply = _native.Rows.matmul if len(queries) >= FEW_QUERIES else _native.estimate_each
+        scores += [multiply(part, queries) for part in self._parts[covered:]]
         return scores[0] if len(scores) == 1 else np.concatenate(scores, axis=1)
 
     def _kept(self, keep: float) -> int:

@@ -12,13 +12,16 @@ namespace shortlist {
 namespace {
 
 constexpr int64_t kBlockRows = 2048;  // of a low-rank copy, in the cache of one core
-constexpr int64_t kSamples = 4096;    // values that say where the shortlist of a query is likely to end
+constexpr int64_t kSamples = 1024;    // values that say where the shortlist of a query is likely to end
+constexpr int64_t kStrip = 4096;      // values that are compared with that end in one call
 
-// Larger values first, then lower rows. NaN compares as the smallest, so that the order is total.
+float number(float value) { return std::isnan(value) ? -INFINITY : value; }  // so that the order is total
+
+// Larger values first, then lower rows.
 struct Before {
   const float* values;
   bool operator()(int64_t a, int64_t b) const {
-    const float x = std::isnan(values[a]) ? -INFINITY : values[a], y = std::isnan(values[b]) ? -INFINITY : values[b];
+    const float x = number(values[a]), y = number(values[b]);
     return x != y ? x > y : a < b;
   }
 };
@@ -27,7 +30,7 @@ struct Before {
 float likely_end(const float* values, int64_t rows, int64_t count, std::vector<float>& sample) {
   const int64_t samples = std::min(rows, kSamples), step = rows / samples;
   sample.clear();
-  for (int64_t i = 0; i < samples; i++) sample.push_back(std::isnan(values[i * step]) ? -INFINITY : values[i * step]);
+  for (int64_t i = 0; i < samples; i++) sample.push_back(number(values[i * step]));
   const double expected = static_cast<double>(count) * static_cast<double>(samples) / static_cast<double>(rows);
   const int64_t rank = static_cast<int64_t>(expected + 4.0 * std::sqrt(expected) + 4.0);  // four deviations of the sampling
   if (rank >= samples) return -INFINITY;
@@ -37,20 +40,27 @@ float likely_end(const float* values, int64_t rows, int64_t count, std::vector<f
 
 void shortlist_one(const float* values, int64_t rows, int64_t count, std::vector<float>& sample, std::vector<int32_t>& possible, int32_t* out) {
   const float end = likely_end(values, rows, count, sample);
-  // Every row is written and those that reach the end are kept: without a branch, which half of them would mispredict.
   possible.resize(static_cast<size_t>(rows));
   int64_t kept = 0;
-  for (int64_t r = 0; r < rows; r++) {
-    possible[static_cast<size_t>(kept)] = static_cast<int32_t>(r);
-    kept += !(values[r] < end);  // keeps NaN: what it ties with is for the order to say
-  }
+  static const std::vector<float> no_margin(kStrip, 0.0f);
+  for (int64_t begin = 0; begin < rows; begin += kStrip)
+    kept += kernels().reaching(values + begin, no_margin.data(), 0.0f, std::min(kStrip, rows - begin), end, static_cast<int32_t>(begin),
+                               possible.data() + kept);
   if (kept < count) {
     std::iota(possible.begin(), possible.end(), 0);
     kept = rows;
   }
-  if (kept > count) std::nth_element(possible.begin(), possible.begin() + count, possible.begin() + kept, Before{values});
-  std::copy_n(possible.begin(), count, out);
-  std::sort(out, out + count);
+  // The value of the last that belongs to the best, and how many of its equals do: no sort by value, then by row.
+  possible.resize(static_cast<size_t>(kept));
+  sample.clear();
+  for (int32_t r : possible) sample.push_back(number(values[r]));
+  std::nth_element(sample.begin(), sample.begin() + (count - 1), sample.end(), std::greater<>());
+  const float last = sample[static_cast<size_t>(count - 1)];
+  int64_t equals = count - std::count_if(sample.begin(), sample.begin() + count, [&](float v) { return v > last; });
+  for (int32_t r : possible) {
+    const float value = number(values[r]);
+    if (value > last || (value == last && equals-- > 0)) *out++ = r;
+  }
 }
 
 }  // namespace
