@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from shortlist.index import Index
 
 FIT_TOKENS, QUERIES = 2048, 256
 K, KEEP = 10, 0.01
-METHODS = {"LeanVec (fitted to rows and queries)": "queries", "PCA (fitted to rows)": "identity"}
+METHODS: dict[str, Literal["queries", "identity"]] = {
+    "LeanVec (fitted to rows and queries)": "queries",
+    "PCA (fitted to rows)": "identity",
+}
 
 
 def main() -> None:

@@ -82,4 +82,4 @@ ROW_FORMATS: dict[str, RowFormat] = {kind.name: kind() for kind in (Float32Rows,
 
 def _pack(vectors: np.ndarray, target: str) -> _native.Rows:
     data = np.ascontiguousarray(vectors, np.float32).view(np.uint8).reshape(-1)
-    return _native.Rows.pack(data, "F32", *vectors.shape, target)
+    return _native.Rows.pack(data, "F32", len(vectors), vectors.shape[1], target)

@@ -258,5 +258,5 @@ class Index:
 
 
 def _default_rank(width: int) -> int:
-    """A multiple of 32 near an eighth of the width, the least that reached recall 0.98 in docs/index.md."""
+    """An eighth of the width in whole groups of 32, which share a scale, but at least one group."""
     return max(1, min(max(32, width // 8 // 32 * 32), width - 1))

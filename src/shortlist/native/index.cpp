@@ -51,13 +51,13 @@ void shortlist_one(const float* values, int64_t rows, int64_t count, std::vector
     kept = rows;
   }
   // The value of the last that belongs to the best, and how many of its equals do: no sort by value, then by row.
-  possible.resize(static_cast<size_t>(kept));
   sample.clear();
-  for (int32_t r : possible) sample.push_back(number(values[r]));
+  for (int64_t i = 0; i < kept; i++) sample.push_back(number(values[possible[static_cast<size_t>(i)]]));
   std::nth_element(sample.begin(), sample.begin() + (count - 1), sample.end(), std::greater<>());
   const float last = sample[static_cast<size_t>(count - 1)];
   int64_t equals = count - std::count_if(sample.begin(), sample.begin() + count, [&](float v) { return v > last; });
-  for (int32_t r : possible) {
+  for (int64_t i = 0; i < kept; i++) {
+    const int32_t r = possible[static_cast<size_t>(i)];
     const float value = number(values[r]);
     if (value > last || (value == last && equals-- > 0)) *out++ = r;
   }
