@@ -19,7 +19,8 @@ using namespace nb::literals;
 
 namespace shortlist {
 
-void bind_bpe(nb::module_& m);  // bind_bpe.cpp
+void bind_bpe(nb::module_& m);    // bind_bpe.cpp
+void bind_index(nb::module_& m);  // bind_index.cpp
 
 namespace {
 
@@ -406,6 +407,7 @@ NB_MODULE(_native, m) {
   bind_decoder(m);
   bind_heads(m);
   bind_bpe(m);
+  bind_index(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");
   m.def("threads", [] { return Pool::instance().threads(); });
   m.def(

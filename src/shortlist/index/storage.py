@@ -1,0 +1,164 @@
+"""The file of an index: one safetensors file, with what the arrays mean as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from shortlist.errors import ShortlistError
+from shortlist.estimators import ESTIMATORS, Estimator, State
+from shortlist.index.row_formats import ROW_FORMATS, Arrays
+
+VERSION = 1
+KEY = "shortlist.index"  # of the safetensors metadata
+STATE = "state."  # before the names of the estimator's arrays
+METRICS = ("inner_product", "cosine")
+
+
+class IndexFileError(ShortlistError):
+    """An index cannot be written, or a file holds none that this program reads."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes
+    ----------
+    width, count : int
+        Shape of the table of vectors.
+    metric, rows : str
+        As `Index` takes them.
+    vectors : dict of arrays
+        The vectors in the format `rows`.
+    fitted : int
+        How many of them, from the first on, the estimator's `state` covers; 0 without an estimator.
+    """
+
+    width: int
+    count: int
+    metric: str
+    rows: str
+    vectors: Arrays
+    fitted: int = 0
+    estimator: Estimator | None = None
+    state: State | None = None
+
+
+def write(contents: Contents, path: Path) -> None:
+    """Write a file, replacing the one that is there only when all of it is on disk.
+
+    Raises
+    ------
+    IndexFileError
+        It cannot be written.
+    """
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "width": contents.width,
+        "count": contents.count,
+        "metric": contents.metric,
+        "rows": contents.rows,
+        "fitted": contents.fitted,
+    }
+    if contents.estimator is not None:
+        options = asdict(contents.estimator)  # pyright: ignore[reportArgumentType]
+        document["estimator"] = {"name": contents.estimator.name, **options}
+    arrays = dict(contents.vectors)
+    for name, array in (contents.state or {}).items():
+        arrays[STATE + name] = np.ascontiguousarray(array)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        safetensors.numpy.save_file(arrays, partial, {KEY: json.dumps(document)})
+        partial.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise IndexFileError(f"the index cannot be written to {path}: {reason}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Contents:
+    """Read a file that `write` wrote. No array is larger than the file.
+
+    Raises
+    ------
+    IndexFileError
+        It is missing, no index, damaged, from a newer version, or names an unknown method.
+    """
+    if not path.is_file():
+        raise IndexFileError(f"there is no index at {path}: name a file that Index.save wrote")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            document = _document(path, file.metadata())
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise IndexFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy does not have
+        raise _damaged(path, str(error)) from None
+    try:
+        return _contents(path, document, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _document(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    if KEY not in (metadata or {}):
+        raise IndexFileError(f"{path} is no index of shortlist: name a file that Index.save wrote")
+    assert metadata is not None
+    try:
+        document = json.loads(metadata[KEY])
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or type(document.get("version")) is not int:
+        raise _damaged(path, "it does not say its version")
+    if document["version"] > VERSION:
+        raise IndexFileError(
+            f"{path} is of version {document['version']} and this program reads {VERSION}: update shortlist"
+        )
+    return document
+
+
+def _contents(path: Path, document: dict[str, Any], arrays: Arrays) -> Contents:
+    width, count, fitted = (_size(document, name) for name in ("width", "count", "fitted"))
+    metric, rows = document["metric"], document["rows"]
+    if metric not in METRICS or rows not in ROW_FORMATS:
+        raise ValueError(f"metric {metric} and rows {rows} are not known")
+    if width < 1 or fitted > count or (fitted > 0) != ("estimator" in document):
+        raise ValueError("its sizes contradict each other")
+    state = {name.removeprefix(STATE): arrays.pop(name) for name in list(arrays) if name.startswith(STATE)}
+    layout = ROW_FORMATS[rows].layout(count, width)
+    found = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
+    if found != layout:
+        raise ValueError(f"it holds the arrays {found}, not {layout}")
+    if not all(np.isfinite(a).all() for a in (*arrays.values(), *state.values()) if a.dtype.kind == "f"):
+        raise ValueError("some of its numbers are not finite")
+    if not fitted:
+        return Contents(width, count, metric, rows, arrays)
+    options = dict(document["estimator"])
+    name = options.pop("name")
+    if name not in ESTIMATORS:
+        known = ", ".join(sorted(ESTIMATORS))
+        raise IndexFileError(f"{path} names the unknown estimator {name} (known: {known}): update shortlist")
+    estimator = ESTIMATORS[name](**options)
+    estimator.check(state, fitted, width)
+    return Contents(width, count, metric, rows, arrays, fitted, estimator, state)
+
+
+def _size(document: dict[str, Any], name: str) -> int:
+    value = document[name]
+    if type(value) is not int or not 0 <= value < 1 << 31:
+        raise ValueError(f"its {name} is {value!r:.40}")
+    return value
+
+
+def _damaged(path: Path, reason: str) -> IndexFileError:
+    return IndexFileError(f"{path} is damaged: {reason:.300}; save the index again")
