@@ -41,6 +41,8 @@ def test_a_shortlisted_ffn_equals_transformers(family, settings, sizes, tmp_path
         hidden, decoder = decoded(tmp_path, ffn=ffn, threads=2)
         assert decoder.ffn == ffn
         assert relative_error(hidden, expected) < 1e-4
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert Decoder(checkpoint).ffn == "exact"
     config = decoder.config
     assert 0.2 < decoder.neurons_read / (len(TOKENS) * config.layers * config.ffn_width) < 0.8
 
@@ -61,14 +63,17 @@ def test_estimates_leave_the_neurons_that_fire(family, settings, tmp_path):
     exact, first = decoded(tmp_path, ffn="exact", weights="q8")
     estimated, second = decoded(tmp_path, ffn="estimated", weights="q8")
     assert relative_error(estimated, exact) < 1e-5  # the gates' kernels add in another order
+    assert 0 < first.layer_bytes < first.nbytes - first.embedding.nbytes  # what is read, not what is kept
     assert first.neurons_read <= second.neurons_read < 1.5 * first.neurons_read
 
 
 def test_quantized_down_rows_are_rounded_once_more(tmp_path):
     tiny_gguf("arcee", tmp_path / "m.gguf", "Q8_0", hidden_size=64, intermediate_size=128)
     dense, _ = decoded(tmp_path / "m.gguf", ffn="dense")
-    exact, decoder = decoded(tmp_path / "m.gguf")
-    assert decoder.ffn == "exact"
+    kept, decoder = decoded(tmp_path / "m.gguf")
+    assert decoder.ffn == "dense"
+    assert np.array_equal(kept, dense)
+    exact, decoder = decoded(tmp_path / "m.gguf", ffn="exact")
     assert 0 < relative_error(exact, dense) < 0.03
 
 
@@ -109,7 +114,7 @@ def test_chosen_neurons_equal_numpy(count, width, formats, activation, gated, se
     assert neurons.nbytes == count * neurons.bytes_each
     x = rng.normal(size=width).astype(np.float32)
     listed = np.sort(rng.permutation(count)[: rng.integers(0, count + 1)]).astype(np.int32)
-    # The products are those of the matrices alone: what is tested is where rows lie and what is done with them.
+    # The products are those of the matrices alone: tested is where rows lie and what is done with them.
     u, g = up.matvec_rows(x, listed).astype(np.float64), gate.matvec_rows(x, listed).astype(np.float64)
     a = g if gated else u
     positive = np.maximum(a, 0)

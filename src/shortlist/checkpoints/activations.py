@@ -23,8 +23,7 @@ def activation_of(settings: Settings, family: Family, key: str) -> Activation:
     CheckpointError
         It names another.
     """
-    allowed = {
-        name: ours for name, ours in _NAMES.items() if ours in (family.activation, *ACTIVATIONS_WITH_ZEROS)
-    }
+    possible = (family.activation, *ACTIVATIONS_WITH_ZEROS)
+    allowed: dict[str, Activation] = {name: ours for name, ours in _NAMES.items() if ours in possible}
     default = next(name for name, ours in _NAMES.items() if ours == family.activation)
     return allowed[settings.one_of(key, allowed, default)]

@@ -1,11 +1,12 @@
 """Models of real shapes with random weights: enough to measure speed, and nothing to download.
 
-The `relu` models have a share of active neurons planted in them. The first 32 columns of the residual stream are
-the same for every token: the embedding puts 1 there (in units of its deviation), and no layer adds to them. Every gate has
-one weight for these columns, such that they lower (or raise) it by t where the rest of the input makes it a normal
-variable of deviation 1; the share of neurons with a positive gate is then the normal tail beyond t. What layers add
-is kept small beside the embedding, so that this holds in all of them. The head is a table of its own: one that equals
-the embedding would repeat a token for ever, and the same neurons with it.
+The `relu` models have a share of active neurons planted in them. The first 32 columns of the residual
+stream are the same for every token: the embedding puts 1 there (in units of its deviation), and no layer
+adds to them. Every gate has one weight for these columns, such that they lower (or raise) it by t where the
+rest of the input makes it a normal variable of deviation 1; the share of neurons with a positive gate is
+then the normal tail beyond t. What layers add is kept small beside the embedding, so that this holds in all
+of them. The head is a table of its own: one that equals the embedding would repeat a token for ever, and
+the same neurons with it.
 """
 
 import tempfile
@@ -34,7 +35,8 @@ class Shape:
     weights
         Type of every matrix but the embedding, which is Q8_0, as quantizers leave it.
     active
-        Share of the neurons that fire, planted in a model with ReLU and a head of its own; None: SiLU, tied head.
+        Share of the neurons that fire, planted in a model with ReLU and a head of its own; None: SiLU and a
+        tied head.
     """
 
     weights: gguf.GGMLQuantizationType

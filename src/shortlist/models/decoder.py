@@ -37,9 +37,11 @@ class Decoder:
         Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
         embedding and the head at 8 bits.
     ffn : {"auto", "dense", "exact", "estimated"}
-        How feed-forward layers are read. `dense`: all neurons. For activations with exact zeros also `exact`: all
-        gates, and up and down rows of the neurons that fire, which changes nothing. `estimated`: gates, too, only
-        of the neurons that 4-bit copies of them leave. `auto`: exact where the activation has zeros, else dense.
+        How feed-forward layers are read. `dense`: all neurons. For activations with exact zeros also
+        `exact`: all gates, and up and down rows of the neurons that fire, which leaves out nothing but
+        zeros. `estimated`: gates, too, only of the neurons that 4-bit copies of them leave. `auto`: exact
+        where the activation has zeros and the weights are floats (the down projection of quantized ones
+        would be rounded again), else dense.
     threads : int, optional
         Threads of the native pool, which the whole process shares. Default: every core that it may use.
 
@@ -50,8 +52,6 @@ class Decoder:
         The same object when the model ties them.
     ffn : {"dense", "exact", "estimated"}
         What was chosen.
-    layer_bytes : int
-        Packed bytes of the layers. Every decoded token reads them all, unless neurons are shortlisted.
     nbytes : int
         Packed bytes of all weights.
 
@@ -72,7 +72,8 @@ class Decoder:
         if weights not in (None, "q8", "q4"):
             raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
         self.config = config = checkpoint.config
-        self.ffn = _chosen_ffn(ffn, config.activation)
+        quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
+        self.ffn = _chosen_ffn(ffn, config.activation, quantized)
         set_threads(threads)
         self.fingerprint = checkpoint.fingerprint
         self._arena = _native.Arena()
@@ -95,7 +96,7 @@ class Decoder:
             embedding=self.embedding,
             final_norm=_floats(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
         )
-        self.layer_bytes = 0
+        self._shared_bytes = self._neuron_bytes = self._each_bytes = self._tokens = 0
         for i in range(config.layers):
             names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
             matrices = {
@@ -119,14 +120,15 @@ class Decoder:
                     checkpoint, i, weights or "", self._arena, estimated=self.ffn == "estimated"
                 )
                 neurons, matrices["scores"] = packed.neurons, packed.scores
-                self.layer_bytes += neurons.nbytes
+                self._each_bytes = neurons.bytes_each
+                self._neuron_bytes += neurons.nbytes
                 if packed.margin is not None:
                     vectors["margin"] = packed.margin
-            self.layer_bytes += sum(rows.nbytes for rows in matrices.values())
+            self._shared_bytes += sum(rows.nbytes for rows in matrices.values())
             self._native.add_layer(
                 matrices, vectors, config.windows[i], tables.index(config.rope_frequencies[i]), neurons
             )
-        self.nbytes = self.layer_bytes + self.embedding.nbytes
+        self.nbytes = self._shared_bytes + self._neuron_bytes + self.embedding.nbytes
         if not config.tied_head:
             self.nbytes += self.head_rows.nbytes
 
@@ -134,6 +136,13 @@ class Decoder:
     def neurons_read(self) -> int:
         """Neurons whose rows were read so far, over all tokens and layers; 0 where all are dense."""
         return self._native.neurons_read
+
+    @property
+    def layer_bytes(self) -> int:
+        """Packed bytes of the layers that a token reads: with shortlisted neurons, the mean so far."""
+        if not self._tokens:
+            return self._shared_bytes + self._neuron_bytes
+        return self._shared_bytes + self._each_bytes * self.neurons_read // self._tokens
 
     def _pack(self, checkpoint: Checkpoint, name: str, weights: str, *, tiled: bool = False) -> _native.Rows:
         tensor = checkpoint.tensors[name]
@@ -185,12 +194,13 @@ class Decoder:
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = tokens[start : start + PREFILL_CHUNK]
             chunks.append(self._native.forward(chunk, cache, self.config.vocab_size))
+            self._tokens += len(chunk)
             if on_chunk:
                 on_chunk(start + len(chunk))
         return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
-def _chosen_ffn(ffn: str, activation: str) -> str:
+def _chosen_ffn(ffn: str, activation: str, quantized: bool) -> str:
     if ffn not in get_args(Ffn):
         raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
     zeros = activation in ACTIVATIONS_WITH_ZEROS
@@ -198,7 +208,9 @@ def _chosen_ffn(ffn: str, activation: str) -> str:
         raise UsageError(
             f"ffn {ffn} needs an activation with exact zeros, and {activation} has none: choose dense"
         )
-    return ("exact" if zeros else "dense") if ffn == "auto" else ffn
+    if ffn == "auto":
+        return "exact" if zeros and not quantized else "dense"
+    return ffn
 
 
 def set_threads(threads: int | None) -> None:

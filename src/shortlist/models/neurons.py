@@ -1,14 +1,13 @@
 """FFN neurons as units: what a layer needs to read only the neurons that fire.
 
-An activation with exact zeros (ReLU, squared ReLU) leaves most neurons of a model that was trained for it at
-zero, and a neuron at zero adds nothing: its up row and its down column need not be read. Which neurons fire is
-known from the gates themselves (`exact`), or, at half their bytes, from 4-bit copies of them with the
-spread of what these leave out (`estimated`).
+An activation with exact zeros (ReLU, squared ReLU) leaves most neurons of a model that was trained for it
+at zero, and a neuron at zero adds nothing: its up row and its down column need not be read. Which neurons
+fire is known from the gates themselves (`exact`), or, at half their bytes, from 4-bit copies of them with
+the spread of what these leave out (`estimated`).
 
-The down projection is stored transposed, a row per neuron. Float weights are quantized along that row, which
-is no worse than along the other axis. Weights that are quantized already have their scales along the other axis,
-so they are rounded once more, to 8 bits per 32 neurons' neighbours: 0.4 % of the weights' deviation for random
-4-bit and 8-bit weights (docs/ffn-shortlist.md).
+The down projection is stored transposed, a row per neuron. Float weights are quantized along that row.
+Weights that are quantized already have their scales along the other axis, so they are rounded once more, to
+8 bits with a scale per 32 outputs, which moves them by 0.6 % (docs/ffn-shortlist.md).
 """
 
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 
 SIGMA = 4.0
-"""Standard deviations of the estimate's error that a gate may lie above its estimate and still be found. One that lies
-beyond is missed at a value that is small beside the others."""
+"""Standard deviations of the estimate's error that a gate may lie above its estimate and still be found.
+
+One that lies beyond is missed at a value that is small beside the others."""
 
 _FLOATS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}
 
@@ -100,8 +100,8 @@ def _transposed(tensor: StoredTensor, weights: str) -> _native.Rows:
 def _estimate(gates: _native.Rows, arena: _native.Arena) -> tuple[_native.Rows, np.ndarray]:
     """4-bit copies of the gates, and the margin that their errors need.
 
-    An error e of a row moves a gate by e . x, whose deviation is |e| |x| / sqrt(width) for an x that knows nothing
-    of e.
+    An error e of a row moves a gate by e . x, whose deviation is |e| |x| / sqrt(width) for an x that knows
+    nothing of e.
     """
     exact = _floats(gates)
     scores = _quantized(exact, "q4", arena)
