@@ -127,8 +127,9 @@ def test_chosen_neurons_equal_numpy(count, width, formats, activation, gated, se
     coefficients = activated * u if gated else activated
     expected = coefficients @ values(down)[listed]
     got = neurons.forward(x, listed, activation)
-    scale = np.abs(coefficients) @ np.abs(values(down)[listed]) + 1e-6
-    assert (np.abs(got - expected) <= 1e-5 * scale).all()
+    # A value may be the small difference of a code and a minimum, so rounding counts against the row's largest.
+    scale = np.abs(coefficients) @ np.abs(values(down)[listed]).max(1) + 1e-6
+    assert np.abs(got - expected).max() <= 1e-5 * scale
 
 
 @settings(max_examples=30, deadline=None)
