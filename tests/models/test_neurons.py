@@ -127,7 +127,7 @@ def test_chosen_neurons_equal_numpy(count, width, formats, activation, gated, se
     coefficients = activated * u if gated else activated
     expected = coefficients @ values(down)[listed]
     got = neurons.forward(x, listed, activation)
-    # A value may be the small difference of a code and a minimum, so rounding counts against the row's largest.
+    # A value may be the small difference of a code and a minimum: rounding counts against the row's largest.
     scale = np.abs(coefficients) @ np.abs(values(down)[listed]).max(1) + 1e-6
     assert np.abs(got - expected).max() <= 1e-5 * scale
 
