@@ -29,6 +29,7 @@ _SIZES = {
 # A head size that is not width / heads where the family states one; windows shorter than the tests' texts.
 _OWN_SIZES: dict[str, dict[str, Any]] = {
     "llama": {},
+    "arcee": {"tie_word_embeddings": True},
     "mistral": {"sliding_window": 8},
     "qwen2": {},
     "qwen3": {"head_dim": 32},

@@ -135,7 +135,7 @@ WRONG = {
     "odd heads": ({"head_dim": 15}, "must be even"),
     "epsilon of 0": ({"rms_norm_eps": 0}, "rms_norm_eps is 0"),
     "epsilon beyond floats": ({"rms_norm_eps": 10**400}, "must be a positive number"),
-    "other activation": ({"hidden_act": "relu"}, "'relu', which is not supported; supported are silu"),
+    "other activation": ({"hidden_act": "gelu"}, "'gelu', which is not supported; supported are silu, relu"),
     "quantized": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config is set"),
     "capped logits": ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is set"),
     "yarn": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn', which is not supported"),

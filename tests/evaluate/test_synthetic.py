@@ -1,4 +1,5 @@
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -8,7 +9,7 @@ import pytest
 from shortlist import checkpoints
 from shortlist.errors import ShortlistError, UsageError
 from shortlist.evaluate import synthetic as module
-from shortlist.evaluate.synthetic import SHAPES, Shape, synthetic, write
+from shortlist.evaluate.synthetic import Q8_0, SHAPES, Shape, synthetic, write
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead
 from shortlist.models.tokenizer import Tokenizer
@@ -45,6 +46,23 @@ def test_model_loads_tokenizes_and_computes(tiny_random: Path) -> None:
     logits, _ = DenseHead(decoder.head_rows).logits(hidden[-1])
     assert np.isfinite(logits).all()
     assert 0.3 < logits.std() < 3
+
+
+def test_a_planted_share_of_the_neurons_fires_in_every_mode(tiny_shape: Shape, tmp_path: Path) -> None:
+    shape = replace(tiny_shape, weights=Q8_0, width=256, ffn_width=512, active=0.16)
+    write(tmp_path / "relu.gguf", shape)
+    hidden = []
+    for ffn in ("dense", "exact", "estimated"):
+        with checkpoints.open_checkpoint(tmp_path / "relu.gguf") as checkpoint:
+            assert checkpoint.config.activation == "relu"
+            decoder = Decoder(checkpoint, ffn=ffn, threads=1)
+        hidden.append(decoder.forward(np.arange(100, dtype=np.int32), decoder.new_cache(100)))
+        if ffn == "exact":
+            assert decoder.neurons_read / (100 * shape.layers * shape.ffn_width) == pytest.approx(
+                0.16, abs=0.03
+            )
+    assert np.abs(hidden[1] - hidden[0]).max() < 0.01 * np.abs(hidden[0]).max()
+    assert np.abs(hidden[2] - hidden[1]).max() < 0.001 * np.abs(hidden[1]).max()
 
 
 def test_is_written_once_and_leaves_nothing_else(

@@ -10,7 +10,6 @@ from shortlist.models.families import (
     GGUF_LAYER_NAMES,
     HF_LAYER_NAMES,
     HF_NAMES,
-    LAYER_TENSORS,
     Family,
     canonical_gguf_name,
     canonical_hf_name,
@@ -24,7 +23,7 @@ def hf_names(family: Family) -> list[str]:
     in_layer = HF_LAYER_NAMES.keys() | {f"{name}.weight" for name, _ in family.hf_layer_names}
     names = [*HF_NAMES, *(f"model.layers.{LAYER}.{name}" for name in in_layer)]
     wanted = {"embedding", "head", "final_norm"}
-    wanted |= {f"layers.{LAYER}.{name}" for name in LAYER_TENSORS + family.extras}
+    wanted |= {f"layers.{LAYER}.{name}" for name in family.layer_tensors}
     return [name for name in names if canonical_hf_name(name, family) in wanted]
 
 
@@ -33,7 +32,7 @@ def test_both_maps_lead_to_the_same_names(family: Family):
     architecture = {v: k for k, v in gguf.MODEL_ARCH_NAMES.items()}[family.gguf_architecture]
     theirs = gguf.get_tensor_name_map(architecture, LAYER + 1)
     names = hf_names(family)
-    assert len(names) == 3 + len(LAYER_TENSORS + family.extras)
+    assert len(names) == 3 + len(family.layer_tensors)
     for name in names:
         in_gguf = theirs.get_name(name, try_suffixes=(".weight", ".bias"))
         assert in_gguf is not None

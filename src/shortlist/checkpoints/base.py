@@ -11,7 +11,7 @@ import numpy as np
 
 from shortlist.errors import CheckpointError
 from shortlist.models.config import ModelConfig
-from shortlist.models.families import FAMILIES, LAYER_TENSORS
+from shortlist.models.families import FAMILIES
 
 TYPES: dict[str, tuple[int, int]] = {
     "F32": (1, 4),
@@ -166,7 +166,7 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
         A tensor is missing, of another layer, or of another shape.
     """
     family = FAMILIES[config.family]
-    layer = {f"layers.{i}.{name}" for i in range(config.layers) for name in LAYER_TENSORS + family.extras}
+    layer = {f"layers.{i}.{name}" for i in range(config.layers) for name in family.layer_tensors}
     needed = {"embedding", "final_norm"} | layer | (set() if config.tied_head else {"head"})
     if missing := sorted(needed - tensors.keys()):
         raise CheckpointError(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from shortlist.checkpoints import rope
+from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.base import StoredTensor
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
@@ -66,7 +67,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         norm_offset=0.0,
         context_length=settings.integer("context_length", MAX_CONTEXT),
         tied_head="head" not in tensors,
-        activation=family.activation,
+        activation=activation_of(settings, family, "hidden_act"),
         embedding_scale=math.sqrt(width) if family.scaled_embedding else 1.0,
         attention_scale=_attention_scale(family, layers, width, heads, head_dim),
         windows=windows,

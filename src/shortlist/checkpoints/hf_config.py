@@ -3,6 +3,7 @@
 import math
 
 from shortlist.checkpoints import rope
+from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,
@@ -16,7 +17,6 @@ from shortlist.models.config import ModelConfig
 from shortlist.models.families import FAMILIES, Family
 
 _MAX_VOCABULARY = 1 << 24
-_ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 _WINDOWED, _GLOBAL = "sliding_attention", "full_attention"
 # Each changes what the model computes, and none is in a model of the families here that is in use.
 _UNSUPPORTED = (
@@ -58,10 +58,7 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
     head_dim = settings.integer("head_dim", MAX_HEAD_DIM, default=width // heads)
     if head_dim % 2:
         settings.fail("head_dim", f"is {head_dim}, but must be even")
-    activation = _ACTIVATIONS[family.activation]
-    settings.one_of(
-        "hidden_activation" if "hidden_activation" in settings else "hidden_act", (activation,), activation
-    )
+    activation_key = "hidden_activation" if "hidden_activation" in settings else "hidden_act"
     windows = _windows(settings, family)
     return ModelConfig(
         family=family.name,
@@ -76,7 +73,7 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
         norm_offset=family.hf_norm_offset,
         context_length=settings.integer("max_position_embeddings", MAX_CONTEXT),
         tied_head=bool(settings.get("tie_word_embeddings", family.hf_tied_head)),
-        activation=family.activation,
+        activation=activation_of(settings, family, activation_key),
         embedding_scale=math.sqrt(width) if family.scaled_embedding else 1.0,
         attention_scale=settings.positive("query_pre_attn_scalar", head_dim) ** -0.5,
         windows=windows,

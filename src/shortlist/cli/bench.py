@@ -29,7 +29,9 @@ def bench(
     synthetic: Annotated[
         str | None,
         typer.Option(
-            "--synthetic", help="A model of random weights: llama-1b-q4_0 or llama-1b-q8_0; dense head only."
+            "--synthetic",
+            help="A model of random weights: llama-1b-q4_0, llama-1b-q8_0, or llama-1b-relu-8 (-16, "
+            "-32, -64: per cent of neurons that fire); dense head only.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option("-n", "--tokens", help="Tokens to write in each repetition.")] = 128,

@@ -1,9 +1,19 @@
-"""Models of real shapes with random weights: enough to measure speed, and nothing to download."""
+"""Models of real shapes with random weights: enough to measure speed, and nothing to download.
+
+The `relu` models have a share of active neurons planted in them. The first 32 columns of the residual
+stream are the same for every token: the embedding puts 1 there (in units of its deviation), and no layer
+adds to them. Every gate has one weight for these columns, such that they lower (or raise) it by t where the
+rest of the input makes it a normal variable of deviation 1; the share of neurons with a positive gate is
+then the normal tail beyond t. What layers add is kept small beside the embedding, so that this holds in all
+of them. The head is a table of its own: one that equals the embedding would repeat a token for ever, and
+the same neurons with it.
+"""
 
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import gguf
 import numpy as np
@@ -13,16 +23,20 @@ from shortlist.paths import HOME_VARIABLE, cache_folder
 
 BLOCK = 32  # weights that share a scale, in both formats
 VERSION = 1  # of the files: a change of their content makes new ones
+ADDED = 0.05  # what a block of a `relu` model adds, in units of the embedding's deviation
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A llama decoder with a tied head.
+    """A llama decoder.
 
     Parameters
     ----------
     weights
         Type of every matrix but the embedding, which is Q8_0, as quantizers leave it.
+    active
+        Share of the neurons that fire, planted in a model with ReLU and a head of its own; None: SiLU and a
+        tied head.
     """
 
     weights: gguf.GGMLQuantizationType
@@ -33,6 +47,7 @@ class Shape:
     kv_heads: int = 8
     vocab_size: int = 49152
     context_length: int = 4096
+    active: float | None = None
 
     def matrices(self) -> Iterator[tuple[str, int, int]]:
         """Name, rows and columns of every matrix but the embedding."""
@@ -57,7 +72,9 @@ class Shape:
 
 
 Q4_0, Q8_0 = gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0
-SHAPES = {"llama-1b-q4_0": Shape(Q4_0), "llama-1b-q8_0": Shape(Q8_0)}
+SHAPES = {"llama-1b-q4_0": Shape(Q4_0), "llama-1b-q8_0": Shape(Q8_0)} | {
+    f"llama-1b-relu-{percent}": Shape(Q8_0, active=percent / 100) for percent in (8, 16, 32, 64)
+}
 
 
 def synthetic(name: str) -> Path:
@@ -96,6 +113,8 @@ def write(path: Path, shape: Shape, seed: int = 0) -> None:
     _add_tokenizer(writer, shape.vocab_size)
     matrices = [("token_embd.weight", shape.vocab_size, shape.width, Q8_0)]
     matrices += [(*matrix, shape.weights) for matrix in shape.matrices()]
+    if shape.active is not None:
+        matrices.append(("output.weight", shape.vocab_size, shape.width, Q8_0))
     for name in shape.norms():
         writer.add_tensor_info(name, [shape.width], np.dtype(np.float32), 4 * shape.width)
     for name, rows, columns, kind in matrices:
@@ -106,9 +125,27 @@ def write(path: Path, shape: Shape, seed: int = 0) -> None:
     writer.write_ti_data_to_file()
     for _ in shape.norms():
         writer.write_tensor_data(np.ones(shape.width, np.float32))
-    for _, rows, columns, kind in matrices:
-        writer.write_tensor_data(_random_rows(rng, rows, columns, kind))
+    for name, rows, columns, kind in matrices:
+        data = _random_rows(rng, rows, columns, kind)
+        if shape.active is not None:
+            _plant(data, name, columns, shape.active)
+        writer.write_tensor_data(data)
     writer.close()
+
+
+def _plant(data: np.ndarray, name: str, columns: int, active: float) -> None:
+    """Change the Q8_0 rows [rows, row_bytes] of one matrix as the head of this file says."""
+    kind = name.removesuffix(".weight").rpartition(".")[2]
+    blocks = data.reshape(len(data), -1, 2 + BLOCK)
+    if kind in ("attn_output", "ffn_down"):
+        scales = blocks[:, :, :2].copy().view("<f2") * np.float16(ADDED * len(data) ** -0.5)
+        blocks[:, :, :2] = scales.view(np.uint8)
+        blocks[:BLOCK, :, 2:] = 0
+    elif kind in ("token_embd", "ffn_gate"):
+        shift = NormalDist().inv_cdf(active) / BLOCK  # in each of the columns, whose input is 1
+        value = columns**-0.5 if kind == "token_embd" else shift
+        blocks[:, 0, :2] = np.array([value / 127], "<f2").view(np.uint8)
+        blocks[:, 0, 2:] = 127
 
 
 def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
@@ -122,6 +159,8 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(shape.vocab_size)
+    if shape.active is not None:
+        writer.add_string("llama.hidden_act", "relu")  # a key of ours: llama.cpp would compute SiLU
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:

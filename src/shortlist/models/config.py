@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Activation = Literal["silu", "gelu_tanh", "relu", "relu2"]
+"""Of a feed-forward layer; `relu2` is the square of `relu`."""
+
+ACTIVATIONS_WITH_ZEROS: tuple[Activation, ...] = ("relu", "relu2")
+"""Those that are exactly zero for every input that is not positive."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -27,7 +33,7 @@ class ModelConfig:
     tied_head
         The language-model head is the embedding table.
     activation
-        Applied to the gate of the feed-forward layer.
+        Applied to the gate of the feed-forward layer, or to `up` in a family without a gate.
     embedding_scale
         Multiplies the embedding of every input token.
     attention_scale
@@ -54,7 +60,7 @@ class ModelConfig:
     norm_offset: float
     context_length: int
     tied_head: bool
-    activation: Literal["silu", "gelu_tanh"]
+    activation: Activation
     embedding_scale: float
     attention_scale: float
     windows: tuple[int, ...]

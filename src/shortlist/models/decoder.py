@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 from shortlist.errors import UsageError
+from shortlist.models.config import ACTIVATIONS_WITH_ZEROS
+from shortlist.models.neurons import pack_ffn
 
 PREFILL_CHUNK = 256
 """Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
@@ -15,7 +18,10 @@ PREFILL_CHUNK = 256
 PACK_BYTES = 16 << 20
 """Bytes of the file that are in memory at a time while a tensor is packed."""
 
-MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+Ffn = Literal["auto", "dense", "exact", "estimated"]
+
+ATTENTION = ("q", "k", "v", "o")
+FFN = ("gate", "up", "down")
 NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "q_norm", "k_norm")
 BIASES = ("q_bias", "k_bias", "v_bias")
 
@@ -30,6 +36,12 @@ class Decoder:
     weights : {"q8", "q4"}, optional
         Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
         embedding and the head at 8 bits.
+    ffn : {"auto", "dense", "exact", "estimated"}
+        How feed-forward layers are read. `dense`: all neurons. For activations with exact zeros also
+        `exact`: all gates, and up and down rows of the neurons that fire, which leaves out nothing but
+        zeros. `estimated`: gates, too, only of the neurons that 4-bit copies of them leave. `auto`: exact
+        where the activation has zeros and the weights are floats (the down projection of quantized ones
+        would be rounded again), else dense.
     threads : int, optional
         Threads of the native pool, which the whole process shares. Default: every core that it may use.
 
@@ -38,22 +50,31 @@ class Decoder:
     config : ModelConfig
     embedding, head_rows : _native.Rows
         The same object when the model ties them.
-    layer_bytes : int
-        Packed bytes that every decoded token reads, the head apart.
+    ffn : {"dense", "exact", "estimated"}
+        What was chosen.
     nbytes : int
         Packed bytes of all weights.
 
     Raises
     ------
     UsageError
-        `threads` or `weights` is out of range.
+        `threads`, `weights` or `ffn` is out of range, or the activation has no zeros.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, weights: str | None = None, threads: int | None = None):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        weights: str | None = None,
+        ffn: Ffn = "auto",
+        threads: int | None = None,
+    ):
         if weights not in (None, "q8", "q4"):
             raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
-        set_threads(threads)
         self.config = config = checkpoint.config
+        quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
+        self.ffn = _chosen_ffn(ffn, config.activation, quantized)
+        set_threads(threads)
         self.fingerprint = checkpoint.fingerprint
         self._arena = _native.Arena()
         table_format = "q8" if weights else ""
@@ -70,18 +91,19 @@ class Decoder:
             norm_eps=config.norm_eps,
             embedding_scale=config.embedding_scale,
             attention_scale=config.attention_scale,
-            gelu=config.activation == "gelu_tanh",
+            activation=config.activation,
             rope=[list(table) for table in tables],
             embedding=self.embedding,
             final_norm=_floats(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
         )
-        self.layer_bytes = 0
+        self._shared_bytes = self._neuron_bytes = self._each_bytes = self._tokens = 0
         for i in range(config.layers):
-            names = {name: f"layers.{i}.{name}" for name in MATRICES + NORMS + BIASES}
+            names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
             matrices = {
-                name: self._pack(checkpoint, names[name], weights or "", tiled=True) for name in MATRICES
+                name: self._pack(checkpoint, names[name], weights or "", tiled=True)
+                for name in (ATTENTION + FFN if self.ffn == "dense" else ATTENTION)
+                if names[name] in checkpoint.tensors
             }
-            self.layer_bytes += sum(rows.nbytes for rows in matrices.values())
             vectors = {
                 n: _floats(checkpoint.tensors[names[n]])
                 for n in NORMS + BIASES
@@ -92,12 +114,35 @@ class Decoder:
             if config.rope_interleaved:
                 for name in vectors.keys() & {"q_bias", "k_bias"}:
                     vectors[name] = _halves_order(vectors[name][:, None], config.head_dim)[:, 0]
+            neurons = None
+            if self.ffn != "dense":
+                packed = pack_ffn(
+                    checkpoint, i, weights or "", self._arena, estimated=self.ffn == "estimated"
+                )
+                neurons, matrices["scores"] = packed.neurons, packed.scores
+                self._each_bytes = neurons.bytes_each
+                self._neuron_bytes += neurons.nbytes
+                if packed.margin is not None:
+                    vectors["margin"] = packed.margin
+            self._shared_bytes += sum(rows.nbytes for rows in matrices.values())
             self._native.add_layer(
-                matrices, vectors, config.windows[i], tables.index(config.rope_frequencies[i])
+                matrices, vectors, config.windows[i], tables.index(config.rope_frequencies[i]), neurons
             )
-        self.nbytes = self.layer_bytes + self.embedding.nbytes
+        self.nbytes = self._shared_bytes + self._neuron_bytes + self.embedding.nbytes
         if not config.tied_head:
             self.nbytes += self.head_rows.nbytes
+
+    @property
+    def neurons_read(self) -> int:
+        """Neurons whose rows were read so far, over all tokens and layers; 0 where all are dense."""
+        return self._native.neurons_read
+
+    @property
+    def layer_bytes(self) -> int:
+        """Packed bytes of the layers that a token reads: with shortlisted neurons, the mean so far."""
+        if not self._tokens:
+            return self._shared_bytes + self._neuron_bytes
+        return self._shared_bytes + self._each_bytes * self.neurons_read // self._tokens
 
     def _pack(self, checkpoint: Checkpoint, name: str, weights: str, *, tiled: bool = False) -> _native.Rows:
         tensor = checkpoint.tensors[name]
@@ -149,9 +194,23 @@ class Decoder:
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = tokens[start : start + PREFILL_CHUNK]
             chunks.append(self._native.forward(chunk, cache, self.config.vocab_size))
+            self._tokens += len(chunk)
             if on_chunk:
                 on_chunk(start + len(chunk))
         return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def _chosen_ffn(ffn: str, activation: str, quantized: bool) -> str:
+    if ffn not in get_args(Ffn):
+        raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
+    zeros = activation in ACTIVATIONS_WITH_ZEROS
+    if ffn in ("exact", "estimated") and not zeros:
+        raise UsageError(
+            f"ffn {ffn} needs an activation with exact zeros, and {activation} has none: choose dense"
+        )
+    if ffn == "auto":
+        return "exact" if zeros and not quantized else "dense"
+    return ffn
 
 
 def set_threads(threads: int | None) -> None:

@@ -5,7 +5,8 @@ unsaid, and which tensors a layer has beyond those that every decoder here has.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+
+from shortlist.models.config import Activation
 
 NORMS_OF_QUERY_AND_KEY = ("q_norm", "k_norm")
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
@@ -27,7 +28,9 @@ class Family:
     extras
         Tensors that each layer must have in addition to those of every decoder.
     activation
-        Of the feed-forward gate.
+        Of the feed-forward layer where the checkpoint does not say.
+    gated
+        The feed-forward layer multiplies activation(gate) with up; without a gate it is activation(up).
     gguf_interleaved
         The GGUF converter reorders rows of q and k so that rotated pairs are neighbours.
     scaled_embedding
@@ -50,7 +53,8 @@ class Family:
     gguf_architecture: str
     hf_model_type: str
     extras: tuple[str, ...] = ()
-    activation: Literal["silu", "gelu_tanh"] = "silu"
+    activation: Activation = "silu"
+    gated: bool = True
     gguf_interleaved: bool = False
     scaled_embedding: bool = False
     hf_norm_offset: float = 0.0
@@ -60,6 +64,12 @@ class Family:
     local_rope_base: float | None = None
     hf_layer_names: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def layer_tensors(self) -> tuple[str, ...]:
+        """What each layer must have."""
+        shared = LAYER_TENSORS if self.gated else tuple(name for name in LAYER_TENSORS if name != "gate")
+        return shared + self.extras
+
 
 # Files of mistral carry the GGUF architecture of llama, so `llama` is what a GGUF file of it is called here.
 FAMILIES: dict[str, Family] = {
@@ -67,6 +77,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family("llama", "llama", "llama", gguf_interleaved=True),
         Family("mistral", "llama", "mistral", gguf_interleaved=True),
+        Family("arcee", "arcee", "arcee", activation="relu2", gated=False, gguf_interleaved=True),
         Family("qwen2", "qwen2", "qwen2", extras=BIASES),
         Family("qwen3", "qwen3", "qwen3", extras=NORMS_OF_QUERY_AND_KEY),
         Family(
@@ -91,7 +102,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 LAYER_TENSORS = ("attention_norm", "q", "k", "v", "o", "ffn_norm", "gate", "up", "down")
-"""What every layer of every family has."""
+"""What a layer of every family has, but for the gate of those without one."""
 
 GGUF_NAMES = {
     "token_embd.weight": "embedding",

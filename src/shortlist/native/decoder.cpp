@@ -55,10 +55,6 @@ Batch Activations::batch(int tokens) const {
   return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
 }
 
-namespace {
-
-constexpr int64_t kGrain = 32;  // rows: whole tiles of any instruction set, and a group of what the rows' values are quantized to
-
 // Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.
 void fetch_start(Team& team, const Rows& rows) {
   constexpr size_t start = 8192;
@@ -70,8 +66,6 @@ void fetch_start(Team& team, const Rows& rows) {
   fetch(rows.view.row(share.begin), count * rows.view.primary_stride);
   fetch(rows.view.lower(share.begin), count * rows.view.secondary_stride);
 }
-
-}  // namespace
 
 Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
                      const Vector& bias) {
@@ -102,18 +96,18 @@ Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
     throw std::invalid_argument("heads must be a multiple of KV heads, and the head dimension even");
 }
 
+void check_matrix(const Rows* matrix, int64_t rows, int64_t cols, const char* name) {
+  if (!matrix || matrix->view.rows != rows || matrix->view.cols != cols)
+    throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+}
+
 void Decoder::add_layer(Layer layer) {
   const Config& c = config_;
-  auto check = [](const Matrix& m, int64_t rows, int64_t cols, const char* name) {
-    if (!m || m->view.rows != rows || m->view.cols != cols) throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
-  };
-  check(layer.q, c.heads * c.head_dim, c.width, "q");
-  check(layer.k, c.kv_heads * c.head_dim, c.width, "k");
-  check(layer.v, c.kv_heads * c.head_dim, c.width, "v");
-  check(layer.o, c.width, c.heads * c.head_dim, "o");
-  check(layer.gate, c.ffn_width, c.width, "gate");
-  check(layer.up, c.ffn_width, c.width, "up");
-  check(layer.down, c.width, c.ffn_width, "down");
+  check_matrix(layer.q.get(), c.heads * c.head_dim, c.width, "q");
+  check_matrix(layer.k.get(), c.kv_heads * c.head_dim, c.width, "k");
+  check_matrix(layer.v.get(), c.kv_heads * c.head_dim, c.width, "v");
+  check_matrix(layer.o.get(), c.width, c.heads * c.head_dim, "o");
+  check_ffn(layer);
   auto check_vector = [](const Vector& v, int n, bool required, const char* name) {
     if ((required || !v.empty()) && v.size() != static_cast<size_t>(n))
       throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
@@ -142,6 +136,8 @@ void Decoder::reserve(int tokens, int64_t positions) {
     for (auto* v : {&k_, &v_}) v->resize(n * static_cast<size_t>(c.kv_heads) * dim);
     for (auto* v : {&gate_, &up_}) v->resize(n * static_cast<size_t>(c.ffn_width));
     for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
+    listed_.resize(n * static_cast<size_t>(c.ffn_width));
+    listed_counts_.resize(n);
   }
   scores_.resize(static_cast<size_t>(members));
   scratch_.resize(static_cast<size_t>(members));
@@ -160,7 +156,6 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
   const Config& c = config_;
   const Kernels& k = kernels();
   const int width = c.width, half = c.head_dim / 2;
-  const size_t ffn = static_cast<size_t>(c.ffn_width);
   std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
   // One token is too little to share out: every member does all of it on a copy of its own, and none waits for another.
   const bool alone = count == 1;
@@ -207,27 +202,22 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
+    const Rows* first_of_ffn = (layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate : layer.up).get();
+    const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.get() : nullptr;
     const Batch x = step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm);
     multiply(team, *layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.get(), layer.q_bias);
     multiply(team, *layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.get(), layer.k_bias);
     multiply(team, *layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.get(), layer.v_bias);
     team.barrier();
     attention(team, layer, static_cast<int>(l), count, cache);
-    multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, layer.gate.get());
+    multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
     team.barrier();
 
     const Batch y = step_residual(&layer.post_attention_norm, layer.ffn_norm);
-    multiply(team, *layer.gate, y, gate_.data(), ffn, scratch, layer.up.get());
-    const auto share = multiply(team, *layer.up, y, up_.data(), ffn, scratch, layer.down.get());
-    for (int t = 0; t < count; t++) {
-      const size_t at = static_cast<size_t>(t) * ffn + static_cast<size_t>(share.begin);
-      (c.gelu ? k.gated_gelu : k.gated_silu)(gate_.data() + at, up_.data() + at, static_cast<int>(share.end - share.begin), hidden_.x(t) + share.begin);
-      hidden_.quantize(t, share.begin, share.end);
-    }
-    team.barrier();
-    const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.get() : nullptr;
-    multiply(team, *layer.down, hidden_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, following);
-    team.barrier();
+    if (layer.ffn)
+      shortlisted_ffn(team, *layer.ffn, y, count, following);
+    else
+      dense_ffn(team, layer, y, count, following);
   }
 
   for (int64_t t = mine.begin; t < mine.end; t++) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "neurons.hpp"
 #include "rows.hpp"
 #include "threads.hpp"
 
@@ -17,7 +18,9 @@ using Vector = std::vector<float>;  // empty: the model does not have it
 struct Layer {
   Vector attention_norm, q_norm, k_norm, post_attention_norm, ffn_norm, post_ffn_norm;
   Vector q_bias, k_bias, v_bias;
-  Matrix q, k, v, o, gate, up, down;
+  Matrix q, k, v, o;
+  Matrix gate, up, down;               // without a gate, the activation is applied to up
+  std::optional<ShortlistedFfn> ffn;   // in place of gate, up and down
   int window = 0;      // 0: attends to everything before it
   int rope_table = 0;  // which row of Config::rope
 };
@@ -25,7 +28,7 @@ struct Layer {
 struct Config {
   int width = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn_width = 0;
   float norm_eps = 1e-5f, embedding_scale = 1.0f, attention_scale = 1.0f;
-  bool gelu = false;         // gelu_tanh instead of SiLU
+  Activation activation = Activation::SiLU;
   std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
 };
 
@@ -76,6 +79,7 @@ class Decoder {
   void add_layer(Layer layer);
   const Config& config() const { return config_; }
   int layers() const { return static_cast<int>(layers_.size()); }
+  int64_t neurons_read() const { return neurons_read_; }  // by the shortlisted layers, all tokens so far
 
   // Appends `count` tokens to the cache and writes their final-normed hidden states, [count, width], to `out`.
   // The caller has checked token ids and capacity.
@@ -84,6 +88,10 @@ class Decoder {
  private:
   void run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out);
   void attention(Team& team, const Layer& layer, int index, int count, Cache& cache);
+  // From x, the normed input of the tokens, to projected_ (ffn.cpp). End with a barrier.
+  void dense_ffn(Team& team, const Layer& layer, const Batch& x, int count, const Rows* next);
+  void shortlisted_ffn(Team& team, const ShortlistedFfn& ffn, const Batch& x, int count, const Rows* next);
+  void check_ffn(const Layer& layer) const;
   void reserve(int tokens, int64_t positions);
 
   Config config_;
@@ -96,11 +104,22 @@ class Decoder {
   Vector residual_, q_, k_, v_, projected_, gate_, up_, cosine_, sine_;
   std::vector<Vector> scores_;                 // per member
   std::vector<std::vector<uint8_t>> scratch_;  // per member
+  std::vector<int32_t> listed_;                // neurons, [slots, ffn_width]
+  std::vector<int64_t> listed_counts_;
+  int64_t neurons_read_ = 0;
 };
 
 // This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share. The first rows
 // of the member's share of `next`, the matrix that comes after, are on their way to the cache when it returns.
 Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
                      const Vector& bias = {});
+
+// Sends the first rows of this member's share of a matrix on their way to the cache.
+void fetch_start(Team& team, const Rows& rows);
+
+// Throws std::invalid_argument where a matrix of a layer is missing or of another size.
+void check_matrix(const Rows* matrix, int64_t rows, int64_t cols, const char* name);
+
+constexpr int64_t kGrain = 32;  // rows: whole tiles of any instruction set, and a group of what the rows' values are quantized to
 
 }  // namespace shortlist

@@ -27,8 +27,11 @@ struct Kernels {
   // out[t * stride + r] = row r . x_t for rows [begin, end) and all tokens of the batch. `scratch` holds gemm_scratch() bytes.
   void (*gemm)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride, uint8_t* scratch);
 
-  // y += a * row, in floats.
+  // y += a * row, in floats. The readable twin of axpy_list, and how a row of any layout is unpacked.
   void (*axpy_row)(const RowsView&, int64_t row, float a, float* y);
+  // y[c] += sum_i a[i] * row(rows[i])[c] for columns [begin, end), multiples of 64 or the last. Each column adds in the order of
+  // the list, so its value does not depend on how columns are shared out, and rows with a[i] = 0 change nothing.
+  void (*axpy_list)(const RowsView&, const int32_t* rows, const float* a, int64_t count, int begin, int end, float* y);
 
   void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* y);
   void (*gated_silu)(const float* gate, const float* up, int n, float* y);  // y = silu(gate) * up

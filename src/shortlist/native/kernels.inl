@@ -101,7 +101,7 @@ constexpr int kComb = kMaxColumns / 16;  // floats for the combined scales of a 
 
 // Rows to a strip: what one strip reads must be well within the distance of the prefetch.
 static inline int strip_rows(const RowsView& m) {
-  const size_t fit = kAhead / 2 / m.primary_stride;
+  const size_t fit = kAhead / 2 / m.primary_bytes;
   return fit < 1 ? 1 : fit < kStrip ? static_cast<int>(fit) : kStrip;
 }
 
@@ -146,7 +146,7 @@ static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row ro
     const uint8_t* plane5 = plane4 + m.padded / 8;
     const uint8_t* lower = bits == 8 ? m.lower(row(i)) : nullptr;
     const float* combined = comb + i * groups;
-    total[i] = total[i] + dot_blocks(blocks, m.primary_stride, next(i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+    total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
       if constexpr (bits == 8) {
         dot.template block8<true>(nibbles + b * 32, lower + b * 32, q + b * kBlock, combined + b * per_block);
       } else {
@@ -231,8 +231,8 @@ static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, 
     return Next{m.row(r), m.secondary ? m.lower(r) : nullptr};
   };
   for (int64_t i = 0; i < count && i < ahead; i++) {
-    fetch(m.row(row(i)), m.row(row(i)) + m.primary_stride);
-    fetch(m.lower(row(i)), m.lower(row(i)) + m.secondary_stride);
+    fetch(m.row(row(i)), m.row(row(i)) + m.primary_bytes);
+    fetch(m.lower(row(i)), m.lower(row(i)) + m.secondary_bytes);
   }
   dot_rows(m, x, row, next, count, out);
 }
@@ -283,7 +283,7 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
     for (int i = 0; i < n; i++) {
       const uint8_t* upper = m.row(at + i);
       const float* combined = comb + i * groups;
-      total[i] = total[i] + dot_blocks(blocks, m.primary_stride, {upper + kAhead, nullptr}, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+      total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, {upper + kAhead, nullptr}, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
         dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
       });
     }
@@ -564,6 +564,8 @@ static void axpy_row(const RowsView& m, int64_t row, float a, float* y) {
   }
 }
 
+#include "axpy.inl"
+
 // ---- the rest of a layer ----------------------------------------------------------------------------------------
 
 // Applies vector(i) to whole registers and scalar(i) to the rest.
@@ -719,7 +721,7 @@ static void argmax(const float* x, int64_t n, float* best, int64_t* where) {
 
 extern const Kernels table;
 const Kernels table = {
-    SHORTLIST_ISA_NAME, quantize,  dot_range, dot_list, dot_upper,         gemm,              axpy_row,  rms_norm, gated_silu,
+    SHORTLIST_ISA_NAME, quantize,  dot_range, dot_list, dot_upper,         gemm,              axpy_row,  axpy_list, rms_norm, gated_silu,
     gated_gelu,         rope_half, add,       attend<uint16_t>, attend<float>, store_f16, argmax, reaching,
 };
 

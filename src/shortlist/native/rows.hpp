@@ -58,7 +58,8 @@ struct RowsView {
   int padded = 0;  // multiple of kBlock
   const uint8_t* primary = nullptr;
   const uint8_t* secondary = nullptr;
-  size_t primary_stride = 0, secondary_stride = 0;
+  size_t primary_stride = 0, secondary_stride = 0;  // from one row to the next
+  size_t primary_bytes = 0, secondary_bytes = 0;    // of one row; less than the stride where other matrices lie between (neurons.hpp)
 
   int groups() const { return padded / format.group; }
   int extra_planes() const { return format.bits == 8 ? 0 : format.bits - 4; }
@@ -67,7 +68,7 @@ struct RowsView {
   const uint8_t* lower(int64_t r) const { return secondary + static_cast<size_t>(r) * secondary_stride; }
   const uint16_t* scales(int64_t r) const { return reinterpret_cast<const uint16_t*>(row(r) + planes_bytes()); }
   const uint16_t* minima(int64_t r) const { return scales(r) + groups(); }
-  size_t row_bytes() const { return primary_stride + secondary_stride; }
+  size_t row_bytes() const { return primary_bytes + secondary_bytes; }
 
   // The first block of the tile that row r is in, and where things lie in a block of a tile.
   const uint8_t* tile(int64_t r) const { return row(r / kTileRows * kTileRows); }
@@ -78,8 +79,8 @@ struct RowsView {
   void set_strides() {
     const size_t columns = static_cast<size_t>(padded), scales_bytes = format.group ? columns / format.group * 2 * (format.minimum ? 2 : 1) : 0;
     const bool split = format.bits == 8 && !tiled;
-    primary_stride = columns * format.bits / (split ? 16 : 8) + scales_bytes;
-    secondary_stride = split ? columns / 2 : 0;
+    primary_stride = primary_bytes = columns * format.bits / (split ? 16 : 8) + scales_bytes;
+    secondary_stride = secondary_bytes = split ? columns / 2 : 0;
   }
 };
 

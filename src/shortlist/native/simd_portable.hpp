@@ -33,6 +33,11 @@ struct F {
     for (int i = 0; i < lanes; i++) r.v[i] = bfloat_to_float(p[i]);
     return r;
   }
+  static F load_int8(const int8_t* p) {
+    F r;
+    for (int i = 0; i < lanes; i++) r.v[i] = p[i];
+    return r;
+  }
   static float half(uint16_t h) { return half_to_float(h); }
   void store(float* p) const { std::memcpy(p, v, sizeof v); }
   void store_f16(uint16_t* p) const {
