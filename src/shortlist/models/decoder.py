@@ -7,7 +7,7 @@ import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 
 PREFILL_CHUNK = 256
 """Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
@@ -143,6 +143,11 @@ class Decoder:
         -------
         float32 [n, width]
             Final-normed hidden states.
+
+        Raises
+        ------
+        CheckpointError
+            Not all of them are finite.
         """
         tokens = np.ascontiguousarray(tokens, np.int32)
         chunks = []
@@ -151,7 +156,13 @@ class Decoder:
             chunks.append(self._native.forward(chunk, cache, self.config.vocab_size))
             if on_chunk:
                 on_chunk(start + len(chunk))
-        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        hidden = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        if not np.isfinite(hidden).all():
+            raise CheckpointError(
+                "this model computes values that are not numbers, so its weights are damaged: "
+                "fetch it again, or convert it again"
+            )
+        return hidden
 
 
 def set_threads(threads: int | None) -> None:
