@@ -49,6 +49,18 @@ def test_a_reader_that_leaves_ends_the_work_quietly():
     assert process.stderr.read() == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("json", [False, True])
+def test_output_on_a_full_disk_is_one_line(json):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*FAKE, "run", "tiny", "x", *["--json"] * json], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("shortlist: the output cannot be written: No space left")
+    assert done.stderr.count("\n") == 1
+
+
 def test_ctrl_c_in_a_piped_chat():
     process = start("chat", "endless", stdin=subprocess.PIPE)
     assert process.stdin is not None

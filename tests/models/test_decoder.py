@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from builders import tiny_gguf, tiny_hf
+from safetensors.numpy import load_file, save_file
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.decoder import Decoder
 from shortlist.models.families import FAMILIES
 from shortlist.models.heads import DenseHead
@@ -100,3 +101,16 @@ def test_limits_are_checked_before_work(tmp_path):
     with pytest.raises(ValueError, match="the cache is full"):
         decoder.forward(TOKENS[:5], cache)
     assert cache.length == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_numbers_are_an_error(value, tmp_path):
+    tiny_hf("llama", tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.norm.weight"][3] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    with open_checkpoint(tmp_path) as checkpoint:
+        decoder = Decoder(checkpoint)
+    with pytest.raises(CheckpointError, match="not numbers"):
+        decoder.forward(TOKENS, decoder.new_cache(64))

@@ -120,6 +120,15 @@ def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
         _native.set_threads(before)
 
 
+def test_a_query_that_is_not_a_number_is_survived(fitted):
+    rows, state, queries = fitted
+    query = queries[0].copy()
+    query[3] = np.nan
+    logits, read = EstimatedHead(rows, state, Confidence(1.0, most=50, probes=16)).logits(query)
+    assert np.isnan(logits).all()
+    assert read.rows == rows.rows
+
+
 def test_the_distribution_of_the_estimated_head_is_close_to_the_dense_one(fitted):
     rows, state, queries = fitted
     head, dense = EstimatedHead(rows, state, Confidence(5.0)), DenseHead(rows)

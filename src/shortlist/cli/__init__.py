@@ -4,6 +4,7 @@
 mistake is one line on standard error; a traceback is a defect of ours.
 """
 
+import errno
 import io
 import os
 import sys
@@ -17,6 +18,9 @@ from shortlist.errors import ShortlistError, UsageError
 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+# Of standard output; files that commands write have errors of their own.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Without rich's markup, --help starts in half the time.
 app = typer.Typer(
@@ -73,9 +77,14 @@ def run_command(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes standard output once more when it exits: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return FAILED
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _drop_output()
+        reason = f"the output cannot be written: {error.strerror}"
+        return _fail(f"{reason}: free some space, or write it elsewhere", FAILED)
 
 
 def _check_text(arguments: Sequence[str]) -> None:
@@ -84,6 +93,11 @@ def _check_text(arguments: Sequence[str]) -> None:
             argument.encode()
         except UnicodeEncodeError:
             raise UsageError(f"argument {number} is not valid UTF-8: {argument!a}") from None
+
+
+def _drop_output() -> None:
+    """The interpreter flushes standard output once more when it exits: let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: object, code: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.config import ACTIVATIONS_WITH_ZEROS
 from shortlist.models.neurons import pack_ffn
 
@@ -188,6 +188,11 @@ class Decoder:
         -------
         float32 [n, width]
             Final-normed hidden states.
+
+        Raises
+        ------
+        CheckpointError
+            Not all of them are finite.
         """
         tokens = np.ascontiguousarray(tokens, np.int32)
         chunks = []
@@ -197,7 +202,13 @@ class Decoder:
             self._tokens += len(chunk)
             if on_chunk:
                 on_chunk(start + len(chunk))
-        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        hidden = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        if not np.isfinite(hidden).all():
+            raise CheckpointError(
+                "this model computes values that are not numbers, so its weights are damaged: "
+                "fetch it again, or convert it again"
+            )
+        return hidden
 
 
 def _chosen_ffn(ffn: str, activation: str, quantized: bool) -> str:

@@ -14,7 +14,8 @@ constexpr float kTail = 1.1f;      // real errors have heavier tails than normal
 constexpr int kBins = 1024;        // of the estimates below the mass that is known, kBinsPerNat for a factor of e
 constexpr float kBinsPerNat = 16;
 
-int bin_of(float below) { return static_cast<int>(std::min(std::max(below * kBinsPerNat, 0.0f), static_cast<float>(kBins - 1))); }
+// What is not a number, as from a model whose weights are none, counts as heavy.
+int bin_of(float below) { return below > 0.0f ? static_cast<int>(std::min(below * kBinsPerNat, static_cast<float>(kBins - 1))) : 0; }
 
 std::vector<int32_t> control_rows(int64_t rows) {
   const int64_t step = (rows + kControl - 1) / kControl;

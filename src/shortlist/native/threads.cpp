@@ -3,7 +3,7 @@
 #include <chrono>
 
 #if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
+#include <pthread.h>
 #endif
 
 namespace shortlist {
@@ -15,14 +15,6 @@ inline void relax() {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
-#endif
-}
-
-int process_id() {
-#if defined(__unix__) || defined(__APPLE__)
-  return static_cast<int>(getpid());
-#else
-  return 1;
 #endif
 }
 
@@ -53,15 +45,13 @@ void Barrier::wait() {
 }
 
 Pool& Pool::instance() {
-  static Pool pool;
-  return pool;
-}
-
-Pool::~Pool() {
-  if (owner_pid_ == process_id())
-    stop();
-  else
-    for (auto& w : workers_) w.detach();
+  static Pool* pool = new Pool(1);  // never destroyed: its threads sleep until the process ends
+#if defined(__unix__) || defined(__APPLE__)
+  // A fork leaves the threads behind, and locks and condition variables that count them: the child starts with a new pool.
+  static const int at_fork = pthread_atfork(nullptr, nullptr, [] { pool = new Pool(pool->threads_); });
+  (void)at_fork;
+#endif
+  return *pool;
 }
 
 void Pool::stop() {
@@ -78,18 +68,12 @@ void Pool::stop() {
 void Pool::resize(int threads) {
   std::lock_guard running(running_);
   if (threads == threads_) return;
-  if (owner_pid_ == process_id()) stop();
+  stop();
   threads_ = threads;  // the workers start with the next job
 }
 
 void Pool::run(const std::function<void(Team&)>& work) {
   std::lock_guard running(running_);
-  if (owner_pid_ != process_id()) {
-    for (auto& w : workers_) w.detach();  // handles of threads that a fork left behind
-    workers_.clear();
-    asleep_.store(0);
-    owner_pid_ = process_id();
-  }
   if (static_cast<int>(workers_.size()) != threads_ - 1)
     for (int id = 1; id < threads_; id++) workers_.emplace_back([this, id, seen = job_.load()] { worker(id, seen); });
 

@@ -59,10 +59,9 @@ class Pool {
   int threads() const { return threads_; }
   // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here.
   void run(const std::function<void(Team&)>& work);
-  ~Pool();
 
  private:
-  Pool() = default;
+  explicit Pool(int threads) : threads_(threads) {}
   void worker(int id, uint64_t seen);  // seen: the last job that was announced before this thread existed
   void stop();
   void member(int id);
@@ -71,8 +70,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> workers_;
-  int threads_ = 1;
-  int owner_pid_ = 0;  // after fork() the workers are gone: start new ones
+  int threads_;
   const std::function<void(Team&)>* work_ = nullptr;
   std::atomic<uint64_t> job_{0};
   std::atomic<int> unfinished_{0};
