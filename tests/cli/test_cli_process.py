@@ -52,7 +52,7 @@ def test_a_reader_that_leaves_ends_the_work_quietly():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("json", [False, True])
 def test_output_on_a_full_disk_is_one_line(json):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*FAKE, "run", "tiny", "x", *["--json"] * json], stdout=full, stderr=subprocess.PIPE, text=True
         )

@@ -27,7 +27,9 @@ Head = Annotated[
     ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="The same as --head exact.")]
-Recipe = Annotated[str | None, typer.Option("--recipe", metavar="FOLDER", help="Recipe of the estimated head.")]
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", metavar="FOLDER", help="Recipe of the estimated head.")
+]
 Weights = Annotated[
     Literal["q8", "q4"] | None,
     typer.Option("--weights", help="Quantize a float checkpoint to 8 or 4 bits while loading."),

@@ -18,7 +18,6 @@ from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
-
 RELEASED = ("decoder", "head", "_session")
 """What holds the memory of a model: gone once it is closed."""
 
