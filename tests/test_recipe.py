@@ -109,6 +109,12 @@ def change_tensor(folder):
         (lambda f: edit(f, lambda d: d["parts"].update(head=d["parts"]["other"])), "damaged"),
         (lambda f: edit(f, lambda d: d["tensors"].update(file="../x")), "not a file name"),
         (lambda f: edit(f, lambda d: d.pop("parts")), "damaged"),
+        (lambda f: edit(f, lambda d: d["measured"].update(head=5)), "damaged"),
+        (lambda f: edit(f, lambda d: d["measured"]["head"].update(seconds_per_token="fast")), "damaged"),
+        (
+            lambda f: edit(f, lambda d: d["measured"]["head"].update(seconds_per_token={"exact": 0})),
+            "above 0",
+        ),
         (lambda f: (f / FILE_NAME).write_text("[]"), "not a JSON object"),
         (lambda f: (f / FILE_NAME).write_text("[" * 100_000), "not JSON"),
         (lambda f: (f / FILE_NAME).write_text(" " * (2 << 20)), "larger than"),

@@ -150,7 +150,7 @@ def load(folder: Path, fingerprint: str) -> Recipe:
     try:
         arrays = _read_tensors(folder, document["tensors"])
         parts = {place: _part(path, place, entry, arrays) for place, entry in document["parts"].items()}
-        return Recipe(str(document["model"]), fingerprint, parts, dict(document["measured"]))
+        return Recipe(str(document["model"]), fingerprint, parts, _measured(document["measured"]))
     except RecipeError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
@@ -175,6 +175,14 @@ def _part(path: Path, place: str, entry: dict[str, Any], arrays: dict[str, np.nd
         width=int(entry["width"]),
         state={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
     )
+
+
+def _measured(entry: dict[str, Any]) -> dict[str, Any]:
+    """What was measured; the choice of a head divides by its times, where there are any."""
+    for figures in entry.values():
+        if not all(seconds > 0 for seconds in figures.get("seconds_per_token", {}).values()):
+            raise ValueError("its seconds per token are not above 0")
+    return dict(entry)
 
 
 def _method(path: Path, kind: str, registry: Mapping[str, Any], entry: dict[str, Any]) -> Any:

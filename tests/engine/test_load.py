@@ -1,5 +1,7 @@
 """The whole way from a file to text, with a tiny random model and with the real ones."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from builders import tiny_gguf
 
@@ -40,6 +42,28 @@ def test_logits_are_those_of_the_dense_head(tiny):
         assert logits.shape == (len(tokens), model.config.vocab_size)
         assert hidden.shape == (len(tokens), model.config.width)
         assert model.generate(tokens, max_tokens=1).tokens == [int(logits[-1].argmax())]
+
+
+def test_threads_may_share_a_model(tmp_path):
+    # In float32: what is computed again goes through the batched kernels, whose last bits differ.
+    tiny_gguf("llama", tmp_path / "tiny.gguf")
+    prompts = ["the ", "cat", "a dog and", "the bird"]
+    with (
+        shortlist.load(tmp_path / "tiny.gguf", head="dense", threads=2) as model,
+        ThreadPoolExecutor(len(prompts)) as pool,
+    ):
+        alone = [model.generate(prompt, max_tokens=12).tokens for prompt in prompts]
+        together = list(pool.map(lambda prompt: model.generate(prompt, max_tokens=12).tokens, prompts * 5))
+    assert together == alone * 5
+
+
+def test_a_closed_model_says_so(tiny):
+    model = shortlist.load(tiny, head="dense")
+    model.close()
+    model.close()
+    for use in (model.generate, model.logits, model.encode):
+        with pytest.raises(shortlist.UsageError, match="closed"):
+            use("the ")
 
 
 def test_options_out_of_range(tiny):

@@ -72,6 +72,25 @@ def test_quantizing_a_float_checkpoint_stays_near_it(weights, tolerance, tmp_pat
     assert relative_error(logits(decoder, hidden), expected) < tolerance
 
 
+@pytest.mark.parametrize("weights", ["q8", "q4"])
+def test_tiled_weights_at_once_one_by_one_and_on_any_number_of_threads(weights, tmp_path):
+    # Sizes that fill neither a tile nor a group, and biases.
+    sizes = {"hidden_size": 100, "intermediate_size": 77, "num_attention_heads": 5, "num_key_value_heads": 5}
+    tiny_hf("qwen2", tmp_path, **sizes)
+    one_by_one = []
+    for threads in (1, 2, 3):
+        with open_checkpoint(tmp_path) as checkpoint:
+            decoder = Decoder(checkpoint, weights=weights, threads=threads)
+        cache = decoder.new_cache(64)
+        one_by_one.append(np.concatenate([decoder.forward(TOKENS[i : i + 1], cache) for i in range(5)]))
+        assert np.array_equal(one_by_one[0], one_by_one[-1])
+        for count in (2, 3):  # each token still walks through the rows
+            at_once = decoder.forward(TOKENS[:count], decoder.new_cache(64))
+            assert np.array_equal(at_once, one_by_one[0][:count])
+        at_once = decoder.forward(TOKENS[:5], decoder.new_cache(64))
+        assert relative_error(at_once, one_by_one[0]) < 1e-5
+
+
 def test_a_truncated_cache_continues_as_if_the_rest_had_not_been(tmp_path):
     tiny_gguf("gemma3", tmp_path / "m.gguf")
     with open_checkpoint(tmp_path / "m.gguf") as checkpoint:

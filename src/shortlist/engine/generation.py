@@ -106,10 +106,11 @@ def generate_pieces(
 
     for _ in range(options.max_tokens):
         started = time.perf_counter()
-        hidden, reused = session.extend(text)
+        with session.lock:
+            hidden, reused = session.extend(text)
+            draw, logits = choose(head, hidden, options, position=len(text), seen=seen)
         if generation.stats.draws == 0:
             generation.stats.reused_tokens = reused
-        draw, logits = choose(head, hidden, options, position=len(text), seen=seen)
         generation.stats.add(time.perf_counter() - started, draw.read, full=draw.full)
 
         if draw.token in tokenizer.eos_ids:

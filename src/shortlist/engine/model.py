@@ -18,12 +18,15 @@ from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
+RELEASED = ("decoder", "head", "_session")
+"""What holds the memory of a model: gone once it is closed."""
+
 
 class Model:
     """A decoder, a head, a tokenizer and one KV cache. `shortlist.load` makes one.
 
-    Texts of one model may be interleaved; each continues from the part of the cache that it shares with the
-    last.
+    Texts of one model may be interleaved, by several threads too; each continues from the part of the cache
+    that it shares with the last.
 
     Parameters
     ----------
@@ -159,7 +162,8 @@ class Model:
     def hidden(self, tokens: Sequence[int]) -> np.ndarray:
         """The final hidden state after each token, as the head gets it; float32 [tokens, width]."""
         cache = self.decoder.new_cache(len(tokens))
-        return self.decoder.forward(np.asarray(tokens, dtype=np.int32), cache)
+        with self._session.lock:
+            return self.decoder.forward(np.asarray(tokens, dtype=np.int32), cache)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""
@@ -167,8 +171,13 @@ class Model:
 
     def close(self) -> None:
         """Release the weights and the KV cache; the model cannot be used afterwards."""
-        for name in ("decoder", "head", "_session"):
+        for name in RELEASED:
             self.__dict__.pop(name, None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in RELEASED:
+            raise UsageError("the model is closed: load it again")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The KV cache and the tokens that are in it, so that texts which begin alike are not computed twice."""
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,9 +16,15 @@ class Session:
     decoder
     context
         Most tokens that a text may have.
+
+    Attributes
+    ----------
+    lock : threading.Lock
+        To hold while the decoder or a head works: they and the cache keep what they are at.
     """
 
     def __init__(self, decoder: Decoder, context: int):
+        self.lock = threading.Lock()
         self._decoder = decoder
         self._cache = decoder.new_cache(context)
         self._tokens: list[int] = []
