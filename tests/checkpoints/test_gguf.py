@@ -9,7 +9,7 @@ from builders import tiny_gguf
 from raw_gguf import array_key, gguf_file, small_llama, text_key
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.models.families import FAMILIES, LAYER_TENSORS
+from shortlist.models.families import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -19,8 +19,9 @@ def test_every_family_opens_with_the_tensors_that_it_needs(tmp_path: Path, famil
     with open_checkpoint(path) as checkpoint:
         config = checkpoint.config
         assert FAMILIES[config.family].gguf_architecture == FAMILIES[family].gguf_architecture
-        names = {f"layers.{i}.{name}" for i in range(config.layers) for name in LAYER_TENSORS}
-        names |= {f"layers.{i}.{name}" for i in range(config.layers) for name in FAMILIES[family].extras}
+        names = {
+            f"layers.{i}.{name}" for i in range(config.layers) for name in FAMILIES[family].layer_tensors
+        }
         names |= {"embedding", "final_norm"} | (set() if config.tied_head else {"head"})
         assert checkpoint.tensors.keys() == names
         embedding = checkpoint.tensors["embedding"]

@@ -31,7 +31,7 @@ def test_a_model_is_the_same_in_both_formats(tmp_path: Path, family: str):
                 assert getattr(ours.config, name) == value, name
         assert ours.config.norm_eps == pytest.approx(theirs.config.norm_eps, rel=1e-6)
         assert ours.config.norm_offset == 0.0
-        assert ours.config.rope_interleaved == (FAMILIES[family].gguf_architecture == "llama")
+        assert ours.config.rope_interleaved == (FAMILIES[family].gguf_architecture in ("llama", "arcee"))
         assert ours.tensors.keys() == theirs.tensors.keys()
 
 

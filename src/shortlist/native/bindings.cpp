@@ -444,6 +444,7 @@ void bind_heads(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // an interrupted program would end with a page of them
   m.doc() = "Packed rows, the decoder and the head: the hot path of shortlist.";
   bind_rows(m);
   bind_packer(m);
