@@ -73,13 +73,16 @@ def test_auto_believes_what_the_recipe_measured(seconds, expected, stored, monke
     choice = choose("auto", decoder())
     assert choice.head.name == expected
     assert choice.recipe is not None
+    assert f"took {seconds:.2f} times" in choice.reason
 
 
 def test_auto_takes_estimated_where_a_recipe_timed_nothing():
     recipe = fitted(decoder())
     recipe.measured["head"].clear()
     recipes.save(recipe, recipes.default_folder(recipe.fingerprint))
-    assert choose("auto", decoder()).head.name == "estimated"
+    choice = choose("auto", decoder())
+    assert choice.head.name == "estimated"
+    assert "does not know" in choice.reason
 
 
 def test_a_head_that_is_not_in_8_bits_has_no_exact_form():

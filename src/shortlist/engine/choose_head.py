@@ -91,9 +91,13 @@ def choose_head(
     if exact and stored is None and (ratio := _assumed_ratio(decoder, exact)) <= PREFER_EXACT:
         return Choice(exact, reason=f"it would read {ratio:.2f} times the bytes of the estimated one")
     stored = stored or head_recipe(decoder, tokenizer, model, progress=progress)
-    if exact and (ratio := _measured_ratio(stored)) <= PREFER_EXACT:
-        return Choice(exact, stored, f"a token took {ratio:.2f} times that of the estimated one")
-    return Choice(_estimated_head(stored, decoder), stored)
+    if exact is None:
+        return Choice(_estimated_head(stored, decoder), stored)
+    ratio = _measured_ratio(stored)
+    reason = f"a token of the exact head took {ratio:.2f} times that of the estimated one"
+    if ratio == float("inf"):
+        reason = "its recipe does not know how long a token takes with the exact one"
+    return Choice(exact if ratio <= PREFER_EXACT else _estimated_head(stored, decoder), stored, reason)
 
 
 def stored_recipe(fingerprint: str, folder: str | Path | None = None) -> Recipe | None:
