@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import faiss
+import faiss  # pyright: ignore[reportMissingImports]
 import numpy as np
-from usearch.index import Index as Hnsw
+from usearch.index import Index as Hnsw  # pyright: ignore[reportMissingImports]
 
 import shortlist
 from shortlist import _native

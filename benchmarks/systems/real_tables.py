@@ -123,7 +123,8 @@ class RealModel:
 
     def _pack(self, name: str) -> _native.Rows:
         tensor = self.checkpoint.tensors[name]
-        return _native.Rows.pack(tensor.data, tensor.type, *tensor.shape)
+        rows, cols = tensor.shape
+        return _native.Rows.pack(tensor.data, tensor.type, rows, cols)
 
     def _hidden(self, decoder: Decoder) -> list[np.ndarray]:
         prefix = self.tokenizer.encode("")

@@ -108,4 +108,4 @@ class Metadata(Mapping[str, Any]):
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return list(value) if isinstance(value, _native.Strings) else value
+    return [value[i] for i in range(len(value))] if isinstance(value, _native.Strings) else value

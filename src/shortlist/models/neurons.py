@@ -111,7 +111,8 @@ def _estimate(gates: _native.Rows, arena: _native.Arena) -> tuple[_native.Rows, 
 
 def _quantized(values: np.ndarray, target: str, arena: _native.Arena | None = None) -> _native.Rows:
     data = np.ascontiguousarray(values, np.float32).view(np.uint8).reshape(-1)
-    return _native.Rows.pack(data, "F32", *values.shape, target, arena, arena is not None)
+    rows, cols = values.shape
+    return _native.Rows.pack(data, "F32", rows, cols, target, arena, arena is not None)
 
 
 def _floats(rows: _native.Rows) -> np.ndarray:
