@@ -1,21 +1,10 @@
 // The tokenizer's part of the Python module.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/shared_ptr.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
+#include "bind_arrays.hpp"
 #include "bpe.hpp"
-
-namespace nb = nanobind;
-using namespace nb::literals;
 
 namespace shortlist {
 
 namespace {
-
-template <class T>
-using In1 = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 nb::str to_str(std::string_view text) { return nb::str(text.data(), text.size()); }
 

@@ -1,32 +1,10 @@
 // The vector index's part of the Python module.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/shared_ptr.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
-#include <stdexcept>
-
+#include "bind_arrays.hpp"
 #include "index.hpp"
-
-namespace nb = nanobind;
-using namespace nb::literals;
 
 namespace shortlist {
 
 namespace {
-
-template <class T>
-using In2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Out2 = nb::ndarray<nb::numpy, T, nb::ndim<2>>;
-
-template <class T>
-Out2<T> new_array(size_t n, size_t m, T** data) {
-  *data = new T[n * m];
-  nb::capsule owner(*data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
-  return Out2<T>(*data, {n, m}, owner);
-}
 
 void require(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
@@ -43,7 +21,7 @@ void bind_index(nb::module_& m) {
         float* out;
         auto result = new_array<float>(queries.shape(0), static_cast<size_t>(rows.view.rows), &out);
         nb::gil_scoped_release release;
-        const Activations prepared = prepare_queries(queries.data(), count, rows.view.cols);
+        const Activations prepared(queries.data(), count, rows.view.cols);
         estimate_each(rows, prepared.batch(count), out);
         return result;
       },
@@ -81,7 +59,7 @@ void bind_index(nb::module_& m) {
         auto all_scores = new_array<float>(queries.shape(0), static_cast<size_t>(best), &scores);
         {
           nb::gil_scoped_release release;
-          const Activations prepared = prepare_queries(queries.data(), n, width);
+          const Activations prepared(queries.data(), n, width);
           compute_each(parts, prepared.batch(n), shortlists.data(), count, best, ids, scores);
         }
         return nb::make_tuple(all_ids, all_scores);

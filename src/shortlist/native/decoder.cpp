@@ -44,6 +44,14 @@ void Activations::reserve(int tokens) {
   for (auto* v : {&d16_, &s16_}) v->assign(2 * groups, 0.0f);
 }
 
+Activations::Activations(const float* vectors, int count, int width) : Activations(width) {
+  reserve(std::max(count, 1));
+  for (int t = 0; t < count; t++) {
+    std::copy_n(vectors + static_cast<size_t>(t) * static_cast<size_t>(width), width, x(t));
+    quantize(t);
+  }
+}
+
 void Activations::quantize(int token, int64_t begin, int64_t end) {
   if (begin >= end) return;
   const int64_t first = (static_cast<int64_t>(token) * padded_ + begin) / 32, groups = ((end == width_ ? padded_ : end) - begin) / 32;
@@ -136,6 +144,9 @@ void Decoder::reserve(int tokens, int64_t positions) {
     for (auto* v : {&k_, &v_}) v->resize(n * static_cast<size_t>(c.kv_heads) * dim);
     for (auto* v : {&gate_, &up_}) v->resize(n * static_cast<size_t>(c.ffn_width));
     for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
+  }
+  const bool lists = std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return static_cast<bool>(layer.ffn); });
+  if (lists && listed_counts_.size() < n) {
     listed_.resize(n * static_cast<size_t>(c.ffn_width));
     listed_counts_.resize(n);
   }

@@ -61,6 +61,7 @@ class Cache {
 class Activations {
  public:
   explicit Activations(int width) : width_(width), padded_((width + kBlock - 1) / kBlock * kBlock) {}
+  Activations(const float* vectors, int count, int width);  // [count, width], ready to multiply with
   void reserve(int tokens);
   float* x(int token) { return x_.data() + static_cast<size_t>(token) * padded_; }
   void quantize(int token) { quantize(token, 0, width_); }

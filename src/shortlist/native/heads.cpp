@@ -86,12 +86,6 @@ struct Race {
 
 }  // namespace
 
-Query::Query(const float* hidden, int width) : activations_(width) {
-  activations_.reserve(1);
-  std::copy_n(hidden, width, activations_.x(0));
-  activations_.quantize(0);
-}
-
 Head::Head(Matrix rows) : rows_(std::move(rows)) {
   if (rows_->view.tiled) throw std::invalid_argument("a head is read by row: pack it without tiles");
 }

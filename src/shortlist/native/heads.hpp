@@ -18,7 +18,7 @@ struct Winner {
 // A hidden state, prepared once for all that is asked about it.
 class Query {
  public:
-  Query(const float* hidden, int width);
+  Query(const float* hidden, int width) : activations_(hidden, 1, width) {}
   Batch batch() const { return activations_.batch(1); }
 
  private:

@@ -65,16 +65,6 @@ void shortlist_one(const float* values, int64_t rows, int64_t count, std::vector
 
 }  // namespace
 
-Activations prepare_queries(const float* x, int count, int width) {
-  Activations queries(width);
-  queries.reserve(std::max(count, 1));
-  for (int q = 0; q < count; q++) {
-    std::copy_n(x + static_cast<size_t>(q) * static_cast<size_t>(width), width, queries.x(q));
-    queries.quantize(q);
-  }
-  return queries;
-}
-
 void estimate_each(const Rows& rows, const Batch& queries, float* out) {
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows.view.rows, 16);

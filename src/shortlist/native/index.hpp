@@ -6,9 +6,6 @@
 
 namespace shortlist {
 
-// Vectors [count, width] as the kernels take them.
-Activations prepare_queries(const float* x, int count, int width);
-
 // out[q, r] = row r . query q. A block of rows is scored for every query while it is in the cache.
 void estimate_each(const Rows& rows, const Batch& queries, float* out);
 

@@ -2,6 +2,7 @@
 // int16; nibbles keep these far from saturation (15 * 127 * 2 = 3810), which is why 8-bit codes are taken as two nibbles.
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "simd_avx2.hpp"
+#include "slab_x86.hpp"
 #define SHORTLIST_ISA_NAMESPACE avx2
 #define SHORTLIST_ISA_NAME "avx2"
 
@@ -75,26 +76,11 @@ struct BlockDot {
 struct SlabDot {
   using Lanes = F;
 
-  static __m256i load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  // Bits [bit, ...) of each byte moved to `to` and masked. Bits that cross bytes fall outside the mask.
-  static __m256i field(__m256i bytes, int bit, int to, int mask) {
-    if (bit < to) bytes = _mm256_slli_epi16(bytes, to - bit);
-    if (bit > to) bytes = _mm256_srli_epi16(bytes, bit - to);
-    return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
-  }
-  // Sums of two products in int16: four columns of each row, at step k.
+  // Sums of two products in int16: four columns of each row, at step k. 128 * 127 * 2 still fits.
   template <int bits>
-  static __m256i products(const uint8_t* slab, const int8_t* q, int k) {
-    int32_t four;
-    __builtin_memcpy(&four, q + k * 4, 4);
-    const __m256i x = _mm256_set1_epi32(four);
-    if constexpr (bits == 8) {  // signed codes: their sign goes to the query, and 128 * 127 * 2 still fits
-      const __m256i codes = load(slab + k * 32);
-      return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
-    }
-    __m256i codes = field(load(slab + k % 4 * 32), k / 4 * 4, 0, 15);
-    if constexpr (bits == 5) codes = _mm256_or_si256(codes, field(load(slab + 128), k, 4, 16));
-    if constexpr (bits == 6) codes = _mm256_or_si256(codes, field(load(slab + 128 + k / 4 * 32), k % 4 * 2, 4, 48));
+  static SHORTLIST_INLINE __m256i products(const uint8_t* slab, const int8_t* q, int k) {
+    __m256i codes, x;
+    slab_step<bits>(slab, q, k, &codes, &x);
     return _mm256_maddubs_epi16(codes, x);
   }
 

@@ -1,6 +1,7 @@
 // AVX-512 with VNNI: dpbusd adds four products of unsigned codes and signed activations into int32, exactly.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
 #include "simd_avx512.hpp"
+#include "slab_x86.hpp"
 #define SHORTLIST_ISA_NAMESPACE avx512
 #define SHORTLIST_ISA_NAME "avx512"
 
@@ -62,32 +63,14 @@ struct SlabDot {
     friend Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   };
 
-  static __m256i load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  // Bits [bit, ...) of each byte moved to `to` and masked. Bits that cross bytes fall outside the mask.
-  static __m256i field(__m256i bytes, int bit, int to, int mask) {
-    if (bit < to) bytes = _mm256_slli_epi16(bytes, to - bit);
-    if (bit > to) bytes = _mm256_srli_epi16(bytes, bit - to);
-    return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
-  }
-
   // The sums over the columns of steps [first, first + count), a row to a lane; 8-bit codes are signed.
   template <int bits, int first, int count>
   static SHORTLIST_INLINE Lanes sum(const uint8_t* slab, const int8_t* q) {
     __m256i total = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int k = first; k < first + count; k++) {
-      int32_t four;
-      __builtin_memcpy(&four, q + k * 4, 4);
-      __m256i x = _mm256_set1_epi32(four), codes;
-      if constexpr (bits == 8) {
-        codes = load(slab + k * 32);
-        x = _mm256_sign_epi8(x, codes);
-        codes = _mm256_abs_epi8(codes);
-      } else {
-        codes = field(load(slab + k % 4 * 32), k / 4 * 4, 0, 15);
-        if constexpr (bits == 5) codes = _mm256_or_si256(codes, field(load(slab + 128), k, 4, 16));
-        if constexpr (bits == 6) codes = _mm256_or_si256(codes, field(load(slab + 128 + k / 4 * 32), k % 4 * 2, 4, 48));
-      }
+      __m256i codes, x;
+      slab_step<bits>(slab, q, k, &codes, &x);
       total = _mm256_dpbusd_epi32(total, codes, x);
     }
     return {_mm256_cvtepi32_ps(total)};

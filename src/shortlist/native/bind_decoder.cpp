@@ -1,0 +1,112 @@
+// The decoder and its parts in the Python module.
+#include <algorithm>
+
+#include "bind_arrays.hpp"
+#include "heads.hpp"
+
+namespace shortlist {
+
+void bind_neurons(nb::module_& m) {
+  nb::class_<Neurons>(m, "Neurons", "FFN neurons: the gate, up and down rows of each lie together, those that are given.")
+      .def(
+          "__init__",
+          [](Neurons* self, const Rows* gate, const Rows* up, const Rows& down, Arena* arena) {
+            nb::gil_scoped_release release;
+            Arena own(0);
+            new (self) Neurons(gate, up, down, arena ? *arena : own);
+          },
+          "gate"_a.none(), "up"_a.none(), "down"_a, "arena"_a = nb::none(), "Copies matrices [neurons, width]; `down` is transposed, a row per neuron.")
+      .def_prop_ro("count", &Neurons::count)
+      .def_prop_ro("nbytes", &Neurons::bytes)
+      .def_prop_ro("bytes_each", &Neurons::bytes_each)
+      .def(
+          "forward",
+          [](const Neurons& neurons, In1<float> x, In1<int32_t> indices, const std::string& activation) {
+            check_size(x.shape(0), neurons.down.cols, "x");
+            check_indices(indices, neurons.count());
+            const Activation kind = activation_named(activation);
+            const bool gated = neurons.gate.rows > 0;
+            if (!gated && neurons.up.rows == 0) throw std::invalid_argument("these neurons have neither gate nor up rows");
+            if (!gated && !has_zeros(kind)) throw std::invalid_argument(activation + " needs a gate");
+            float* out;
+            auto result = new_array<float>(x.shape(0), &out);
+            std::fill_n(out, x.shape(0), 0.0f);
+            nb::gil_scoped_release release;
+            Query query(x.data(), neurons.down.cols);
+            neurons.forward(query.batch(), kind, indices.data(), static_cast<int64_t>(indices.shape(0)), out);
+            return result;
+          },
+          "x"_a, "indices"_a, "activation"_a,
+          "What the chosen neurons add, float32 [width]: their activation(gate . x) (up . x) times their down rows, added in the order of indices.");
+}
+
+void bind_decoder(nb::module_& m) {
+  nb::class_<Cache>(m, "Cache", "Keys and values of one sequence.")
+      .def(
+          "__init__",
+          [](Cache* self, const Decoder& decoder, int64_t capacity, bool full_precision) {
+            if (capacity < 1 || capacity > (int64_t{1} << 24)) throw std::invalid_argument("cache capacity is out of range");
+            new (self) Cache(decoder.layers(), decoder.config(), capacity, full_precision);
+          },
+          "decoder"_a, "capacity"_a, "full_precision"_a = false)
+      .def_ro("length", &Cache::length)
+      .def_ro("capacity", &Cache::capacity)
+      .def_prop_ro("token_bytes", &Cache::token_bytes, "Bytes that one position takes.")
+      .def(
+          "truncate",
+          [](Cache& c, int64_t length) {
+            if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be truncated to fewer positions");
+            c.length = length;
+          },
+          "length"_a);
+
+  nb::class_<Decoder>(m, "Decoder")
+      .def(
+          "__init__",
+          [](Decoder* self, int width, int heads, int kv_heads, int head_dim, int ffn_width, float norm_eps, float embedding_scale, float attention_scale,
+             const std::string& activation, const std::vector<Vector>& rope, Matrix embedding, In1<float> final_norm) {
+            if (!embedding || embedding->view.cols != width) throw std::invalid_argument("the embedding has the wrong width");
+            check_size(final_norm.shape(0), width, "final_norm");
+            for (const Vector& table : rope) check_size(table.size(), head_dim / 2, "a RoPE table");
+            new (self) Decoder({width, heads, kv_heads, head_dim, ffn_width, norm_eps, embedding_scale, attention_scale, activation_named(activation), rope}, std::move(embedding),
+                               to_vector(final_norm));
+          },
+          nb::kw_only(), "width"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "ffn_width"_a, "norm_eps"_a, "embedding_scale"_a, "attention_scale"_a, "activation"_a,
+          "rope"_a, "embedding"_a, "final_norm"_a)
+      .def(
+          "add_layer",
+          [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons) {
+            auto matrix = [&](const char* name) { return matrices.contains(name) ? nb::cast<Matrix>(matrices[name]) : Matrix(); };
+            auto vector = [&](const char* name) { return vectors.contains(name) ? to_vector(nb::cast<In1<float>>(vectors[name])) : Vector(); };
+            Layer l;
+            l.q = matrix("q"), l.k = matrix("k"), l.v = matrix("v"), l.o = matrix("o");
+            l.gate = matrix("gate"), l.up = matrix("up"), l.down = matrix("down");
+            if (neurons) l.ffn = ShortlistedFfn{matrix("scores"), vector("margin"), std::move(neurons)};
+            l.attention_norm = vector("attention_norm"), l.post_attention_norm = vector("post_attention_norm");
+            l.ffn_norm = vector("ffn_norm"), l.post_ffn_norm = vector("post_ffn_norm");
+            l.q_norm = vector("q_norm"), l.k_norm = vector("k_norm");
+            l.q_bias = vector("q_bias"), l.k_bias = vector("k_bias"), l.v_bias = vector("v_bias");
+            l.window = window, l.rope_table = rope_table;
+            d.add_layer(std::move(l));
+          },
+          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(),
+          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down.")
+      .def_prop_ro("neurons_read", &Decoder::neurons_read, "Neurons whose rows were read in shortlisted layers, over all tokens so far.")
+      .def(
+          "forward",
+          [](Decoder& d, In1<int32_t> tokens, Cache& cache, int64_t vocabulary) {
+            const int count = static_cast<int>(tokens.shape(0));
+            if (!d.layers()) throw std::invalid_argument("the decoder has no layers");
+            check_indices(tokens, vocabulary);
+            if (cache.length + count > cache.capacity) throw std::length_error("the cache is full");
+            float* out;
+            auto result = new_array<float>(tokens.shape(0), static_cast<size_t>(d.config().width), &out);
+            if (!count) return result;
+            nb::gil_scoped_release release;
+            d.forward(tokens.data(), count, cache, out);
+            return result;
+          },
+          "tokens"_a, "cache"_a, "vocabulary"_a, "Append tokens [n] to the cache; their final-normed hidden states: float32 [n, width].");
+}
+
+}  // namespace shortlist

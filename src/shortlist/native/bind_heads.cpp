@@ -1,0 +1,142 @@
+// The language-model head in the Python module.
+#include "bind_arrays.hpp"
+#include "heads.hpp"
+
+namespace shortlist {
+
+namespace {
+
+void check_limits(int64_t most, int probes) {
+  if (probes < 1 || most < 1) throw std::invalid_argument("at least one probe and one row are needed");
+}
+
+}  // namespace
+
+void bind_heads(nb::module_& m) {
+  auto query = [](const Head& head, const In1<float>& h) {
+    check_size(h.shape(0), head.rows().view.cols, "the hidden state");
+    return Query(h.data(), head.rows().view.cols);
+  };
+  nb::class_<Head>(m, "Head", "The language-model head: all rows, or those that a bound leaves.")
+      .def(nb::init<Matrix>(), "rows"_a)
+      .def(
+          "dense",
+          [query](const Head& head, In1<float> h) {
+            float* out;
+            auto result = new_array<float>(static_cast<size_t>(head.rows().view.rows), &out);
+            nb::gil_scoped_release release;
+            head.dense(query(head, h), out);
+            return result;
+          },
+          "hidden"_a, "Exact values of all rows: float32 [rows].")
+      .def(
+          "dense_argmax",
+          [query](Head& head, In1<float> h) {
+            nb::gil_scoped_release release;
+            Winner w = head.dense_argmax(query(head, h));
+            return std::make_tuple(w.token, w.value, w.rows);
+          },
+          "hidden"_a, "(row, value, rows read) of the largest value.")
+      .def(
+          "exact_rows",
+          [query](const Head& head, In1<float> h, In1<int32_t> indices) {
+            check_indices(indices, head.rows().view.rows);
+            float* out;
+            auto result = new_array<float>(indices.shape(0), &out);
+            nb::gil_scoped_release release;
+            head.exact_rows(query(head, h), indices.data(), static_cast<int64_t>(indices.shape(0)), out);
+            return result;
+          },
+          "hidden"_a, "indices"_a)
+      .def(
+          "bounds",
+          [query](const Head& head, In1<float> h) {
+            float *middle, *radius;
+            const size_t n = static_cast<size_t>(head.rows().view.rows);
+            auto middles = new_array<float>(n, &middle), radii = new_array<float>(n, &radius);
+            {
+              nb::gil_scoped_release release;
+              head.bounds(query(head, h), middle, radius);
+            }
+            return nb::make_tuple(middles, radii);
+          },
+          "hidden"_a, "(middle, radius), float32 [rows] each, from the upper plane: |exact - middle| <= radius always.")
+      .def(
+          "certified_argmax",
+          [query](Head& head, In1<float> h) {
+            nb::gil_scoped_release release;
+            Winner w = head.certified_argmax(query(head, h));
+            return std::make_tuple(w.token, w.value, w.rows);
+          },
+          "hidden"_a, "As dense_argmax, provably, reading the lower plane of few rows.");
+
+  nb::class_<LowRank>(m, "LowRank", "Low-rank estimate of all rows, with its spread.")
+      .def(
+          "__init__",
+          [](LowRank* self, Matrix projection, Matrix codes, In1<float> residual) { new (self) LowRank(projection, codes, to_vector(residual)); },
+          "projection"_a, "codes"_a, "residual"_a)
+      .def_prop_ro("nbytes", &LowRank::bytes)
+      .def(
+          "estimate",
+          [query](const LowRank& low, const Head& head, In1<float> h) {
+            float *values, *spread;
+            const size_t n = static_cast<size_t>(head.rows().view.rows);
+            auto all_values = new_array<float>(n, &values), all_spread = new_array<float>(n, &spread);
+            {
+              nb::gil_scoped_release release;
+              low.estimate(query(head, h), values, spread);
+            }
+            return nb::make_tuple(all_values, all_spread);
+          },
+          "head"_a, "hidden"_a, "(values, spread), float32 [rows] each.")
+      .def(
+          "shortlist",
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
+            check_limits(most, probes);
+            std::vector<int32_t> indices;
+            std::vector<float> values, estimates;
+            float unit = 0.0f;
+            Winner w;
+            {
+              nb::gil_scoped_release release;
+              w = low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
+            }
+            int32_t* rows;
+            float *exact, *all;
+            auto row_array = new_array<int32_t>(indices.size(), &rows);
+            auto exact_array = new_array<float>(values.size(), &exact), all_array = new_array<float>(estimates.size(), &all);
+            std::copy(indices.begin(), indices.end(), rows);
+            std::copy(values.begin(), values.end(), exact);
+            std::copy(estimates.begin(), estimates.end(), all);
+            return nb::make_tuple(row_array, exact_array, all_array, unit);
+          },
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
+      .def(
+          "distribution",
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes, double share) {
+            check_limits(most, probes);
+            float* logits;
+            auto result = new_array<float>(static_cast<size_t>(head.rows().view.rows), &logits);
+            int64_t rows;
+            {
+              nb::gil_scoped_release release;
+              rows = low.distribution(query(head, h), head, sigma, most, probes, share, logits);
+            }
+            return nb::make_tuple(result, rows);
+          },
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.")
+      .def(
+          "argmax",
+          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
+            check_limits(most, probes);
+            nb::gil_scoped_release release;
+            static thread_local std::vector<int32_t> indices;
+            static thread_local std::vector<float> values, estimates;
+            float unit = 0.0f;
+            Winner w = low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
+            return std::make_tuple(w.token, w.value, w.rows);
+          },
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "(row, value, rows read) of the largest exact value on the shortlist.");
+}
+
+}  // namespace shortlist
