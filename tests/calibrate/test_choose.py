@@ -1,5 +1,7 @@
 """Rank and selector come from data: no winner is lost on it, and the cheapest rank is known by its bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from shortlist.estimators.low_rank import LowRank
 @pytest.fixture
 def fitted(decoder, tokenizer):
     hidden, _ = write_passages(decoder, tokenizer, 900, lambda _: None)
-    widest = LowRank(64)
+    widest = LowRank(64, eight_bit=32)
     return decoder.head_rows, widest, widest.fit(decoder.head_rows, hidden[:700]), hidden[700:]
 
 
@@ -25,7 +27,7 @@ def test_selector_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted, 
     assert shares == sorted(shares)
     assert shares[-1] == 1
     for option in options:
-        estimator, cut = LowRank(option.rank), widest.truncate(state, option.rank)
+        estimator, cut = replace(widest, rank=option.rank), widest.truncate(state, option.rank)
         read = []
         for query in hidden:
             exact = rows.matvec(query)
@@ -33,14 +35,17 @@ def test_selector_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted, 
             assert exact.argmax() in shortlist.indices
             read.append(shortlist.rows_read)
         assert option.estimate_bytes == estimator.bytes_per_query(rows.rows, rows.cols)
-        assert option.row_bytes == pytest.approx(np.mean(read) * rows.row_bytes, rel=0.1)
-        assert option.cost > option.estimate_bytes + option.row_bytes
+        everywhere = np.array(read) == rows.rows
+        assert option.picked_bytes == pytest.approx(
+            np.mean(np.where(everywhere, 0, read)) * rows.upper_row_bytes, rel=0.1
+        )
+        assert option.swept_bytes == pytest.approx(np.mean(everywhere) * rows.rows * rows.upper_row_bytes)
 
 
 def test_a_wider_rank_needs_fewer_rows(fitted):
     rows, widest, state, hidden = fitted
     narrow, wide = weigh_ranks(rows, widest, state, [32, 64], hidden, lambda _: None)
-    assert wide.row_bytes < narrow.row_bytes
+    assert wide.picked_bytes + wide.swept_bytes < narrow.picked_bytes + narrow.swept_bytes
     assert wide.estimate_bytes > narrow.estimate_bytes
 
 

@@ -27,6 +27,7 @@ ESTIMATORS_UNDER_TEST = [
     pytest.param(LowRank(rank=64), id="low_rank"),
     pytest.param(LowRank(rank=64, spread_per_query=False), id="low_rank with a mean spread"),
     pytest.param(LowRank(rank=40), id="low_rank with part of a group"),
+    pytest.param(LowRank(rank=64, eight_bit=32), id="low_rank in 8 and 4 bits"),
     pytest.param(LowRank(rank=64, metric="identity"), id="plain SVD"),
     pytest.param(LowRank(rank=64, metric="pca"), id="PCA"),
     pytest.param(LowRank(rank=64, metric="leanvec"), id="LeanVec"),

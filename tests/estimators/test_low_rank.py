@@ -123,6 +123,21 @@ def test_without_the_spread_of_each_query_only_what_is_kept_is_stored():
     assert saved == 4 * WIDTH * (WIDTH - 64)
 
 
+def test_what_4_bits_lose_is_counted_and_cut_off_with_the_rank():
+    table, queries = problem(decay=1e-3)
+    fine, mixed = LowRank(64), LowRank(64, eight_bit=32)
+    whole, state = fine.fit(table, queries), mixed.fit(table, queries)
+    np.testing.assert_array_equal(state["codes"], whole["codes"][:, :32])
+    rounding = np.linalg.norm(decode(state) - decode(whole), axis=1)
+    assert rounding.min() > 0
+    np.testing.assert_allclose(state["residual"] ** 2, whole["residual"] ** 2 + rounding**2, rtol=0.1)
+    cut = mixed.truncate(state, 32)
+    replace(mixed, rank=32).check(cut, 200, WIDTH)
+    np.testing.assert_allclose(cut["residual"], fine.truncate(whole, 32)["residual"], rtol=0.1)
+    saved = fine.bytes_per_query(200, WIDTH) - mixed.bytes_per_query(200, WIDTH)
+    assert saved == 200 * 16
+
+
 def test_few_queries_are_enough_to_fit():
     table, queries = problem(samples=5)
     assert np.isfinite(LowRank(32).fit(table, queries)["projection"]).all()
@@ -156,5 +171,7 @@ def test_requests_that_cannot_be_met():
         LowRank(32).fit(table, queries[:, :50])
     with pytest.raises(UsageError, match="all zero"):
         LowRank(32).fit(table, queries * 0)
+    with pytest.raises(UsageError, match="whole 32s of dimensions"):
+        LowRank(64, eight_bit=40)
     with pytest.raises(UsageError, match="multiples of 32"):
         LowRank(64).truncate(LowRank(64).fit(table, queries), 48)

@@ -25,7 +25,7 @@ SELECTORS_UNDER_TEST = [
     pytest.param(TopK(5), id="top_k fixed"),
     pytest.param(TopK(3, fetch=9), id="top_k over-fetched"),
     pytest.param(Confidence(sigma=3.0, probes=4), id="confidence"),
-    pytest.param(Confidence(sigma=3.0, most=2, probes=4), id="confidence, cut"),
+    pytest.param(Confidence(sigma=3.0, most=2, probes=4), id="confidence, then all"),
     pytest.param(Certified(), id="certified"),
     pytest.param(GroupedTopK(5, group=4), id="grouped_top_k"),
     pytest.param(GroupedTopK(5, fetch=16), id="grouped_top_k over-fetched"),
@@ -140,13 +140,14 @@ def test_confidence_reads_more_when_less_sure():
     assert lengths == [1, 5, 25, 50]
 
 
-def test_a_list_is_cut_to_the_best_at_a_third_of_sigma():
+def test_a_list_that_is_too_long_is_of_all_units():
     values = np.array([5.0, 4.0, 3.0, 2.0, 1.0], np.float32)
     estimate = Estimate(values, spread=np.array([1.0, 1.0, 1.0, 4.0, 1.0], np.float32))
-    shortlist = Confidence(sigma=3.0, most=2, probes=1).select(estimate, Exact(values))
-    assert shortlist.indices.tolist() == [0, 3]  # at sigma / 3: 6, 5, 4, 6, 2; the probe is row 0
-    shortlist = Confidence(sigma=3.0, most=4, probes=1).select(estimate, Exact(values))
-    assert shortlist.indices.tolist() == [0, 1, 2, 3]
+    shortlist = Confidence(sigma=1.0, most=3, probes=1).select(estimate, Exact(values))
+    assert shortlist.indices.tolist() == [0, 1, 3]  # 6, 5, 4, 6 and 2 against the probe's 5
+    shortlist = Confidence(sigma=1.0, most=2, probes=1).select(estimate, Exact(values))
+    assert shortlist.indices.tolist() == [0, 1, 2, 3, 4]
+    assert shortlist.rows_read == 5
 
 
 def test_certified_keeps_everything_that_nothing_is_known_of():

@@ -24,7 +24,8 @@ Report = Callable[[str, float], None]  # (stage, share of it that is done)
 FIT_TEXT, FIT_OWN = 4096, 1792
 CHOOSE, MEASURE, TIME = 512, 256, 32
 FEWEST = 1024  # tokens of a calibration text
-RANKS = (64, 128)
+RANKS = (64, 96, 128, 160)
+EIGHT_BIT = 32  # leading dimensions that need more than 4 bits
 PROMPT = "The lamp in the tower was lit every evening, and every morning somebody climbed up to put it out."
 
 
@@ -64,7 +65,7 @@ def calibrate_head(
     hidden, targets = collected
     fit, choose, measure = np.split(hidden, [-CHOOSE - MEASURE, -MEASURE])
 
-    widest = LowRank(rank=ranks[-1])
+    widest = LowRank(rank=ranks[-1], eight_bit=EIGHT_BIT)
     state = widest.fit(rows, fit, progress=lambda share: report("fit", share))
     options = weigh_ranks(rows, widest, state, ranks, choose, lambda share: report("choose", share))
     best = min(options, key=lambda option: option.cost)

@@ -20,24 +20,29 @@ from shortlist.estimators.base import (
     table_shape,
 )
 from shortlist.estimators.directions import METRICS, Metric, directions
+from shortlist.estimators.int4_codes import from_int4, int4_bytes, int4_layout, to_int4
 from shortlist.estimators.int8_codes import GROUP, from_int8, int8_bytes, int8_layout, to_int8
 
 # With the basis B and the projection P of `directions`, W q = (W B) (P q) = codes . coordinates, and each
 # coordinate of the queries that is cut off has variance 1. So the part of row i that is cut off, of norm
 # `residual_i`, errs by a standard deviation of residual_i * t, t the root mean square of the coordinates that
-# were cut off: 1 on average, and measured for each query. The rounding of the codes to 8 bits is an error of
-# the same kind, and is counted into the residual as measured.
+# were cut off: 1 on average, and measured for each query. The rounding of the codes is an error of the
+# same kind, and is counted into the residual as measured. The leading coordinates are far larger than the
+# others: with 4 bits for all but 32, heads of SmolLM2-135M and Gemma-3-270M leave as many rows as with 8 bits
+# for all.
 
 
 @dataclass(frozen=True)
 class LowRank(Estimator):
-    """Scores rows through `rank` dimensions, stored in 8 bits; gives the spread of its error.
+    """Scores rows through `rank` dimensions, stored in few bits; gives the spread of its error.
 
     The low-rank estimator of HiRE (https://arxiv.org/abs/2402.09360), fitted to the queries. State:
 
     - `projection` float32 [width, width]: its first `rank` rows give a query's coordinates z, the others
       those that are cut off, of root mean square t. Without `spread_per_query` only [rank, width], and t = 1.
     - `codes` int8 [units, rank] and `scales` float16 [units, groups]: value_i = (codes_i * scales_i) . z.
+      With `eight_bit` only the leading coordinates; the others are in `trailing` uint8 [units, others / 2]
+      and `trailing_scales` float16 [units, others / 32], as `int4_codes` has them.
     - `residual` float32 [units]: spread_i = residual_i * t.
 
     Parameters
@@ -52,6 +57,9 @@ class LowRank(Estimator):
     spread_per_query : bool
         Measure how much of each query is cut off. A table with few rows for its width, such as that of a
         feed-forward layer, is cheaper to read than the directions that are cut off: leave them out there.
+    eight_bit : int, optional
+        Leading dimensions that are stored in 8 bits, a multiple of 32 like the rank; the others take 4. Left
+        out, all are.
     """
 
     name: ClassVar[str] = "low_rank"
@@ -59,12 +67,20 @@ class LowRank(Estimator):
     rank: int = 64
     metric: Metric = "queries"
     spread_per_query: bool = True
+    eight_bit: int | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise UsageError(f"low_rank keeps at least 1 dimension, not {self.rank}")
         if self.metric not in METRICS:
             raise UsageError(f"metric of low_rank is one of {', '.join(METRICS)}, not {self.metric}")
+        if self.eight_bit is not None and (
+            self.rank % GROUP or self.eight_bit % GROUP or self.eight_bit < GROUP
+        ):
+            raise UsageError(
+                f"low_rank stores whole {GROUP}s of dimensions in 8 bits and in 4, "
+                f"not {self.eight_bit} and the others of {self.rank}"
+            )
 
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
         xp = array_namespace(queries)
@@ -78,14 +94,11 @@ class LowRank(Estimator):
         basis = xp.astype(basis, xp.float32)
         parts = []
         for rows, chunk in table_chunks(table, like=queries):
-            parts.append(encode(chunk @ basis, self.rank))
+            parts.append(self._encode(chunk @ basis))
             report(0.5 + 0.5 * rows.stop / units)
-        codes, scales, residual = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return {
             "projection": xp.astype(projection, xp.float32)[: self._projected(self.rank, width), :],
-            "codes": codes,
-            "scales": scales,
-            "residual": residual,
+            **{name: xp.concat([part[name] for part in parts], axis=0) for name in parts[0]},
         }
 
     def estimate(self, state: State, query: Array) -> Estimate:
@@ -100,25 +113,55 @@ class LowRank(Estimator):
                 f"low_rank of rank {self.rank} is cut to smaller multiples of {GROUP}, not to {rank}"
             )
         dropped = decode(state)[:, rank:]
-        return {
+        cut = {
             "projection": state["projection"][: self._projected(rank, state["projection"].shape[1]), :],
             "codes": state["codes"][:, :rank],
             "scales": state["scales"][:, : rank // GROUP],
             "residual": xp.sqrt(state["residual"] ** 2 + xp.sum(dropped * dropped, axis=1)),
         }
+        if self.eight_bit is not None:
+            others = max(0, rank - self.eight_bit)
+            cut["trailing"] = state["trailing"][:, : others // 2]
+            cut["trailing_scales"] = state["trailing_scales"][:, : others // GROUP]
+        return cut
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         self._check_width(width)
-        codes, scales = int8_layout(units, self.rank)
-        return {
+        layout = {
             "projection": ("float32", (self._projected(self.rank, width), width)),
-            "codes": codes,
-            "scales": scales,
             "residual": ("float32", (units,)),
         }
+        layout["codes"], layout["scales"] = int8_layout(units, self._eight)
+        if self.eight_bit is not None:
+            layout["trailing"], layout["trailing_scales"] = int4_layout(units, self.rank - self._eight)
+        return layout
 
     def bytes_per_query(self, units: int, width: int) -> int:
-        return 4 * width * self._projected(self.rank, width) + int8_bytes(units, self.rank) + 4 * units
+        codes = int8_bytes(units, self._eight) + int4_bytes(units, self.rank - self._eight)
+        return 4 * width * self._projected(self.rank, width) + codes + 4 * units
+
+    @property
+    def _eight(self) -> int:
+        """Dimensions in 8 bits."""
+        return self.rank if self.eight_bit is None else min(self.eight_bit, self.rank)
+
+    def _encode(self, coordinates: Array) -> State:
+        """Codes, scales and residual of rows [count, width] of all coordinates."""
+        codes, scales, residual = encode(coordinates, self._eight)
+        if self.eight_bit is None:
+            return {"codes": codes, "scales": scales, "residual": residual}
+        xp = array_namespace(coordinates)
+        rest = coordinates[:, self._eight : self.rank]
+        trailing, trailing_scales = to_int4(rest)
+        kept = from_int4(trailing, trailing_scales)
+        saved = xp.sum(rest * rest, axis=1) - xp.sum((rest - kept) ** 2, axis=1)
+        return {
+            "codes": codes,
+            "scales": scales,
+            "trailing": trailing,
+            "trailing_scales": trailing_scales,
+            "residual": xp.sqrt(xp.clip(residual**2 - saved, min=0.0)),
+        }
 
     def _projected(self, rank: int, width: int) -> int:
         return width if self.spread_per_query else rank
@@ -164,4 +207,8 @@ def project(projection: Array, query: Array, rank: int) -> tuple[Array, Array]:
 
 def decode(state: State) -> Array:
     """Codes of the rows as float32 [units, rank]."""
-    return from_int8(state["codes"], state["scales"])
+    leading = from_int8(state["codes"], state["scales"])
+    if "trailing" not in state:
+        return leading
+    trailing = from_int4(state["trailing"], state["trailing_scales"])
+    return array_namespace(leading).concat([leading, trailing], axis=1)

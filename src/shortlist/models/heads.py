@@ -7,6 +7,7 @@ import numpy as np
 
 from shortlist import _native
 from shortlist.errors import UsageError
+from shortlist.estimators.int8_codes import GROUP
 from shortlist.selectors import Confidence
 from shortlist.selectors.distribution import LEFT
 
@@ -36,19 +37,19 @@ class DenseHead:
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The greedy token, ties to the lowest, for a hidden state float32 [width]."""
-        token, _, rows = self._native.dense_argmax(hidden)
-        return token, self._read_all(rows)
+        token, *_ = self._native.dense_argmax(hidden)
+        return token, self._read_all()
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]."""
-        return self._native.dense(hidden), self._read_all(self.rows.rows)
+        return self._native.dense(hidden), self._read_all()
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Float32 [n]: the same rows of `logits`, to the last bit."""
         return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
 
-    def _read_all(self, rows: int) -> Read:
-        return Read(rows, self.rows.nbytes)
+    def _read_all(self) -> Read:
+        return Read(self.rows.rows, self.rows.nbytes)
 
 
 class EstimatedHead:
@@ -74,12 +75,9 @@ class EstimatedHead:
         width = rows.cols
         # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
         projection = np.ascontiguousarray(state["projection"], np.float16).view(np.uint8).reshape(-1)
-        scales = np.ascontiguousarray(state["scales"], np.float16).view(np.uint16)
         self._residual = np.ascontiguousarray(state["residual"], np.float32)
         self._low_rank = _native.LowRank(
-            _native.Rows.pack(projection, "F16", width, width),
-            _native.Rows.pack_int8(np.ascontiguousarray(state["codes"], np.int8), scales, tiled=True),
-            self._residual,
+            _native.Rows.pack(projection, "F16", width, width), _codes(state), self._residual
         )
 
     @property
@@ -88,9 +86,13 @@ class EstimatedHead:
         return self._low_rank.nbytes
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
-        """The greedy token among the shortlist."""
-        token, _, rows = self._low_rank.argmax(self._head, hidden, *self._limits)
-        return token, self._read(rows)
+        """The greedy token among the shortlist.
+
+        Of a head in 8 bits, the upper half of each row on the shortlist is read first, and the rest only
+        where the row could still win. Where the shortlist is of all rows, that is what the exact head does.
+        """
+        token, _, rows, upper = self._low_rank.argmax(self._head, hidden, *self._limits)
+        return token, self._read(rows, upper)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: estimates hold at most `LEFT` of the probability, the other rows are exact.
@@ -108,8 +110,19 @@ class EstimatedHead:
         """The rows read exactly, int32 ascending."""
         return self._low_rank.shortlist(self._head, hidden, *self._limits)[0]
 
-    def _read(self, rows: int) -> Read:
-        return Read(rows, self.estimate_bytes + rows * self.rows.row_bytes)
+    def _read(self, rows: int, upper: int = 0) -> Read:
+        read = rows * self.rows.row_bytes + upper * self.rows.upper_row_bytes
+        return Read(rows, self.estimate_bytes + read)
+
+
+def _codes(state: Mapping[str, np.ndarray]) -> _native.Codes:
+    """The coordinates of the rows, whole groups of 32."""
+    codes, scales = (np.ascontiguousarray(state[name]) for name in ("codes", "scales"))
+    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % GROUP)))
+    nothing = np.empty((len(codes), 0))
+    trailing = np.ascontiguousarray(state.get("trailing", nothing), np.uint8)
+    trailing_scales = np.ascontiguousarray(state.get("trailing_scales", nothing), np.float16)
+    return _native.Codes(codes, scales.view(np.uint16), trailing, trailing_scales.view(np.uint16))
 
 
 class ExactHead:
@@ -141,7 +154,7 @@ class ExactHead:
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The token that `DenseHead.argmax` gives."""
-        token, _, rows = self._native.certified_argmax(hidden)
+        token, _, rows, _ = self._native.certified_argmax(hidden)
         return token, self.read(rows)
 
     def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,9 +34,9 @@ void bind_heads(nb::module_& m) {
           [query](Head& head, In1<float> h) {
             nb::gil_scoped_release release;
             Winner w = head.dense_argmax(query(head, h));
-            return std::make_tuple(w.token, w.value, w.rows);
+            return std::make_tuple(w.token, w.value, w.rows, w.upper);
           },
-          "hidden"_a, "(row, value, rows read) of the largest value.")
+          "hidden"_a, "(row, value, rows read, rows of which the upper plane was read) of the largest value.")
       .def(
           "exact_rows",
           [query](const Head& head, In1<float> h, In1<int32_t> indices) {
@@ -66,14 +66,29 @@ void bind_heads(nb::module_& m) {
           [query](Head& head, In1<float> h) {
             nb::gil_scoped_release release;
             Winner w = head.certified_argmax(query(head, h));
-            return std::make_tuple(w.token, w.value, w.rows);
+            return std::make_tuple(w.token, w.value, w.rows, w.upper);
           },
           "hidden"_a, "As dense_argmax, provably, reading the lower plane of few rows.");
+
+  nb::class_<Codes>(m, "Codes", "Coordinates of rows, the leading ones in 8 bits and the others in 4.")
+      .def(
+          "__init__",
+          [](Codes* self, In2<int8_t> eight, In2<uint16_t> eight_scales, In2<uint8_t> four, In2<uint16_t> four_scales) {
+            const size_t rows = eight.shape(0), eights = eight_scales.shape(1), fours = four_scales.shape(1);
+            for (size_t n : {eight_scales.shape(0), four.shape(0), four_scales.shape(0)}) check_size(n, static_cast<int64_t>(rows), "rows of codes and scales");
+            check_size(eight.shape(1), static_cast<int64_t>(eights * kGroup), "a row of 8-bit codes");
+            check_size(four.shape(1), static_cast<int64_t>(fours * kGroup / 2), "a row of 4-bit codes");
+            nb::gil_scoped_release release;
+            new (self) Codes(eight.data(), eight_scales.data(), four.data(), four_scales.data(), static_cast<int64_t>(rows), static_cast<int>(eights), static_cast<int>(fours));
+          },
+          "eight"_a, "eight_scales"_a, "four"_a, "four_scales"_a,
+          "Pack int8 [rows, 32 a] and uint8 [rows, 16 b], two codes + 8 to a byte, 16 columns apart, with float16 scales (as uint16) per 32 columns.")
+      .def_prop_ro("nbytes", &Codes::bytes);
 
   nb::class_<LowRank>(m, "LowRank", "Low-rank estimate of all rows, with its spread.")
       .def(
           "__init__",
-          [](LowRank* self, Matrix projection, Matrix codes, In1<float> residual) { new (self) LowRank(projection, codes, to_vector(residual)); },
+          [](LowRank* self, Matrix projection, std::shared_ptr<Codes> codes, In1<float> residual) { new (self) LowRank(projection, codes, to_vector(residual)); },
           "projection"_a, "codes"_a, "residual"_a)
       .def_prop_ro("nbytes", &LowRank::bytes)
       .def(
@@ -96,10 +111,9 @@ void bind_heads(nb::module_& m) {
             std::vector<int32_t> indices;
             std::vector<float> values, estimates;
             float unit = 0.0f;
-            Winner w;
             {
               nb::gil_scoped_release release;
-              w = low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
+              low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
             }
             int32_t* rows;
             float *exact, *all;
@@ -127,16 +141,13 @@ void bind_heads(nb::module_& m) {
           "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.")
       .def(
           "argmax",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
+          [query](LowRank& low, Head& head, In1<float> h, float sigma, int64_t most, int probes) {
             check_limits(most, probes);
             nb::gil_scoped_release release;
-            static thread_local std::vector<int32_t> indices;
-            static thread_local std::vector<float> values, estimates;
-            float unit = 0.0f;
-            Winner w = low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
-            return std::make_tuple(w.token, w.value, w.rows);
+            Winner w = low.argmax(query(head, h), head, sigma, most, probes);
+            return std::make_tuple(w.token, w.value, w.rows, w.upper);
           },
-          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "(row, value, rows read) of the largest exact value on the shortlist.");
+          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "As dense_argmax, among the rows of the shortlist.");
 }
 
 }  // namespace shortlist

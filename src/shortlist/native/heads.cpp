@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <numeric>
 #include <stdexcept>
 
 namespace shortlist {
@@ -12,76 +13,123 @@ namespace {
 // selectors/confidence.py and selectors/certified.py as one job of the pool. The rows are cut into `probes` blocks; score()
 // scores a block, whose best row is read; the best exact value is the mark; rows whose score + scale * margin reaches it
 // are read too. Blocks do not depend on the number of threads, so neither do the rows that are read.
-struct Race {
-  const Head& head;
-  const Query& h;
-  int probes;
-  int64_t most;  // where more rows reach the mark, those with the largest score + scale / 3 * margin are kept
-  const float *scores, *margins;
+class Race {
+ public:
+  Race(const Head& head, const Query& h, int probes, const float* scores, const float* margins)
+      : m_(head.rows().view), x_(h.batch()), probes_(probes), scores_(scores), margins_(margins), runners_(static_cast<size_t>(Pool::instance().threads())) {}
 
-  // prepare(team) ends with a barrier and returns the scale of the margins; score(begin, end) fills the scores of a block.
-  // Fills the rows that were read, ascending, and their exact values.
-  template <class Prepare, class Score>
-  Winner run(Prepare prepare, Score score, std::vector<int32_t>& rows, std::vector<float>& values) const {
-    const size_t members = static_cast<size_t>(Pool::instance().threads());
-    std::vector<float> marks(members, -INFINITY);
-    std::vector<std::vector<int32_t>> firsts(members), possibles(members);
-    const RowsView& m = head.rows().view;
-    const int64_t block = (m.rows + probes - 1) / probes;
-    Pool::instance().run([&](Team& team) {
-      const float scale = prepare(team);
-      const size_t id = static_cast<size_t>(team.id);
-      const auto share = team.share(m.rows, block);
-      std::vector<int32_t>&first = firsts[id], &possible = possibles[id];
-      for (int64_t at = share.begin; at < share.end; at += block) {
-        const int64_t end = std::min(at + block, share.end);
-        score(at, end);
-        float value;
-        int64_t where;
-        kernels().argmax(scores + at, end - at, &value, &where);
-        first.push_back(static_cast<int32_t>(at + where));
-      }
-      std::vector<float> first_values(first.size());
-      kernels().dot_list(m, h.batch(), first.data(), static_cast<int64_t>(first.size()), first_values.data());
-      for (float v : first_values) marks[id] = std::max(marks[id], v);
-      team.barrier();
-      const float mark = *std::max_element(marks.begin(), marks.end());
-      // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
-      static thread_local std::vector<int32_t> room;
-      room.resize(std::max(room.size(), static_cast<size_t>(share.end - share.begin)));
-      const int64_t count = kernels().reaching(scores + share.begin, margins + share.begin, scale, share.end - share.begin, mark,
-                                               static_cast<int32_t>(share.begin), room.data());
-      possible.assign(room.begin(), room.begin() + count);
-      team.barrier();
-      if (id == 0) {
-        rows = chosen(firsts, possibles, scale / 3);
-        values.resize(rows.size());
-      }
-      team.barrier();
-      const auto mine = team.share(static_cast<int64_t>(rows.size()), 8);
-      kernels().dot_list(m, h.batch(), rows.data() + mine.begin, mine.end - mine.begin, values.data() + mine.begin);
-    });
-    // The largest value and, on a tie, the lowest row, as an argmax over all rows would give.
-    const size_t best = static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
-    return {rows[best], values[best], static_cast<int64_t>(rows.size())};
+  // By every member: the probes, and the rows that reach their best value, each member those of its share. `scale` is what
+  // times the margins; score(begin, end) fills the scores of a block. Ends with a barrier.
+  template <class Score>
+  void start(Team& team, float scale, Score score) {
+    Runner& mine = runners_[static_cast<size_t>(team.id)];
+    const int64_t block = (m_.rows + probes_ - 1) / probes_;
+    const auto share = team.share(m_.rows, block);
+    for (int64_t at = share.begin; at < share.end; at += block) {
+      const int64_t end = std::min(at + block, share.end);
+      score(at, end);
+      float value;
+      int64_t where;
+      kernels().argmax(scores_ + at, end - at, &value, &where);
+      mine.first.push_back(static_cast<int32_t>(at + where));
+    }
+    read(mine.first.data(), static_cast<int64_t>(mine.first.size()), mine);
+    mine.mark = mine.best.value;
+    team.barrier();
+    // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
+    static thread_local std::vector<int32_t> room;
+    room.resize(std::max(room.size(), static_cast<size_t>(share.end - share.begin)));
+    const int64_t count = kernels().reaching(scores_ + share.begin, margins_ + share.begin, scale, share.end - share.begin, mark(),
+                                             static_cast<int32_t>(share.begin), room.data());
+    mine.reached.assign(room.begin(), room.begin() + count);
+    team.barrier();
   }
 
-  std::vector<int32_t> chosen(const std::vector<std::vector<int32_t>>& firsts, const std::vector<std::vector<int32_t>>& possibles, float scale) const {
-    std::vector<int32_t> first, possible, all;
-    for (const auto& part : firsts) first.insert(first.end(), part.begin(), part.end());
-    for (const auto& part : possibles) possible.insert(possible.end(), part.begin(), part.end());
-    if (static_cast<int64_t>(possible.size()) > most) {
-      auto before = [&](int32_t a, int32_t b) {
-        const float x = scores[a] + scale * margins[a], y = scores[b] + scale * margins[b];
-        return x != y ? x > y : a < b;
-      };
-      std::nth_element(possible.begin(), possible.begin() + most, possible.end(), before);
-      possible.resize(static_cast<size_t>(most));
-      std::sort(possible.begin(), possible.end());
-    }
-    std::set_union(first.begin(), first.end(), possible.begin(), possible.end(), std::back_inserter(all));
+  int64_t reached() const {
+    int64_t count = 0;
+    for (const Runner& runner : runners_) count += static_cast<int64_t>(runner.reached.size());
+    return count;
+  }
+
+  // The probes and the rows that reached the mark, ascending.
+  std::vector<int32_t> shortlist() const {
+    std::vector<int32_t> all;
+    for (const Runner& runner : runners_)
+      std::set_union(runner.first.begin(), runner.first.end(), runner.reached.begin(), runner.reached.end(), std::back_inserter(all));
     return all;
   }
+
+  // By every member: reads its part of the rows that reached the mark. Where it is to `sift` them, it reads their upper planes
+  // first, and then only those whose bound reaches the mark too.
+  void finish(Team& team, bool sift) {
+    Runner& mine = runners_[static_cast<size_t>(team.id)];
+    std::vector<int32_t> rows = part_of_reached(team);
+    if (sift) {
+      std::vector<float> middle(rows.size()), radius(rows.size());
+      kernels().dot_upper_list(m_, x_, rows.data(), static_cast<int64_t>(rows.size()), middle.data(), radius.data());
+      mine.best.upper += static_cast<int64_t>(rows.size());
+      size_t kept = 0;
+      for (size_t i = 0; i < rows.size(); i++)
+        if (!(middle[i] + radius[i] < mark())) rows[kept++] = rows[i];
+      rows.resize(kept);
+    }
+    read(rows.data(), static_cast<int64_t>(rows.size()), mine);
+  }
+
+  // The largest value that was read and, on a tie, the lowest row, as an argmax over all rows would give.
+  Winner winner() const {
+    Winner all;
+    for (const Runner& runner : runners_) {
+      beat(all, runner.best.token, runner.best.value);
+      all.rows += runner.best.rows;
+      all.upper += runner.best.upper;
+    }
+    return all;
+  }
+
+ private:
+  struct Runner {  // of one member
+    std::vector<int32_t> first, reached;
+    float mark = -INFINITY;
+    Winner best;
+  };
+
+  static void beat(Winner& best, int64_t token, float value) {
+    if (value > best.value || (value == best.value && token < best.token)) best.token = token, best.value = value;
+  }
+
+  float mark() const {
+    float mark = -INFINITY;
+    for (const Runner& runner : runners_) mark = std::max(mark, runner.mark);
+    return mark;
+  }
+
+  // This member's part of the rows that reached the mark, without the probes, which are read already.
+  std::vector<int32_t> part_of_reached(const Team& team) const {
+    const auto share = team.share(reached(), 8);
+    std::vector<int32_t> rows;
+    int64_t at = 0;
+    for (const Runner& runner : runners_) {
+      const int64_t begin = std::clamp(share.begin - at, int64_t{0}, static_cast<int64_t>(runner.reached.size()));
+      const int64_t end = std::clamp(share.end - at, int64_t{0}, static_cast<int64_t>(runner.reached.size()));
+      std::set_difference(runner.reached.begin() + begin, runner.reached.begin() + end, runner.first.begin(), runner.first.end(), std::back_inserter(rows));
+      at += static_cast<int64_t>(runner.reached.size());
+    }
+    return rows;
+  }
+
+  void read(const int32_t* rows, int64_t count, Runner& mine) const {
+    std::vector<float> values(static_cast<size_t>(count));
+    kernels().dot_list(m_, x_, rows, count, values.data());
+    for (size_t i = 0; i < values.size(); i++) beat(mine.best, rows[i], values[i]);
+    mine.best.rows += count;
+  }
+
+  const RowsView& m_;
+  const Batch x_;
+  const int probes_;
+  const float *scores_, *margins_;
+  std::vector<Runner> runners_;
 };
 
 }  // namespace
@@ -128,60 +176,97 @@ Winner Head::certified_argmax(const Query& h) {
     throw std::invalid_argument("the certified head needs 8-bit rows; these are " + m.format.name());
   middle_.resize(static_cast<size_t>(m.rows));
   radius_.resize(static_cast<size_t>(m.rows));
-  auto score = [&](int64_t begin, int64_t end) { kernels().dot_upper(m, h.batch(), begin, end, middle_.data() + begin, radius_.data() + begin); };
-  std::vector<int32_t> rows;
-  std::vector<float> values;
-  return Race{*this, h, kProbes, m.rows, middle_.data(), radius_.data()}.run([](Team&) { return 1.0f; }, score, rows, values);
+  Race race(*this, h, kProbes, middle_.data(), radius_.data());
+  Pool::instance().run([&](Team& team) {
+    race.start(team, 1.0f, [&](int64_t begin, int64_t end) { kernels().dot_upper(m, h.batch(), begin, end, middle_.data() + begin, radius_.data() + begin); });
+    race.finish(team, false);
+  });
+  Winner winner = race.winner();
+  winner.upper = m.rows;
+  return winner;
 }
 
-LowRank::LowRank(Matrix projection, Matrix codes, std::vector<float> residual)
-    : projection_(std::move(projection)), codes_(std::move(codes)), residual_(std::move(residual)) {
-  if (projection_->view.rows != projection_->view.cols || codes_->view.cols > projection_->view.rows ||
+LowRank::LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<float> residual)
+    : projection_(std::move(projection)), codes_(std::move(codes)), residual_(std::move(residual)), estimates_(residual_.size()) {
+  if (projection_->view.rows != projection_->view.cols || codes_->view.rank() > projection_->view.rows ||
       residual_.size() != static_cast<size_t>(codes_->view.rows))
     throw std::invalid_argument("projection, codes and residual do not fit together");
 }
 
-float LowRank::encode(Team& team, const Query& h, std::vector<float>& rotated, Activations& code) const {
-  const int width = static_cast<int>(projection_->view.rows), rank = codes_->view.cols;
+float LowRank::encode(Team& team, const Query& h, Coordinates& to) const {
+  const int width = static_cast<int>(projection_->view.rows), rank = codes_->view.rank();
   const auto share = team.share(width, 16);
-  kernels().dot_range(projection_->view, h.batch(), share.begin, share.end, rotated.data() + share.begin);
+  kernels().dot_range(projection_->view, h.batch(), share.begin, share.end, to.all.data() + share.begin);
   team.barrier();
   if (team.id == 0) {
-    std::copy_n(rotated.data(), rank, code.x(0));
-    code.quantize(0);
+    std::copy_n(to.all.data(), rank, to.kept.x(0));
+    to.kept.quantize(0);
   }
   double rest = 0.0;
-  for (int i = rank; i < width; i++) rest += static_cast<double>(rotated[static_cast<size_t>(i)]) * static_cast<double>(rotated[static_cast<size_t>(i)]);
+  for (int i = rank; i < width; i++) rest += static_cast<double>(to.all[static_cast<size_t>(i)]) * static_cast<double>(to.all[static_cast<size_t>(i)]);
   team.barrier();
   return width > rank ? static_cast<float>(std::sqrt(rest / (width - rank))) : 0.0f;
 }
 
+void LowRank::score(const Coordinates& of, int64_t begin, int64_t end, float* values) const {
+  kernels().dot_codes(codes_->view, of.kept.batch(1), begin, end, values);
+}
+
+std::vector<int32_t> LowRank::all_rows() const {
+  std::vector<int32_t> rows(residual_.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
 void LowRank::estimate(const Query& h, float* values, float* spread) const {
-  Activations code(codes_->view.cols);
-  code.reserve(1);
-  std::vector<float> rotated(static_cast<size_t>(projection_->view.rows));
+  Coordinates coordinates(*this);
   Pool::instance().run([&](Team& team) {
-    const float t = encode(team, h, rotated, code);
-    const auto share = team.share(codes_->view.rows, 16);
-    kernels().dot_range(codes_->view, code.batch(1), share.begin, share.end, values + share.begin);
+    const float t = encode(team, h, coordinates);
+    const auto share = team.share(codes_->view.rows, kTileRows);
+    score(coordinates, share.begin, share.end, values + share.begin);
     for (int64_t r = share.begin; r < share.end; r++) spread[r] = residual_[static_cast<size_t>(r)] * t;
   });
 }
 
-Winner LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
-                          std::vector<float>& estimates, float& unit) const {
+void LowRank::check_head(const Head& head) const {
   if (head.rows().view.rows != codes_->view.rows) throw std::invalid_argument("the estimator was fitted on another head");
+}
+
+void LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
+                        std::vector<float>& estimates, float& unit) const {
+  check_head(head);
   estimates.resize(residual_.size());
-  Activations code(codes_->view.cols);
-  code.reserve(1);
-  std::vector<float> rotated(static_cast<size_t>(projection_->view.rows));
-  auto prepare = [&](Team& team) {
-    const float t = encode(team, h, rotated, code);
-    if (team.id == 0) unit = t;
-    return sigma * t;
-  };
-  auto score = [&](int64_t begin, int64_t end) { kernels().dot_range(codes_->view, code.batch(1), begin, end, estimates.data() + begin); };
-  return Race{head, h, probes, most, estimates.data(), residual_.data()}.run(prepare, score, indices, values);
+  Coordinates coordinates(*this);
+  Race race(head, h, probes, estimates.data(), residual_.data());
+  Pool::instance().run([&](Team& team) {
+    const float t = encode(team, h, coordinates);
+    race.start(team, sigma * t, [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates.data() + begin); });
+    if (team.id == 0) {
+      unit = t;
+      indices = race.reached() > most ? all_rows() : race.shortlist();
+      values.resize(indices.size());
+    }
+    team.barrier();
+    const auto mine = team.share(static_cast<int64_t>(indices.size()), 16);
+    if (indices.size() == residual_.size())
+      kernels().dot_range(head.rows().view, h.batch(), mine.begin, mine.end, values.data() + mine.begin);
+    else
+      kernels().dot_list(head.rows().view, h.batch(), indices.data() + mine.begin, mine.end - mine.begin, values.data() + mine.begin);
+  });
+}
+
+Winner LowRank::argmax(const Query& h, Head& head, float sigma, int64_t most, int probes) {
+  check_head(head);
+  const bool planes = head.rows().view.secondary;
+  Coordinates coordinates(*this);
+  Race race(head, h, probes, estimates_.data(), residual_.data());
+  Pool::instance().run([&](Team& team) {
+    const float t = encode(team, h, coordinates);
+    race.start(team, sigma * t, [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates_.data() + begin); });
+    if (race.reached() <= most) race.finish(team, planes);
+  });
+  if (race.reached() <= most) return race.winner();
+  return planes ? head.certified_argmax(h) : head.dense_argmax(h);
 }
 
 }  // namespace shortlist

@@ -1,8 +1,11 @@
 // The language-model head, three ways: all rows; the rows that an estimate leaves (low rank + confidence); and the rows
 // that a bound on the upper bit plane leaves, which is provably enough.
 #pragma once
+#include <cmath>
+#include <memory>
 #include <vector>
 
+#include "codes.hpp"
 #include "decoder.hpp"
 
 namespace shortlist {
@@ -11,8 +14,9 @@ constexpr int kProbes = 256;  // blocks whose best row is read to set the mark t
 
 struct Winner {
   int64_t token = 0;
-  float value = 0;
-  int64_t rows = 0;  // rows whose exact value was computed
+  float value = -INFINITY;
+  int64_t rows = 0;   // rows whose exact value was computed
+  int64_t upper = 0;  // rows whose upper plane was read for that
 };
 
 // A hidden state, prepared once for all that is asked about it.
@@ -48,25 +52,39 @@ class Head {
 class LowRank {
  public:
   // projection [width, width]: its first `rank` rows give the code of a query, the others the residual query.
-  LowRank(Matrix projection, Matrix codes, std::vector<float> residual);
+  LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<float> residual);
 
   void estimate(const Query& h, float* values, float* spread) const;
-  // The shortlist: the best row by estimate of each of `probes` blocks, and the rows, `most` of them, whose estimate +
-  // sigma * spread reaches the best exact value among those.
-  // Returns the winner and fills `indices` (ascending) and their exact `values`; `estimates` holds all rows' estimates, and
-  // `unit`, times a row's residual, is its spread.
-  Winner shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
-                   std::vector<float>& estimates, float& unit) const;
+  // The shortlist: the best row by estimate of each of `probes` blocks, and the rows whose estimate + sigma * spread reaches
+  // the best exact value among those; all rows, where more than `most` do.
+  // Fills `indices` (ascending) and their exact `values`; `estimates` holds all rows' estimates, and `unit`, times a row's
+  // residual, is its spread.
+  void shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
+                 std::vector<float>& estimates, float& unit) const;
+  // The winner on the shortlist. Of 8-bit rows the upper planes say which need be read whole, and where there are more than
+  // `most`, those of all rows do.
+  Winner argmax(const Query& h, Head& head, float sigma, int64_t most, int probes);
   // Logits of all rows for the whole distribution: the shortlist and more rows exact, so that at most `share` of the mass of
   // the exact ones is left to estimates. Returns how many are exact.
   int64_t distribution(const Query& h, const Head& head, float sigma, int64_t most, int probes, double share, float* logits) const;
   size_t bytes() const { return projection_->bytes() + codes_->bytes() + residual_.size() * sizeof(float); }
 
  private:
-  // The code of a query, and the norm per dimension of its residual. Ends with a barrier.
-  float encode(Team& team, const Query& h, std::vector<float>& rotated, Activations& code) const;
-  Matrix projection_, codes_;
-  std::vector<float> residual_;
+  // A query in the estimate's coordinates.
+  struct Coordinates {
+    explicit Coordinates(const LowRank& low) : all(static_cast<size_t>(low.projection_->view.rows)), kept(low.codes_->view.rank()) { kept.reserve(1); }
+    std::vector<float> all;
+    Activations kept;  // the first `rank`
+  };
+  // Fills the coordinates and returns the norm per dimension of those that are cut off. Ends with a barrier.
+  float encode(Team& team, const Query& h, Coordinates& to) const;
+  void score(const Coordinates& of, int64_t begin, int64_t end, float* values) const;
+  std::vector<int32_t> all_rows() const;
+  void check_head(const Head& head) const;
+
+  Matrix projection_;
+  std::shared_ptr<Codes> codes_;
+  std::vector<float> residual_, estimates_;
 };
 
 }  // namespace shortlist

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "codes.hpp"
 #include "rows.hpp"
 
 // What a row computes must be part of the loop over rows, so that what does not change stays outside it.
@@ -24,6 +25,9 @@ struct Kernels {
   // 8-bit rows from their upper plane: middle[i] is the value with every lower nibble at its mean 7.5, and radius[i] a bound
   // that always holds on |dot - middle|, rounding of both included.
   void (*dot_upper)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* middle, float* radius);
+  void (*dot_upper_list)(const RowsView&, const Batch&, const int32_t* indices, int64_t count, float* middle, float* radius);
+  // out[r - begin] = row r . x for rows [begin, end) of an estimate's codes, x a batch of one.
+  void (*dot_codes)(const CodesView&, const Batch&, int64_t begin, int64_t end, float* out);
   // out[t * stride + r] = row r . x_t for rows [begin, end) and all tokens of the batch. `scratch` holds gemm_scratch() bytes.
   void (*gemm)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride, uint8_t* scratch);
 

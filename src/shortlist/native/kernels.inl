@@ -223,18 +223,27 @@ static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t 
   dot_rows(m, x, row, next, end - begin, out);
 }
 
-static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* out) {
-  const int64_t ahead = 2 * strip_rows(m);
-  auto row = [indices](int64_t i) { return static_cast<int64_t>(indices[i]); };
-  auto next = [&](int64_t i) {
-    const int64_t r = indices[i + ahead < count ? i + ahead : count - 1];
-    return Next{m.row(r), m.secondary ? m.lower(r) : nullptr};
-  };
-  for (int64_t i = 0; i < count && i < ahead; i++) {
-    fetch(m.row(row(i)), m.row(row(i)) + m.primary_bytes);
-    fetch(m.lower(row(i)), m.lower(row(i)) + m.secondary_bytes);
+// Rows picked from a list: each fetches the one that comes some places later.
+struct Listed {
+  const RowsView& m;
+  const int32_t* indices;
+  int64_t count, ahead = 2 * strip_rows(m);
+
+  int64_t operator()(int64_t i) const { return indices[i]; }
+  int64_t later(int64_t i) const { return indices[i + ahead < count ? i + ahead : count - 1]; }
+  void fetch_first(bool lower) const {
+    for (int64_t i = 0; i < count && i < ahead; i++) {
+      fetch(m.row(indices[i]), m.row(indices[i]) + m.primary_bytes);
+      if (lower) fetch(m.lower(indices[i]), m.lower(indices[i]) + m.secondary_bytes);
+    }
   }
-  dot_rows(m, x, row, next, count, out);
+};
+
+static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* out) {
+  const Listed listed{m, indices, count};
+  listed.fetch_first(m.secondary);
+  auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), m.secondary ? m.lower(listed.later(i)) : nullptr}; };
+  dot_rows(m, x, listed, next, count, out);
 }
 
 // Why the radius always holds. With u = 2^-24, E = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles
@@ -243,7 +252,8 @@ static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, 
 // + 16 roundings (its block's fma chain or its groups' chain, the reduction over lanes, scale products and the last add), so
 // each is off by at most 1.01 n u 383 E. E itself is computed with relative error below n u. Together below
 // (7.5 + 800 n u) E; n is taken twice for good measure. The slack covers underflow, and is infinite where a sum could overflow.
-static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
+template <class Row, class Following>
+static void upper_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* middle, float* radius) {
   float comb[kComb];
   const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(m);
   const float roundings = static_cast<float>(blocks + blocks / 4 + 16), reach = 7.5f + 800.0f * 2.0f * roundings * 5.9604645e-8f;
@@ -252,12 +262,12 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
   float query_extent = 0.0f;
   for (int g = 0; g < groups; g++) query_extent += x.l1[g];
   const float slack = query_extent < 0x1p100f ? static_cast<float>(groups) * 0x1p-102f : INFINITY;
-  for (int64_t at = begin; at < end; at += strip) {
-    const int n = end - at < strip ? static_cast<int>(end - at) : strip;
+  for (int64_t at = 0; at < count; at += strip) {
+    const int n = count - at < strip ? static_cast<int>(count - at) : strip;
     F total[kStrip], extent[kStrip];
     float narrow[kStrip], narrow_extent[kStrip];
     for (int i = 0; i < n; i++) {
-      const uint16_t* scales = m.scales(at + i);
+      const uint16_t* scales = m.scales(row(at + i));
       float* combined = comb + i * groups;
       F fixed = F::zero(), reached = F::zero();
       float rest = 0.0f, rest_reached = 0.0f;
@@ -281,16 +291,29 @@ static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t 
       narrow_extent[i] = rest_reached;
     }
     for (int i = 0; i < n; i++) {
-      const uint8_t* upper = m.row(at + i);
+      const uint8_t* upper = m.row(row(at + i));
       const float* combined = comb + i * groups;
-      total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, {upper + kAhead, nullptr}, [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+      total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(at + i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
         dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
       });
     }
-    sum_each(total, narrow, n, middle + at - begin);
-    sum_each(extent, narrow_extent, n, radius + at - begin);
-    for (int i = 0; i < n; i++) radius[at - begin + i] = reach * radius[at - begin + i] + slack;
+    sum_each(total, narrow, n, middle + at);
+    sum_each(extent, narrow_extent, n, radius + at);
+    for (int i = 0; i < n; i++) radius[at + i] = reach * radius[at + i] + slack;
   }
+}
+
+static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
+  auto row = [begin](int64_t i) { return begin + i; };
+  auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, nullptr}; };
+  upper_rows(m, x, row, next, end - begin, middle, radius);
+}
+
+static void dot_upper_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* middle, float* radius) {
+  const Listed listed{m, indices, count};
+  listed.fetch_first(false);
+  auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), nullptr}; };
+  upper_rows(m, x, listed, next, count, middle, radius);
 }
 
 // The rows whose value + scale * margin reaches a mark, in order: few of many, so whole registers are passed over first.
@@ -721,7 +744,7 @@ static void argmax(const float* x, int64_t n, float* best, int64_t* where) {
 
 extern const Kernels table;
 const Kernels table = {
-    SHORTLIST_ISA_NAME, quantize,  dot_range, dot_list, dot_upper,         gemm,              axpy_row,  axpy_list, rms_norm, gated_silu,
+    SHORTLIST_ISA_NAME, quantize,  dot_range, dot_list, dot_upper, dot_upper_list, dot_codes, gemm,              axpy_row,  axpy_list, rms_norm, gated_silu,
     gated_gelu,         rope_half, add,       attend<uint16_t>, attend<float>, store_f16, argmax, reaching,
 };
 

@@ -15,6 +15,14 @@ static SHORTLIST_INLINE void slab_codes(const uint8_t* slab, int bits, int k, ui
     for (int j = 0; j < 32; j++) to[j] = static_cast<uint8_t>(to[j] | (slab[128 + k / 4 * 32 + j] >> (k % 4 * 2) & 3) << 4);
 }
 
+// The values of rows [row, row + 8), of which those in [begin, end) are wanted.
+static SHORTLIST_INLINE void store_tile(SlabDot::Lanes values, int64_t row, int64_t begin, int64_t end, float* out) {
+  if (row >= begin && end - row >= kTileRows) return values.store(out + row - begin);
+  float part[kTileRows];
+  values.store(part);
+  for (int64_t r = row < begin ? begin : row; r < end && r < row + kTileRows; r++) out[r - begin] = part[r - row];
+}
+
 // out[i] = row begin + i . x.
 template <int bits, int group, bool minimum>
 static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
@@ -49,13 +57,25 @@ static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t 
       }
     }
     total = fma(correction, Lanes::set1(offset), total);
-    if (row >= begin && end - row >= kTileRows) {
-      total.store(out + row - begin);
-    } else {
-      float part[kTileRows];
-      total.store(part);
-      for (int64_t r = row < begin ? begin : row; r < end && r < row + kTileRows; r++) out[r - begin] = part[r - row];
+    store_tile(total, row, begin, end, out);
+  }
+}
+
+// The coordinates of an estimate (codes.hpp).
+static void dot_codes(const CodesView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
+  using Lanes = SlabDot::Lanes;
+  const uint8_t* p = m.tiles + static_cast<size_t>(begin / kTileRows) * m.tile_bytes();
+  for (int64_t row = begin / kTileRows * kTileRows; row < end; row += kTileRows) {
+    for (size_t line = 0; line < m.tile_bytes(); line += 64) __builtin_prefetch(p + line + kAhead);
+    Lanes total = Lanes::zero(), correction = Lanes::zero();
+    auto scale = [&] { return Lanes::load_f16(reinterpret_cast<const uint16_t*>(p)); };
+    for (int g = 0; g < m.eights; g++, p += CodesView::kEight)
+      total = fma(SlabDot::sum<8, 0, 8>(p + CodesView::kScales, x.q + g * kGroup), scale() * Lanes::set1(x.d32[g]), total);
+    for (int g = m.eights; g < m.eights + m.fours; g++, p += CodesView::kFour) {
+      total = fma(SlabDot::sum<4, 0, 8>(p + CodesView::kScales, x.q + g * kGroup), scale() * Lanes::set1(x.d32[g]), total);
+      correction = fma(scale(), Lanes::set1(x.s32[g]), correction);
     }
+    store_tile(fma(correction, Lanes::set1(-8.0f), total), row, begin, end, out);
   }
 }
 

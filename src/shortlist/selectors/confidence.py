@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from array_api_compat import array_namespace, device
+
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, best, complete, probe, reaching
-
-# Where a list is cut, units are ordered at sigma / 3. On hidden states of SmolLM2-135M and Gemma-3-270M the
-# winner stands highest at 1 to 2 standard deviations: at none its row is underestimated, at 6 uncertain rows
-# crowd it out.
-ORDER = 3.0
+from shortlist.selectors.base import Exact, Selector, Shortlist, complete, probe, reaching
 
 
 @dataclass(frozen=True)
@@ -20,15 +17,14 @@ class Confidence(Selector):
     """Keeps unit i when estimate_i + sigma * spread_i reaches the best exact value of a few probes.
 
     So the shortlist is short when the model is sure and long when it is not. Where it would be longer than
-    `most`, the units with the best estimate_i + sigma / 3 * spread_i are kept: the best unit is hardly ever
-    far down that order, and no query costs more.
+    `most`, every unit is on it: reading all in a row is then faster than picking them, and certain.
 
     Parameters
     ----------
     sigma : float
         Standard deviations of the estimate's error that are allowed for.
     most : int, optional
-        Units to keep at most, the probes apart.
+        Units, the probes apart, that a list that is not of all may have.
     probes : int
         Blocks of units whose best by estimate is read first, and stays on the shortlist.
     """
@@ -43,7 +39,7 @@ class Confidence(Selector):
         if not 0 <= self.sigma < float("inf"):
             raise UsageError(f"confidence needs a sigma of 0 or more, not {self.sigma}")
         if self.most is not None and self.most < 1:
-            raise UsageError(f"confidence keeps at most 1 unit or more, not {self.most}")
+            raise UsageError(f"confidence keeps 1 unit or more before it takes all, not {self.most}")
         if self.probes < 1:
             raise UsageError(f"confidence needs at least 1 probe, not {self.probes}")
 
@@ -52,6 +48,6 @@ class Confidence(Selector):
         probes = probe(values, self.probes, exact)
         chosen = reaching(values + self.sigma * spread, probes.mark)
         if self.most is not None and chosen.shape[0] > self.most:
-            order = values[chosen] + self.sigma / ORDER * spread[chosen]
-            chosen = chosen[best(order, self.most)]
+            xp = array_namespace(values)
+            chosen = xp.arange(values.shape[0], device=device(values))
         return complete(probes, chosen, exact)
