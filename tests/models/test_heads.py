@@ -141,19 +141,19 @@ def test_the_distribution_of_the_estimated_head_is_close_to_the_dense_one(fitted
 
 def test_a_list_that_is_too_long_is_of_all_rows_and_the_winner_that_of_the_exact_head(fitted):
     rows, _, state, queries = fitted
-    head, uncut = (EstimatedHead(rows, state, Confidence(100.0, most=most, probes=7)) for most in (30, None))
+    head, uncut = (EstimatedHead(rows, state, Confidence(100.0, most=most, probes=2)) for most in (3, None))
     exact, all_read = ExactHead(rows), 0
     for query in queries:
         listed = uncut.shortlist(query)
         chosen = head.shortlist(query)
         token, read = head.argmax(query)
-        if len(listed) > 30 + 7:
+        if len(listed) > 3 + 2:
             all_read += 1
             assert len(chosen) == rows.rows
             expected, alone = exact.argmax(query)
             assert (token, read.rows) == (expected, alone.rows)
             assert read.bytes == head.estimate_bytes + alone.bytes
-        elif len(listed) <= 30:
+        elif len(listed) <= 3:
             assert np.array_equal(chosen, listed)
             assert read.rows <= len(listed)
             assert read.bytes <= head.estimate_bytes + len(listed) * (rows.row_bytes + rows.upper_row_bytes)
