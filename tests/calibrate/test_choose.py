@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shortlist.calibrate import choose
 from shortlist.calibrate.choose import tail_quantile, weigh_ranks
 from shortlist.calibrate.own_text import write_passages
 from shortlist.estimators.low_rank import LowRank
@@ -18,8 +17,7 @@ def fitted(decoder, tokenizer):
     return decoder.head_rows, widest, widest.fit(decoder.head_rows, hidden[:700]), hidden[700:]
 
 
-def test_selector_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted, monkeypatch):
-    monkeypatch.setattr(choose, "BATCH", 50)
+def test_selector_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted):
     rows, widest, state, hidden = fitted
     shares = []
     options = weigh_ranks(rows, widest, state, [32, 64], hidden, shares.append)
@@ -39,7 +37,9 @@ def test_selector_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted, 
         assert option.picked_bytes == pytest.approx(
             np.mean(np.where(everywhere, 0, read)) * rows.upper_row_bytes, rel=0.1
         )
-        assert option.swept_bytes == pytest.approx(np.mean(everywhere) * rows.rows * rows.upper_row_bytes)
+        assert option.swept_bytes == pytest.approx(
+            np.mean(everywhere) * rows.rows * rows.upper_row_bytes, rel=0.2
+        )  # the choice rounds queries to 8 bits, so a list may be just too long for one and not for the other
 
 
 def test_a_wider_rank_needs_fewer_rows(fitted):

@@ -82,7 +82,7 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
     head = EstimatedHead(rows, state, Confidence(5.0))
     for query in queries[:20]:
         twin = estimator.estimate(state, query)
-        values, spread = head._low_rank.estimate(head._head, query)
+        values, spread = head.estimate(query)
         # The native path rounds the query's code to int8 and the projection to float16.
         assert np.abs(values - twin.values).max() <= 0.02 * np.abs(twin.values).max()
         assert np.allclose(spread, twin.spread, rtol=1e-2)
@@ -105,7 +105,7 @@ def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
     _native.set_threads(threads)
     try:
         for query in queries[:20]:
-            estimate = Estimate(*head._low_rank.estimate(head._head, query))
+            estimate = Estimate(*head.estimate(query))
             exact = partial(dense.exact_rows, query)
             selected = selector.select(estimate, exact)
             expected, expected_rows = distribution(estimate, selected, exact, share)

@@ -11,6 +11,7 @@ import numpy as np
 
 from shortlist.estimators.base import State
 from shortlist.estimators.low_rank import LowRank
+from shortlist.models.heads import EstimatedHead
 from shortlist.selectors import Confidence
 from shortlist.selectors.base import best_of_blocks
 
@@ -20,9 +21,8 @@ TAIL = 10  # largest needs that the tail is extrapolated from
 # at rank 64, fitted to text that they wrote, lose 12 winners in 4,096 positions of WikiText-2 with 5 sigma.
 # With 6 they lose 1.
 LEAST_SIGMA = 6.0
-SCATTERED = 2.5  # times as long as the same bytes in a row take rows that are picked from a list
+SCATTERED = 4.0  # times as long as the same bytes in a row take rows that are picked from a list
 MOST = 1 / SCATTERED  # share of the rows: with more on the list, reading all of them in a row is faster
-BATCH = 64  # positions whose estimates of all rows are held at once
 
 
 @dataclass(frozen=True)
@@ -86,29 +86,27 @@ def weigh_ranks(
 
 
 def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winners: np.ndarray) -> Option:
+    head = EstimatedHead(rows, state, Confidence())
     probes = Confidence().probes
-    found = np.zeros(len(hidden), dtype=bool)  # whether the winner is among the probes, which are always read
-    needs, marks = np.zeros(len(hidden)), np.empty((len(hidden), 1), dtype=np.float32)
-    for batch in _batches(len(hidden)):
-        estimate = estimator.estimate(state, hidden[batch])
-        probed = best_of_blocks(estimate.values, probes).astype(np.int32)
-        for i, position in enumerate(range(batch.start, batch.stop)):
-            marks[position] = rows.matvec_rows(hidden[position], probed[i]).max()
-            winner = winners[position]
-            found[position] = winner in probed[i]
-            needs[position] = (marks[position, 0] - estimate.values[i, winner]) / estimate.spread[i, winner]
-    needs[found] = 0
-    sigma = max(LEAST_SIGMA, math.ceil(10 * tail_quantile(np.maximum(needs, 0), MISS_RATE)) / 10)
+    needs, marks = np.zeros(len(hidden)), np.empty(len(hidden), dtype=np.float32)
+    for i, (query, winner) in enumerate(zip(hidden, winners, strict=True)):
+        values, spread = head.estimate(query)
+        probed = best_of_blocks(values, probes).astype(np.int32)
+        marks[i] = head.exact_rows(query, probed).max()
+        if winner not in probed:  # probes are always read
+            needs[i] = max(0.0, (marks[i] - values[winner]) / spread[winner])
+    sigma = max(LEAST_SIGMA, math.ceil(10 * tail_quantile(needs, MISS_RATE)) / 10)
 
     most = math.ceil(MOST * rows.rows)
-    picked, swept = np.empty(len(hidden)), np.empty(len(hidden))
-    for batch in _batches(len(hidden)):
-        estimate = estimator.estimate(state, hidden[batch])
-        chosen = estimate.values + sigma * estimate.spread >= marks[batch]
-        too_long = np.sum(chosen, axis=1) > most
-        np.put_along_axis(chosen, best_of_blocks(estimate.values, probes), True, axis=1)
-        picked[batch] = np.where(too_long, 0, np.sum(chosen, axis=1))
-        swept[batch] = np.where(too_long, rows.rows, 0)
+    picked, swept = np.zeros(len(hidden)), np.zeros(len(hidden))
+    for i, query in enumerate(hidden):
+        values, spread = head.estimate(query)
+        chosen = values + np.float32(sigma) * spread >= marks[i]
+        if np.count_nonzero(chosen) > most:
+            swept[i] = rows.rows
+        else:
+            chosen[best_of_blocks(values, probes)] = True
+            picked[i] = np.count_nonzero(chosen)
     row_bytes = rows.upper_row_bytes if rows.format == "q8" else rows.row_bytes
     return Option(
         estimator.rank,
@@ -117,10 +115,6 @@ def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winn
         float(np.mean(picked)) * row_bytes,
         float(np.mean(swept)) * row_bytes,
     )
-
-
-def _batches(positions: int) -> list[slice]:
-    return [slice(start, min(start + BATCH, positions)) for start in range(0, positions, BATCH)]
 
 
 def tail_quantile(needs: np.ndarray, miss_rate: float) -> float:

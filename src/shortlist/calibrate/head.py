@@ -24,7 +24,7 @@ Report = Callable[[str, float], None]  # (stage, share of it that is done)
 FIT_TEXT, FIT_OWN = 4096, 1792
 CHOOSE, MEASURE, TIME = 512, 256, 32
 FEWEST = 1024  # tokens of a calibration text
-RANKS = (64, 96, 128, 160)
+RANKS = (64, 128)
 EIGHT_BIT = 32  # leading dimensions that need more than 4 bits
 PROMPT = "The lamp in the tower was lit every evening, and every morning somebody climbed up to put it out."
 

@@ -12,7 +12,7 @@ from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
 
 PASSAGE = 64  # tokens after which the next passage starts, if the model has not ended this one
-SAMPLING = SamplingOptions(temperature=1.0, top_p=0.95, seed=0)
+SAMPLING = SamplingOptions(temperature=1.0, min_p=0.001, seed=0)  # top-p has to sort the vocabulary
 
 # Short beginnings of unlike texts. A model with a chat template gets each as a user's message too.
 STARTS = (
@@ -38,7 +38,7 @@ STARTS = (
 def write_passages(
     decoder: Any, tokenizer: Any, count: int, progress: Callable[[float], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Let the model write, sampling at temperature 1 from the likeliest 95 %.
+    """Let the model write, sampling at temperature 1 from all but the least likely tokens.
 
     Parameters
     ----------

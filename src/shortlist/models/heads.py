@@ -106,6 +106,10 @@ class EstimatedHead:
         """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
         return self._head.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
 
+    def estimate(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(values, spread) of all rows, float32 [vocabulary] each."""
+        return self._low_rank.estimate(self._head, hidden)
+
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
         """The rows read exactly, int32 ascending."""
         return self._low_rank.shortlist(self._head, hidden, *self._limits)[0]

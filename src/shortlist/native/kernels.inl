@@ -1,5 +1,6 @@
 // Every kernel, written once against F (float lanes), BlockDot and TileDot of the including instruction set.
 // Included by kernels_*.cpp, which defines SHORTLIST_ISA_NAMESPACE; no include guard on purpose.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -316,20 +317,21 @@ static void dot_upper_list(const RowsView& m, const Batch& x, const int32_t* ind
   upper_rows(m, x, listed, next, count, middle, radius);
 }
 
-// The rows whose value + scale * margin reaches a mark, in order: few of many, so whole registers are passed over first.
+// The rows whose value + scale * margin reaches a mark, in order: few of many, so a register without any is passed over.
 static int64_t reaching(const float* value, const float* margin, float scale, int64_t n, float mark, int32_t first, int32_t* rows) {
-  constexpr int strip = 4 * F::lanes;
-  int64_t count = 0, i = 0;
-  auto one = [&](int64_t at) {
-    if (!(value[at] + scale * margin[at] < mark)) rows[count++] = first + static_cast<int32_t>(at);
+  int64_t count = 0;
+  auto visit = [&](const float* v, const float* m, int64_t at, uint32_t wanted) {
+    uint32_t bits = wanted & not_below(fma(F::load(m), F::set1(scale), F::load(v)), F::set1(mark));
+    for (; bits; bits &= bits - 1) rows[count++] = first + static_cast<int32_t>(at) + __builtin_ctz(bits);
   };
-  for (; i + strip <= n; i += strip) {
-    F top = fma(F::load(margin + i), F::set1(scale), F::load(value + i));
-    for (int k = F::lanes; k < strip; k += F::lanes) top = max(top, fma(F::load(margin + i + k), F::set1(scale), F::load(value + i + k)));
-    if (!(top.max() < mark))
-      for (int64_t at = i; at < i + strip; at++) one(at);
+  int64_t at = 0;
+  for (; at + F::lanes <= n; at += F::lanes) visit(value + at, margin + at, at, ~0u);
+  if (at < n) {
+    float v[F::lanes] = {}, m[F::lanes] = {};
+    std::copy(value + at, value + n, v);
+    std::copy(margin + at, margin + n, m);
+    visit(v, m, at, (1u << (n - at)) - 1);
   }
-  for (; i < n; i++) one(i);
   return count;
 }
 

@@ -47,6 +47,8 @@ inline F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline F operator/(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline F max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
+// Bit i is set unless lane i of a is below that of b: a NaN is not.
+inline uint32_t not_below(F a, F b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_NLT_UQ); }
 inline F abs(F a) { return {_mm512_abs_ps(a.v)}; }
 
 // The same range reduction and polynomial as the AVX2 path.

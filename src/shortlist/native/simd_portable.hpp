@@ -83,6 +83,11 @@ inline F max(F a, F b) {
   for (int i = 0; i < F::lanes; i++) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
   return a;
 }
+inline uint32_t not_below(F a, F b) {
+  uint32_t bits = 0;
+  for (int i = 0; i < F::lanes; i++) bits |= static_cast<uint32_t>(!(a.v[i] < b.v[i])) << i;
+  return bits;
+}
 inline F abs(F a) {
   for (float& e : a.v) e = std::fabs(e);
   return a;
