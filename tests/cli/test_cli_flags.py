@@ -33,6 +33,18 @@ FLAGS = {
         "--threads",
         "--json",
     },
+    "tune": {
+        "MODEL",
+        "--text",
+        "-o",
+        "--output",
+        "--max-perplexity",
+        "--min-agreement",
+        "--max-seconds",
+        "--weights",
+        "--threads",
+        "--json",
+    },
     "inspect": {"MODEL", "--recipe", "--json"},
     "eval": {"MODEL", "--text", "--tokens", "--json"} | MODEL - {"--context"},
 }

@@ -73,7 +73,7 @@ class Reference:
         self,
         decoder: Forward,
         head_rows: Any,
-        tokens: Sequence[int],
+        tokens: Sequence[int] | np.ndarray,
         prefix: Sequence[int],
         progress: Callable[[float], None] | None = None,
     ):
