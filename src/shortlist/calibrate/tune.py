@@ -116,8 +116,8 @@ def tune(
     tuned_on = tokenizer.encode(text[:middle], add_special=False)
     if min(len(tuned_on), len(held_out)) < FEWEST_TOKENS:
         raise UsageError(
-            f"the text has {len(tuned_on) + len(held_out)} tokens and {2 * FEWEST_TOKENS} are needed, half to "
-            "tune on and half to verify on: give a longer one"
+            f"the text has {len(tuned_on) + len(held_out)} tokens and {2 * FEWEST_TOKENS} are needed, "
+            "half to tune on and half to verify on: give a longer one"
         )
 
     def in_time(stage: str, share: float) -> None:
