@@ -1,8 +1,10 @@
 """The `shortlist` command with fake models, for tests that need a process of their own.
 
-MODEL says what the model does: `endless` writes slowly until it is stopped; anything else is the answer.
+MODEL says what the model does: `endless` writes slowly until it is stopped; anything else is the answer. The
+file that FAKE_LOADED names is created once a model is loaded.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from shortlist.cli import main
 
 def load(name, **_options):
     """Any prompt is answered by the model's name."""
+    if loaded := os.environ.get("FAKE_LOADED"):
+        Path(loaded).touch()
     endless = name == "endless"
     script = b"word " * 10_000 if endless else name.encode()
     return fake_model(script, context_length=60_000, seconds=0.005 if endless else 0.0)

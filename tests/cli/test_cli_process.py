@@ -19,10 +19,14 @@ def start(*arguments, **options):
 
 
 @pytest.mark.parametrize("json", [False, True])
-def test_ctrl_c_keeps_what_was_written(json):
-    process = start("run", "endless", "Say:", "-n", "50000", *["--json"] * json)
+def test_ctrl_c_keeps_what_was_written(json, tmp_path):
+    loaded = tmp_path / "loaded"
+    environment = {**os.environ, "FAKE_LOADED": str(loaded)}
+    process = start("run", "endless", "Say:", "-n", "50000", *["--json"] * json, env=environment)
     assert process.stdout is not None
-    if json:
+    if json:  # which shows nothing until the end
+        while not loaded.exists():
+            time.sleep(0.05)
         time.sleep(2)
     else:
         assert process.stdout.read(10) == "word word "
