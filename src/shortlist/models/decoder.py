@@ -177,12 +177,12 @@ class Decoder:
         """
         self._input(place).threshold = value
 
-    def place_inputs(self, place: str, tokens: np.ndarray) -> np.ndarray:
-        """The inputs, float32 [n, units], that tokens [n] bring to a place with a shortlist."""
-        each = self._input(place)
-        each.record()
+    def all_inputs(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs, float32 [n, units], that tokens [n] bring to every place with a shortlist."""
+        for each in self._inputs.values():
+            each.record()
         self.forward(tokens, self.new_cache(len(tokens)))
-        return each.recorded()
+        return {place: each.recorded() for place, each in self._inputs.items()}
 
     def _input(self, place: str) -> _native.ChannelInput:
         if place not in self._inputs:
