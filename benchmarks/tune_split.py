@@ -1,7 +1,7 @@
 """How to split a budget of bytes across layers: by measured sensitivity, or the same share everywhere.
 
-Both splits leave out input channels of all places of a model's layers, as many bytes each, and are measured on
-text that neither was fitted to. Prints Markdown.
+Both splits leave out input channels of all places of a model's layers, as many bytes each, and are measured
+on text that neither was fitted to. Prints Markdown.
 
     .venv/bin/python benchmarks/tune_split.py TEXT [--model smollm2-135m] [--tokens 1024]
 """
