@@ -16,7 +16,7 @@ SAMPLING = {
     "--seed",
     "--stop",
 }
-MODEL = {"--head", "--exact", "--recipe", "--weights", "--context", "--threads"}
+MODEL = {"--head", "--exact", "--ffn", "--recipe", "--weights", "--context", "--threads"}
 FLAGS = {
     "pull": {"NAME", "--json"},
     "run": {"MODEL", "PROMPT", "-n", "--max-tokens", "--logprobs", "--chat", "--stats", "--json"}
@@ -30,6 +30,20 @@ FLAGS = {
         "-n",
         "--tokens",
         "--repetitions",
+        "--ffn",
+        "--recipe",
+        "--threads",
+        "--json",
+    },
+    "tune": {
+        "MODEL",
+        "--text",
+        "-o",
+        "--output",
+        "--max-perplexity",
+        "--min-agreement",
+        "--max-seconds",
+        "--weights",
         "--threads",
         "--json",
     },
