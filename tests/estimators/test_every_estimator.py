@@ -170,8 +170,15 @@ LADDERS = [
     [Codebook(2, rank) for rank in (8, 16, 32)],
     [LowRankSparse(16, outliers) for outliers in (1, 8, 32)],
     [MixedWidth((2 * rank, rank)) for rank in (8, 16, 32)],
-    [LowRank(16), Exact()],
+    [LowRank(16), BitPlanes(), Exact()],
 ]
+WITHOUT_A_BUDGET = {Magnitude, Neighbour, Random}  # one cost each; the last two know nothing at first
+
+
+def test_every_estimator_with_a_budget_has_a_ladder():
+    assert {type(step) for ladder in LADDERS for step in ladder} | WITHOUT_A_BUDGET == set(
+        ESTIMATORS.values()
+    )
 
 
 @pytest.mark.parametrize("ladder", LADDERS, ids=lambda ladder: ladder[-1].name)
