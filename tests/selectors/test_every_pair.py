@@ -17,6 +17,7 @@ from shortlist.estimators import (
     Neighbour,
     Quantized,
     Random,
+    SharedCodebook,
     Sketch,
 )
 from shortlist.selectors import (
@@ -47,6 +48,7 @@ PAIRED_ESTIMATORS = [
     Quantized(bits=1),
     Quantized(bits=3, scales="input", code="shift"),
     Random(),
+    SharedCodebook(part=3),
     Sketch(rank=8),
 ]
 FEW = [
