@@ -1,9 +1,9 @@
 """LR2VQ (s1-53): subvectors of all neurons clustered together, in trained coordinates of fewer dimensions.
 
-Gate and up of five feed-forward layers, a code of 8 bits for each four inputs: about 2 bits per weight with all
-that is stored. Recall of the top 10 % neurons for every number of dimensions, beside plain product quantization
-at the parts whose bytes are next above; and the number of dimensions that the variances predict to err least.
-Exits with 1 where plain codes are better, or the prediction is more than one step off.
+Gate and up of five feed-forward layers, a code of 8 bits for each four inputs: about 2 bits per weight with
+all that is stored. Recall of the top 10 % neurons for every number of dimensions, beside plain product
+quantization in parts whose bytes are next above; and the number of dimensions that the variances predict to
+err least. Exits with 1 where plain codes are better, or the prediction is more than one step off.
 
     .venv/bin/python benchmarks/systems/s1_53_lr2vq.py [--text FILE] [--model smollm2-135m]
 """
@@ -53,7 +53,7 @@ def bits_per_weight(ffn: Ffn, estimator: Codebook | SharedCodebook) -> float:
 
 
 def plain_codes(ffn: Ffn, bits: float) -> Codebook:
-    """The coarsest product quantization that may spend so many bits per weight, or the finest that is above."""
+    """Product quantization that spends so many bits per weight or, as little as may be, more."""
     width = ffn.table.shape[1]
     options = [Codebook(part) for part in range(1, width // 8) if width % part == 0]
     return min(options, key=lambda e: (bits_per_weight(ffn, e) < bits, bits_per_weight(ffn, e)))
