@@ -156,7 +156,7 @@ class SharedCodebook(Estimator):
         white = white / size
         _, vectors = xp.linalg.eigh(xp.matrix_transpose(white) @ white)
         turn = xp.flip(vectors, axis=2)[:, :, : self._kept()]
-        centroids = None
+        centroids: Array = None
         for step in range(ROUNDS + 1):
             coordinates = xp.reshape(white @ turn, (-1, turn.shape[2]))
             centroids = codebook.cluster(coordinates, turn.shape[2], centroids)
