@@ -20,7 +20,7 @@ from shortlist.estimators import Estimate, LowRank
 from shortlist.selectors import ScoreMass
 
 FFN_LAYERS, RANK, FLOOR = 5, 8, 1e-4
-MASSES, TOKENS = (0.8, 0.9), 1024
+MASSES, TOKENS = (0.7, 0.8), 1024
 
 
 def main() -> None:
