@@ -31,6 +31,7 @@ from shortlist.estimators import (
     Neighbour,
     Quantized,
     Random,
+    SharedCodebook,
     Sketch,
     State,
 )
@@ -69,6 +70,8 @@ def estimators(spread: bool) -> Iterator[Estimator]:
     yield Codebook(4)
     for rank in (64, 128):
         yield Codebook(2, rank)
+    for part in (8, 4, 3):
+        yield SharedCodebook(part)
     for bits in (1, 2, 3, 4):
         yield Quantized(bits)
     yield Quantized(3, "input")

@@ -84,6 +84,11 @@ class RealModel:
     def layers(self) -> int:
         return self.checkpoint.config.layers
 
+    @property
+    def test_text(self) -> tuple[list[int], list[int]]:
+        """The tokens to test on, and those that every text starts with."""
+        return self._parts[1], self.tokenizer.encode("")
+
     def head(self) -> Head:
         decoder = Decoder(self.checkpoint)
         return Head(decoder.head_rows, *self._hidden(decoder))

@@ -1,7 +1,9 @@
 """FastRP (s1-59): very sparse random projections of a head against Gaussian ones of equal width.
 
-Recall of the best row and the best 32 among the best 1 % by estimate, the mean of three draws each. Exits
-with 1 where the sparse one is more than a point behind, or needs more than a fifth of the multiply-adds.
+Recall of the best row and the best 32 among the best 1 % by estimate, on some of the rows. A draw decides
+more than the method does (a head scored by one has 0.1 or 0.5), so both are means of many draws, and their
+difference stands beside its standard error. Exits with 1 where the sparse one is more than a point behind by
+more than two of these, or needs more than a fifth of the multiply-adds.
 
     .venv/bin/python benchmarks/systems/s1_59_fastrp.py [--text FILE] [--model smollm2-135m]
 """
@@ -9,60 +11,61 @@ with 1 where the sparse one is more than a point behind, or needs more than a fi
 import sys
 
 import numpy as np
-from real_tables import (
-    Head,
-    arguments_of,
-    best_units,
-    head_recall,
-    head_values,
-    open_model,
-    print_criteria,
-    recall_within,
-)
+from real_tables import arguments_of, best_units, open_model, print_criteria, recall_within
 
 from shortlist.estimators import Sketch
-from shortlist.estimators.base import table_chunks
+from shortlist.estimators.base import some_rows, table_rows
 
-RANKS, DRAWS = (64, 256), 3
+ROWS, WIDTHS, DRAWS, WANTED = 16_384, (64, 256), 100, 32
 
 
 def main() -> None:
     arguments = arguments_of(__doc__, "smollm2-135m")
-    with open_model(arguments.model, arguments.text, fit=64, test=256) as model:
+    with open_model(arguments.model, arguments.text, fit=64, test=128) as model:
         head = model.head()
-    units, width = head.rows.rows, head.rows.cols
-    wanted, kept = best_units(head_values(head, head.test), 32), units // 100
-    behind = []
-    print("| width | rows wanted | sparse | Gaussian |\n| ---: | ---: | ---: | ---: |")
-    for rank in RANKS:
-        sketches = [Sketch(rank, seed=seed) for seed in range(DRAWS)]
-        states = [sketch.fit(head.rows, head.fit) for sketch in sketches]
-        dense = [gaussian(head, rank, seed) for seed in range(DRAWS)]
-        for count in (1, 32):
-            rows = wanted[:, :count]
-            ours = np.mean(
-                [head_recall(head, e, s, rows, kept) for e, s in zip(sketches, states, strict=True)]
+    table = table_rows(head.rows, some_rows(head.rows.rows, ROWS), like=head.test)
+    wanted, kept = best_units(head.test @ table.T, WANTED), len(table) // 100
+    print(f"{len(table)} of {head.rows.rows} rows, {len(head.test)} positions, {DRAWS} draws\n")
+    print("| width | rows wanted | sparse | Gaussian | behind |\n| ---: | ---: | ---: | ---: | ---: |")
+    least_behind = []
+    for width in WIDTHS:
+        recalls = np.empty((2, DRAWS, 2))  # of sparse and Gaussian: of the best row, of all that are wanted
+        for seed in range(DRAWS):
+            for method, values in enumerate(
+                (sparse(table, head.test, width, seed), gaussian(table, head.test, width, seed))
+            ):
+                recalls[method, seed] = [recall_within(values, wanted[:, :n], kept) for n in (1, WANTED)]
+        means, errors = recalls.mean(axis=1), recalls.std(axis=1) / DRAWS**0.5
+        behind, error = means[1] - means[0], np.hypot(*errors)
+        least_behind += list(behind - 2 * error)
+        for i, count in enumerate((1, WANTED)):
+            print(
+                f"| {width} | {count} | {means[0, i]:.4f} | {means[1, i]:.4f} | "
+                f"{behind[i]:.4f} +- {error[i]:.4f} |",
+                flush=True,
             )
-            theirs = np.mean([recall_within(values, rows, kept) for values in dense])
-            behind.append(float(theirs - ours))
-            print(f"| {rank} | {count} | {ours:.4f} | {theirs:.4f} |", flush=True)
-    adds = width / Sketch(1).layout(1, width)["places"][1][1]
-    worst = max(behind)
+    adds = head.rows.cols / Sketch(1).layout(1, head.rows.cols)["places"][1][1]
+    worst = max(least_behind)
     met = print_criteria(
         [
-            ("most that sparse is behind", worst, worst <= 0.01, "0.01"),
+            ("most that sparse is surely behind", worst, worst <= 0.01, "0.01"),
             ("multiply-adds of Gaussian / sparse", adds, adds >= 5, "at least 5"),
         ]
     )
     sys.exit(not met)
 
 
-def gaussian(head: Head, rank: int, seed: int) -> np.ndarray:
-    """Estimates [positions, rows] through a dense Gaussian projection."""
-    directions = np.random.default_rng(seed).standard_normal((head.rows.cols, rank)).astype(np.float32)
-    queries = head.test @ directions / rank
-    chunks = [queries @ (chunk @ directions).T for _, chunk in table_chunks(head.rows, like=queries)]
-    return np.concatenate(chunks, axis=1)
+def sparse(table: np.ndarray, queries: np.ndarray, width: int, seed: int) -> np.ndarray:
+    """Estimates [queries, rows] through sparse sums."""
+    sketch = Sketch(width, seed=seed)
+    return sketch.estimate(sketch.fit(table, queries), queries).values
+
+
+def gaussian(table: np.ndarray, queries: np.ndarray, width: int, seed: int) -> np.ndarray:
+    """Estimates [queries, rows] through a dense Gaussian projection."""
+    rng = np.random.default_rng(seed)
+    directions = rng.standard_normal((table.shape[1], width)).astype(np.float32)
+    return (queries @ directions / width) @ (table @ directions).T
 
 
 if __name__ == "__main__":

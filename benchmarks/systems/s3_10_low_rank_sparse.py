@@ -1,6 +1,6 @@
 """Low rank plus sparse (s3-10): are corrections at single inputs worth their bytes?
 
-A correction costs as much as four dimensions. Recall at equal bytes, of the top 10 % neurons of five
+A correction costs as much as four dimensions. Recall at equal bytes, of the top 10 % neurons of three
 feed-forward layers and of the best 32 rows of the head, for shares of the bytes from none to most.
 
     .venv/bin/python benchmarks/systems/s3_10_low_rank_sparse.py [--text FILE] [--model smollm2-135m]
@@ -11,13 +11,13 @@ from real_tables import arguments_of, best_units, ffn_recall, head_recall, head_
 from shortlist.estimators import LowRank, LowRankSparse
 
 OPTIONS = [LowRank(96), LowRankSparse(80, 4), LowRankSparse(64, 8), LowRankSparse(32, 16)]
-FFN_LAYERS = 5
+FFN_LAYERS = 3
 
 
 def main() -> None:
     arguments = arguments_of(__doc__, "smollm2-135m")
     print("| | " + " | ".join(map(str, OPTIONS)) + " |\n| --- |" + " ---: |" * len(OPTIONS))
-    with open_model(arguments.model, arguments.text, fit=2048, test=256) as model:
+    with open_model(arguments.model, arguments.text, fit=1024, test=256) as model:
         for layer in range(0, model.layers, -(-model.layers // FFN_LAYERS)):
             ffn = model.ffn(layer)
             recalls = [ffn_recall(ffn, estimator) for estimator in OPTIONS]

@@ -16,6 +16,7 @@ from shortlist.estimators import (
     Neighbour,
     Quantized,
     Random,
+    SharedCodebook,
     Sketch,
 )
 from shortlist.estimators.base import some_rows, table_chunks
@@ -37,6 +38,8 @@ ESTIMATORS_UNDER_TEST = [
     pytest.param(Sketch(rank=96), id="sketch"),
     pytest.param(Codebook(part=1), id="codebook"),
     pytest.param(Codebook(part=2, rank=96), id="codebook of a projection"),
+    pytest.param(SharedCodebook(part=1), id="shared_codebook"),
+    pytest.param(SharedCodebook(part=3, dimensions=2), id="shared_codebook in fewer dimensions"),
     pytest.param(LowRankSparse(rank=48, outliers=6), id="low_rank_sparse"),
     pytest.param(MixedWidth((80, 60, 40)), id="mixed_width"),
     pytest.param(Exact(), id="exact"),
@@ -47,7 +50,7 @@ every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_UNDER_TEST)
 APART = {Magnitude}  # its units are the inputs: tested in a file of its own
 LOWEST_CORRELATION = {"sketch": 0.6, "random": -0.1, "neighbour": -0.1}  # others 0.9
 # A rounding apart, clusters settle in other places, and another of two equal corrections is taken.
-TOLERANCE = {"codebook": 0.3, "low_rank_sparse": 0.05}
+TOLERANCE = {"codebook": 0.3, "shared_codebook": 0.4, "low_rank_sparse": 0.05}
 
 
 class Packed:
@@ -133,6 +136,7 @@ def test_packed_table_is_walked_in_chunks(estimator, problem, monkeypatch):
     table, fit, test = problem
     monkeypatch.setattr("shortlist.estimators.base.CHUNK_VALUES", 64 * WIDTH)
     monkeypatch.setattr("shortlist.estimators.codebook.SAMPLE_ROWS", 64)
+    monkeypatch.setattr("shortlist.estimators.shared_codebook.SAMPLE", 1280)
     packed, shares = Packed(table), []
     state = estimator.fit(packed, fit, progress=shares.append)
     whole = estimator.fit(table, fit)
@@ -169,10 +173,18 @@ LADDERS = [
     [Sketch(rank) for rank in (8, 32, 128, 512)],
     [Codebook(part) for part in (8, 4, 2, 1)],
     [Codebook(2, rank) for rank in (8, 16, 32)],
+    [SharedCodebook(part) for part in (8, 4, 2, 1)],
     [LowRankSparse(16, outliers) for outliers in (1, 8, 32)],
     [MixedWidth((2 * rank, rank)) for rank in (8, 16, 32)],
-    [LowRank(16), Exact()],
+    [LowRank(16), BitPlanes(), Exact()],
 ]
+WITHOUT_A_BUDGET = {Magnitude, Neighbour, Random}  # one cost each; the last two know nothing at first
+
+
+def test_every_estimator_with_a_budget_has_a_ladder():
+    assert {type(step) for ladder in LADDERS for step in ladder} | WITHOUT_A_BUDGET == set(
+        ESTIMATORS.values()
+    )
 
 
 @pytest.mark.parametrize("ladder", LADDERS, ids=lambda ladder: ladder[-1].name)
@@ -188,6 +200,13 @@ def test_recall_grows_with_bytes(ladder, problem):
     assert costs == sorted(costs)
     assert recalls == sorted(recalls), recalls
     assert recalls[-1] > recalls[0] + 0.1
+
+
+@every_estimator
+def test_a_table_of_zeros_has_finite_scores(estimator, problem):
+    table, fit, test = problem
+    estimate = estimator.estimate(estimator.fit(np.zeros_like(table), fit), test)
+    assert np.all(np.isfinite(estimate.values))
 
 
 @every_estimator

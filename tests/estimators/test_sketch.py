@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shortlist.errors import UsageError
 from shortlist.estimators.sketch import Sketch
@@ -38,11 +40,26 @@ def test_sparse_sums_err_as_gaussian_ones():
     assert sparse == pytest.approx(dense, rel=0.1)
 
 
-def test_each_sum_has_different_inputs():
-    state = Sketch(32).fit(*problem())
-    assert state["places"].shape == (32, 16)
-    assert all(len(set(places)) == 16 for places in state["places"].tolist())
-    assert set(np.unique(state["signs"])) == {-1, 1}
+def test_an_input_that_is_far_larger_than_the_others_is_not_left_to_chance():
+    table, queries = problem()
+    table[:, 7] *= 100
+    queries[:, 7] *= 100
+    estimator = Sketch(64)
+    sparse = error(estimator.estimate(estimator.fit(table, queries), queries).values, table, queries)
+    assert sparse < 400  # of scores around 10,000
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 30), st.integers(0, 9))
+def test_sums_have_different_inputs_and_inputs_are_in_equally_many(rank, width, nonzeros, seed):
+    table = np.ones((3, width), np.float32)
+    state = Sketch(rank, nonzeros, seed).fit(table, table)
+    places, weights = state["places"], state["weights"].astype(np.float64)
+    assert places.shape == weights.shape == (rank, min(nonzeros, width))
+    assert all(len(set(row)) == len(row) for row in places.tolist())
+    counts = np.bincount(places.ravel(), minlength=width)
+    assert counts.max() - counts.min() <= 1
+    squares = np.bincount(places.ravel(), weights.ravel() ** 2, minlength=width)
+    np.testing.assert_allclose(squares[counts > 0], 1, rtol=1e-2)
 
 
 def test_options_out_of_range_are_refused():

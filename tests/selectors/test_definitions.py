@@ -21,6 +21,7 @@ from shortlist.selectors import (
     TopK,
     TwoStageTopK,
 )
+from shortlist.selectors.base import best_of_blocks
 from shortlist.selectors.two_stage_top_k import best_of_buckets, expected_recall, plan
 
 SCORES = st.one_of(
@@ -163,6 +164,32 @@ def test_score_mass(scores, mass, kind):
     assert sum(ordered[: len(kept)]) >= wanted * (1 - 1e-9)
     if kept:
         assert sum(ordered[: len(kept) - 1]) < wanted * (1 + 1e-9)
+
+
+@given(SCORES, st.integers(0, 2**32 - 1), st.integers(1, 8))
+def test_bounds_and_spreads(scores, seed, probes):
+    values = np.array(scores, np.float32)
+    rng = np.random.default_rng(seed)
+    width = rng.choice(np.array([0.0, 0.5, 3.0, np.inf, np.nan], np.float32), len(values))
+    first = best_of_blocks(values, probes).tolist()
+    with np.errstate(invalid="ignore"):
+        mark = values[first].max(initial=-np.inf)
+        ends = {Certified(probes): values + width, Confidence(2.0, probes=probes): values + 2 * width}
+        for selector, upper in ends.items():
+            wanted = sorted({*first, *np.flatnonzero(~(upper < mark)).tolist()})
+            found = selector.select(Estimate(values, spread=width, bound=width), lambda i: values[i])
+            assert found.indices.tolist() == wanted
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=60), st.integers(0, 2**32 - 1), st.integers(1, 8))
+def test_a_certified_set_holds_the_first_winner_whatever_errors_its_bounds_allow(values, seed, probes):
+    exact = np.array(values, np.float32)
+    rng = np.random.default_rng(seed)
+    bound = rng.integers(0, 5, len(exact)).astype(np.float32)
+    against = np.where(exact == exact.max(), -1, 1).astype(np.float32)  # winners look worst, others best
+    found = Certified(probes).select(Estimate(exact + against * bound, bound=bound), lambda i: exact[i])
+    assert set(np.flatnonzero(exact == exact.max())) <= set(found.indices.tolist())
 
 
 @given(SCORES)

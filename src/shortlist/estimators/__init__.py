@@ -11,6 +11,7 @@ from shortlist.estimators.mixed_width import MixedWidth
 from shortlist.estimators.neighbour import Neighbour
 from shortlist.estimators.quantized import Quantized
 from shortlist.estimators.random import Random
+from shortlist.estimators.shared_codebook import SharedCodebook
 from shortlist.estimators.sketch import Sketch
 
 ESTIMATORS: dict[str, type[Estimator]] = {
@@ -24,6 +25,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "neighbour": Neighbour,
     "quantized": Quantized,
     "random": Random,
+    "shared_codebook": SharedCodebook,
     "sketch": Sketch,
 }
 
@@ -41,6 +43,7 @@ __all__ = [
     "Neighbour",
     "Quantized",
     "Random",
+    "SharedCodebook",
     "Sketch",
     "State",
 ]

@@ -78,7 +78,7 @@ class Codebook(Estimator):
         sample = table_rows(table, some_rows(units, SAMPLE_ROWS), like=queries)
         if self.rank is None:
             basis = projection = None
-            centroids = self._cluster(sample, None)
+            centroids = cluster(sample, self.part)
         else:
             gram = table_gram(table, queries, lambda share: report(0.4 * share))
             basis, projection, centroids = self._train(sample, gram, queries)
@@ -142,23 +142,24 @@ class Codebook(Estimator):
         turn = xp.eye(white.shape[1], dtype=xp.float32, device=device(sample))[:, columns]
         centroids = None
         for _ in range(ROUNDS):
-            centroids = self._cluster(white @ turn, centroids)
+            centroids = cluster(white @ turn, self.part, centroids)
             decoded = lookup(centroids, nearest(white @ turn, centroids))
             left, _, right = xp.linalg.svd(white.T @ decoded, full_matrices=False)
             turn = left @ right
-        centroids = self._cluster(white @ turn, centroids)
+        centroids = cluster(white @ turn, self.part, centroids)
         return root @ turn, turn.T @ inverse, centroids
 
-    def _cluster(self, rows: Array, centroids: Array | None) -> Array:
-        """Centroids [parts, 256, part] of rows [count, width] by k-means, from those given or from rows."""
-        xp = array_namespace(rows)
-        cut = xp.reshape(rows, (rows.shape[0], -1, self.part))
-        if centroids is None:  # evenly spaced rows
-            first = np.linspace(0, rows.shape[0], CENTROIDS, endpoint=False).astype(np.int64)
-            centroids = xp.permute_dims(cut[xp.asarray(first, device=device(rows)), :, :], (1, 0, 2))
-        for _ in range(KMEANS_STEPS):
-            centroids = _recentre(cut, nearest(rows, centroids), centroids)
-        return centroids
+
+def cluster(rows: Array, part: int, centroids: Array | None = None) -> Array:
+    """Centroids [parts, 256, part] of rows [count, width] by k-means, from those given or from rows."""
+    xp = array_namespace(rows)
+    cut = xp.reshape(rows, (rows.shape[0], -1, part))
+    if centroids is None:  # evenly spaced rows
+        first = np.linspace(0, rows.shape[0], CENTROIDS, endpoint=False).astype(np.int64)
+        centroids = xp.permute_dims(cut[xp.asarray(first, device=device(rows)), :, :], (1, 0, 2))
+    for _ in range(KMEANS_STEPS):
+        centroids = _recentre(cut, nearest(rows, centroids), centroids)
+    return centroids
 
 
 def nearest(rows: Array, centroids: Array) -> Array:
