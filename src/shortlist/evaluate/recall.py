@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -56,8 +56,8 @@ class Recall:
     fit_seconds: float
 
 
-def estimators(spread: bool) -> Iterator[Estimator]:
-    """The methods, each at a few budgets; mixed width is learned for each table and comes apart.
+def main_estimators(spread: bool) -> Iterator[Estimator]:
+    """One line of each method, at a few budgets; mixed width is learned for each table and comes apart.
 
     `bit_planes`, whose scores are those of 4 bits, is slow in readable code and left out; `magnitude` scores
     a layer's inputs, not rows. Low rank gives the spread of each query where that is small beside the table.
@@ -65,40 +65,54 @@ def estimators(spread: bool) -> Iterator[Estimator]:
     yield Random()
     for rank in (32, 64, 128):
         yield LowRank(rank, spread_per_query=spread)
-    for metric in ("leanvec", "pca", "identity"):
-        yield LowRank(64, metric, spread)
     yield LowRankSparse(32, 8)
     for rank in (64, 256):
         yield Sketch(rank)
-    yield Codebook(4)
-    for rank in (64, 128):
-        yield Codebook(2, rank)
+    yield Codebook(2, 64)
     for bits in (1, 2, 3, 4):
         yield Quantized(bits)
-    yield Quantized(3, "input")
-    yield Quantized(3, code="shift")
     yield Neighbour()
     yield Exact()
 
 
-def estimators_for(table: Any, queries: np.ndarray, spread: bool) -> Iterator[tuple[Estimator, float]]:
-    """Those of `estimators` that fit a table, and mixed width; with the seconds that learning them took."""
+def all_estimators(spread: bool) -> Iterator[Estimator]:
+    """The same, with the variants of each method and those that take long to fit."""
+    yield from main_estimators(spread)
+    for metric in ("leanvec", "pca", "identity"):
+        yield LowRank(64, metric, spread)
+    yield Codebook(4)
+    yield Codebook(2, 128)
+    yield Quantized(3, "input")
+    yield Quantized(3, code="shift")
+
+
+Methods = Callable[[bool], Iterator[Estimator]]  # `main_estimators` or `all_estimators`
+
+
+def estimators_for(
+    table: Any, queries: np.ndarray, methods: Iterator[Estimator], *, learned: bool
+) -> Iterator[tuple[Estimator, float]]:
+    """Those of the methods that a table is wide enough for, and mixed width; with the seconds to learn it."""
     _, width = table_shape(table)
-    for estimator in estimators(spread):
-        if getattr(estimator, "rank", 0) < width:
+    for estimator in methods:
+        if (getattr(estimator, "rank", None) or 0) < width:
             yield estimator, 0.0
-    if spread and width > MEAN_RANK:
+    if learned and width > MEAN_RANK:
         start = time.perf_counter()
-        learned = learn_ranks(table, queries, MEAN_RANK)
-        yield learned, time.perf_counter() - start
+        estimator = learn_ranks(table, queries, MEAN_RANK)
+        yield estimator, time.perf_counter() - start
 
 
-def head_recalls(head: Head, sample: int | None = None, seed: int = 0) -> Iterator[Recall]:
+def head_recalls(
+    head: Head, methods: Methods = all_estimators, sample: int | None = None, seed: int = 0
+) -> Iterator[Recall]:
     """Recall of the best row and of the best 32, among the best 1 % of the rows by estimate.
 
     Parameters
     ----------
     head : Head
+    methods : callable
+        The estimators to compare; mixed width comes on top.
     sample : int, optional
         Fit to this many random rows, and to the rows wanted, instead of all of them: a row is found where it
         scores as the best 1 % of the random ones do.
@@ -117,7 +131,7 @@ def head_recalls(head: Head, sample: int | None = None, seed: int = 0) -> Iterat
         places[chosen] = np.arange(len(chosen))
         wanted = places[wanted]
     kept = max(1, round(HEAD_KEPT * among))
-    for estimator, learning in estimators_for(table, head.fit, spread=True):
+    for estimator, learning in estimators_for(table, head.fit, methods(True), learned=True):
         state, seconds = fitted(estimator, table, head.fit)
         first, best = [], []
         for queries, values, rows in in_batches(head.test, exact, wanted):
@@ -133,7 +147,7 @@ def head_recalls(head: Head, sample: int | None = None, seed: int = 0) -> Iterat
         )
 
 
-def ffn_recalls(ffn: Ffn) -> Iterator[Recall]:
+def ffn_recalls(ffn: Ffn, methods: Methods = all_estimators) -> Iterator[Recall]:
     """Recall of the tenth of the neurons with the largest |activation| x row norm, in the best fifth.
 
     Gate and up are estimated. The last entry takes the gates as they are, and nothing of up.
@@ -143,7 +157,7 @@ def ffn_recalls(ffn: Ffn) -> Iterator[Recall]:
     exact = ffn.test @ table.T
     kept = round(FFN_KEPT * units)
     wanted = best_units(ffn.true_sizes(ffn.test), round(FFN_WANTED * units))
-    for estimator, learning in estimators_for(table, ffn.fit, spread=False):
+    for estimator, learning in estimators_for(table, ffn.fit, methods(False), learned=False):
         state, seconds = fitted(estimator, table, ffn.fit)
         recalls = []
         for queries, values, best in in_batches(ffn.test, exact, wanted):
