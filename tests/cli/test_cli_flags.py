@@ -16,7 +16,7 @@ SAMPLING = {
     "--seed",
     "--stop",
 }
-MODEL = {"--head", "--exact", "--recipe", "--weights", "--context", "--threads"}
+MODEL = {"--head", "--exact", "--ffn", "--recipe", "--weights", "--context", "--threads"}
 FLAGS = {
     "pull": {"NAME", "--json"},
     "run": {"MODEL", "PROMPT", "-n", "--max-tokens", "--logprobs", "--chat", "--stats", "--json"}

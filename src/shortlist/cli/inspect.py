@@ -110,20 +110,39 @@ def describe_recipe(summary: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
+    for what in ("head", "ffn"):
+        if summary[what]:
+            table.add_row(f"recipe, {what}", summary[what])
     for place, part in summary["parts"].items():
         table.add_row(f"recipe, {place}", f"{_method(part['estimator'])}, {_method(part['selector'])}")
-    for measured in summary["measured"].values():
-        dense, shortlisted = measured["dense"], measured["shortlisted"]
-        read = f"{megabytes(shortlisted['bytes_per_token'])} instead of {megabytes(dense['bytes_per_token'])}"
-        table.add_row("measured on", f"{measured['tokens']} tokens")
-        table.add_row("read per token", read)
-        table.add_row("rows read", f"{shortlisted['rows_share']:.2%}")
-        table.add_row("agreement", f"{shortlisted['agreement']:.3%}")
-        table.add_row("perplexity", f"{shortlisted['perplexity_change']:+.4%}")
-        seconds = measured.get("seconds_per_token", {})
-        if seconds:
-            table.add_row("ms per token", ", ".join(f"{head} {1e3 * s:.2f}" for head, s in seconds.items()))
+    measured = summary["measured"]
+    for name in [name for name in ("head", "whole") if name in measured] or ["head"]:
+        try:
+            for row in _measured(measured[name]):
+                table.add_row(*row)
+        except (KeyError, TypeError, ValueError):
+            table.add_row("measured", f"the recipe does not say what its {name} measured: eval does")
     return table
+
+
+def _measured(measured: dict[str, Any]) -> list[tuple[str, str]]:
+    dense, shortlisted = measured["dense"], measured["shortlisted"]
+    rows = [
+        ("measured on", f"{measured['tokens']} tokens"),
+        (
+            "read per token",
+            f"{megabytes(shortlisted['bytes_per_token'])} instead of {megabytes(dense['bytes_per_token'])}",
+        ),
+        ("head rows read", f"{shortlisted['rows_share']:.2%}"),
+        ("agreement", f"{shortlisted['agreement']:.3%}"),
+        (
+            "perplexity",
+            f"{shortlisted['perplexity_change']:+.4%} ± {1.96 * shortlisted['perplexity_change_error']:.4%}",
+        ),
+    ]
+    if seconds := measured.get("seconds_per_token"):
+        rows.append(("ms per token", ", ".join(f"{head} {1e3 * s:.2f}" for head, s in seconds.items())))
+    return rows
 
 
 def _method(options: dict[str, Any]) -> str:
