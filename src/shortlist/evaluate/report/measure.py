@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from shortlist import _native
@@ -94,7 +93,7 @@ class Subject:
 def measure(
     subject: Subject,
     text: str | None = None,
-    sizes: Sizes = Sizes(),  # noqa: B008
+    sizes: Sizes = Sizes(),
     progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
     """Measure all that a report shows.
@@ -119,7 +118,7 @@ def measure(
         The text is too short.
     """
     fit, test = _tokens(subject, text, sizes, progress)
-    budgets = layer_budgets(subject.decoder, subject.recipe, test[: sizes.recall], progress)
+    budgets = layer_budgets(subject.decoder, subject.recipe, test[: sizes.recall])
     variants = subject.variants()
     points = measure_variants(variants, subject.prefix, test, sizes.speed_tokens, progress)
     own = list(variants)[1] if len(variants) > 1 else "dense"
