@@ -75,7 +75,7 @@ def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | No
     if loaded.decoder.ffn != "dense" or (named and named.layer_parts):
         dense = stack.enter_context(load_model(str(path), head="dense", ffn="dense", **options))
     return Subject(
-        name=model,
+        name=Path(model).name,
         checkpoint=checkpoint,
         tokenizer=loaded.tokenizer,
         dense=dense.decoder,

@@ -7,6 +7,9 @@ from typing import Any
 
 from shortlist.evaluate.report.style import INK, LINES, LOOKS, PART_LOOKS, SIZE, settings, to_svg
 
+NAMES = {"exact": "exact: all of it", "gate": "gate, in full"}
+"""Of methods whose own name says too little in a legend."""
+
 
 def bytes_figure(per_token: Mapping[str, Mapping[str, float]]) -> str:
     """A stacked bar for each way to decode: the megabytes that a token reads of each part."""
@@ -71,7 +74,7 @@ def recall_figure(name: str, methods: Sequence[Mapping[str, Any]], wanted: str) 
                 markersize=10 if estimator == "exact" else 6.5,
                 markeredgecolor=INK,
                 markeredgewidth=0.6,
-                label=estimator.replace("_", " "),
+                label=NAMES.get(estimator, estimator.replace("_", " ")),
             )
         axes.set_xscale("log")
         ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
