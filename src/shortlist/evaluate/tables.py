@@ -15,7 +15,7 @@ from shortlist.models.decoder import Decoder
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
-    return x / (1 + np.exp(-x))
+    return 0.5 * x * (1 + np.tanh(0.5 * x))  # x times the sigmoid, without overflow
 
 
 def _gelu_tanh(x: np.ndarray) -> np.ndarray:

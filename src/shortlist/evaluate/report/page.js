@@ -1,5 +1,5 @@
 // The strip: what a token's title says is shown below it on hover, focus and tap; arrow keys walk along it.
-const tokens = [...document.querySelectorAll(".token")];
+const tokens = [...document.querySelectorAll(".strip .token")];
 const detail = document.getElementById("detail");
 const show = (event) => {
   const token = event.target.closest(".token");
