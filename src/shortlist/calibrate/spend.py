@@ -21,12 +21,15 @@ class Option:
         Bytes per token that it saves against dense.
     loss : float
         What it is expected to cost, in nats per token.
+    threshold : float
+        That the scores of the units reach which are read.
     """
 
     place: str
     keep: float
     saved: float
     loss: float
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from shortlist import recipe as recipes
 from shortlist.engine.choose_head import HeadName, choose_head
 from shortlist.engine.model import Model, context_of
 from shortlist.models.decoder import Decoder, Ffn
-from shortlist.models.places import check_parts
 from shortlist.models.tokenizer import Tokenizer
 
 
@@ -72,7 +71,6 @@ def load(
         context = context_of(checkpoint.config, context)  # a mistake here costs no time
         named = None if recipe is None else recipes.load(Path(recipe), checkpoint.fingerprint)
         parts = named.layer_parts if named else {}
-        check_parts(parts, checkpoint)
         if named and named.ffn and ffn == "auto":
             ffn = named.ffn
         decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)

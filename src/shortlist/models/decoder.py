@@ -184,6 +184,13 @@ class Decoder:
         self.forward(tokens, self.new_cache(len(tokens)))
         return each.recorded()
 
+    def all_inputs(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs, float32 [n, units], that tokens [n] bring to every place with a shortlist."""
+        for each in self._inputs.values():
+            each.record()
+        self.forward(tokens, self.new_cache(len(tokens)))
+        return {place: each.recorded() for place, each in self._inputs.items()}
+
     def _input(self, place: str) -> _native.ChannelInput:
         if place not in self._inputs:
             raise UsageError(f"{place} has no shortlist in this decoder: name it among its parts")

@@ -10,7 +10,7 @@ from shortlist import _native
 from shortlist.calibrate.own_text import write_passages
 from shortlist.checkpoints import Checkpoint
 from shortlist.checkpoints.parts import describe_parts
-from shortlist.errors import UsageError
+from shortlist.errors import RecipeError, UsageError
 from shortlist.evaluate.recall import Recall, ffn_recalls, head_recalls, main_estimators
 from shortlist.evaluate.report.layers import layer_budgets
 from shortlist.evaluate.report.speed import Variant, measure_variants, peer_speed
@@ -24,6 +24,9 @@ from shortlist.recipe import Recipe
 
 VERSION = 1
 PEER = "llama.cpp"
+FRONTIER = ("tokens_per_s", "perplexity_change", "agreement", "bytes_per_token")
+"""What a recipe says of each point of its frontier, beside its name."""
+
 Progress = Callable[[str, float], None]  # (stage, share of it that is done)
 
 
@@ -186,7 +189,16 @@ def _bytes(checkpoint: Checkpoint, points: Sequence[dict[str, Any]]) -> dict[str
 
 def _frontier(recipe: Recipe | None) -> list[dict[str, Any]]:
     """What the recipe measured of itself and its rivals when it was made."""
-    return list(recipe.measured.get("frontier", [])) if recipe else []
+    points = recipe.measured.get("frontier", []) if recipe else []
+    try:
+        return [
+            {"name": str(point["name"]), **{name: float(point[name]) for name in FRONTIER}}
+            for point in points
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise RecipeError(
+            f"the frontier of the recipe of {recipe and recipe.model} is damaged: tune another recipe"
+        ) from None
 
 
 def _recall(
