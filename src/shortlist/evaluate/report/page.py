@@ -27,12 +27,7 @@ def render(figures: dict[str, Any]) -> str:
     style, script, source = map(_file, ("page.css", "page.js", "page.html.jinja"))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
-    environment.filters.update(
-        megabytes=_megabytes,
-        percent=_percent,
-        visible=_visible,
-        transposed=lambda lists: list(zip(*lists, strict=True)),
-    )
+    environment.filters.update(megabytes=_megabytes, percent=_percent, visible=_visible)
     plots = {"bytes": bytes_figure(figures["bytes"]["per_token"]), "speed": speed_figure(figures["speed"])}
     for table, methods in _recalls(figures).items():
         for wanted in methods[0]["found"]:
