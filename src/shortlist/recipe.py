@@ -219,6 +219,8 @@ def _way(path: Path, what: str, document: dict[str, Any]) -> Any:
 def _measured(entry: dict[str, Any]) -> dict[str, Any]:
     """What was measured; the choice of a head divides by its times, where there are any."""
     for figures in entry.values():
+        if isinstance(figures, list):  # the points of a frontier
+            continue
         if not all(seconds > 0 for seconds in figures.get("seconds_per_token", {}).values()):
             raise ValueError("its seconds per token are not above 0")
     return dict(entry)

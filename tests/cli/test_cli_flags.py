@@ -48,6 +48,7 @@ FLAGS = {
         "--json",
     },
     "inspect": {"MODEL", "--recipe", "--json"},
+    "report": {"MODEL", "--recipe", "--text", "-o", "--output", "--threads", "--json"},
     "eval": {"MODEL", "--text", "--tokens", "--json"} | MODEL - {"--context"},
 }
 

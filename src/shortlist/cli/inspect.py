@@ -9,23 +9,15 @@ from shortlist.cli.output import megabytes, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from shortlist.checkpoints import Checkpoint
     from shortlist.models.config import ModelConfig
 
 BAR = 24  # characters of a bar that stands for all bytes
-
-# Part of the model for each tensor, by the last word of its name; all others are norms and biases.
-PARTS = {
-    "embedding": "embedding",
-    "head": "head",
-    **dict.fromkeys(("q", "k", "v", "o"), "attention"),
-    **dict.fromkeys(("gate", "up", "down"), "feed-forward"),
-}
 
 
 def inspect(model: shared.ModelName, recipe: shared.Recipe = None, json: shared.Json = False) -> None:
     """Show the sizes of MODEL, where its bytes are, and its recipe. The weights are not read."""
     from shortlist import checkpoints
+    from shortlist.checkpoints.parts import describe_parts
     from shortlist.engine.choose_head import stored_recipe
 
     with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint:
@@ -50,21 +42,6 @@ def describe_config(config: "ModelConfig") -> dict[str, Any]:
     del report["rope_frequencies"]
     windows = report.pop("windows")
     return {**report, "layers_with_window": sum(window > 0 for window in windows)}
-
-
-def describe_parts(checkpoint: "Checkpoint") -> dict[str, dict[str, Any]]:
-    """For each part of the model its stored bytes and types, the largest first."""
-    parts: dict[str, dict[str, Any]] = {}
-    for name, tensor in checkpoint.tensors.items():
-        part = parts.setdefault(_part(name, tied=checkpoint.config.tied_head), {"bytes": 0, "types": []})
-        part["bytes"] += tensor.data.nbytes
-        part["types"] = sorted({*part["types"], tensor.type})
-    return dict(sorted(parts.items(), key=lambda item: -item[1]["bytes"]))
-
-
-def _part(name: str, *, tied: bool) -> str:
-    part = PARTS.get(name.rpartition(".")[2], "norms and biases")
-    return "head = embedding" if tied and part == "embedding" else part
 
 
 def print_report(report: dict[str, Any]) -> None:
