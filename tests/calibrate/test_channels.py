@@ -1,10 +1,16 @@
 """Candidates of a place: shares that are what they say, and changes that are those of the outputs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from builders import tiny_gguf
 
-from shortlist.calibrate.channels import KEEPS, kind_of, layer_of, weigh
+from shortlist import checkpoints
+from shortlist.calibrate.channels import KEEPS, fit_places, kind_of, weigh
 from shortlist.estimators import Magnitude
+from shortlist.models.decoder import Decoder
+from shortlist.selectors import Threshold
 
 INPUTS, OUTPUTS, TOKENS = 48, 80, 200
 
@@ -49,5 +55,28 @@ def test_weights_count_where_they_differ(place):
     assert all(a.change > b.change for a, b in zip(plain, weighted, strict=True))
 
 
-def test_names_of_places():
-    assert (kind_of("layers.13.gate_up"), layer_of("layers.13.gate_up")) == ("gate_up", 13)
+@pytest.mark.parametrize("type", ["Q8_0", "Q4_0", "Q5_0", "F32"])
+def test_what_is_saved_is_what_a_decoder_saves(tmp_path, type):
+    tiny_gguf("llama", tmp_path / "tiny.gguf", type)
+    tokens = np.arange(100, 160, dtype=np.int32)
+    with checkpoints.open_checkpoint(tmp_path / "tiny.gguf") as checkpoint:
+
+        def make(**options):
+            return Decoder(checkpoint, threads=1, **options)
+
+        fitted = fit_places(checkpoint, make, ("down",), tokens)
+        assert set(fitted) == {"layers.0.down", "layers.1.down"}
+        for place, found in fitted.items():
+            for candidate in found.candidates:
+                part = dataclasses.replace(found.part, selector=Threshold(candidate.threshold))
+                dense, decoder = make(), make(parts={place: part})
+                for some in (dense, decoder):
+                    some.forward(tokens, some.new_cache(len(tokens)))
+                saved = dense.layer_bytes - decoder.layer_bytes
+                # Scales are read while any of their 32 channels is; here nearly always one is.
+                assert saved == pytest.approx(candidate.saved, rel=0.05, abs=60)
+    assert any(found.candidates for found in fitted.values())
+
+
+def test_kinds_of_places():
+    assert kind_of("layers.13.gate_up") == "gate_up"

@@ -1,7 +1,6 @@
 """Tuning a tiny model: a recipe that holds on text it was not tuned on, or the best so far."""
 
 import dataclasses
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from shortlist.calibrate.search import Search
 from shortlist.calibrate.tune import Goal, tune
 from shortlist.errors import UsageError
 from shortlist.evaluate.on_text import Pair, compare_on_text
-from shortlist.models.decoder import Decoder
 from shortlist.models.tokenizer import Tokenizer
 
 GOAL = Goal(max_perplexity=0.05)
@@ -54,9 +52,9 @@ def everything_pays(monkeypatch):
 
 
 def run(checkpoint, text, goal=GOAL, report=lambda *_: None):
-    make = partial(Decoder, checkpoint, threads=1)
-    tokenizer = Tokenizer.from_checkpoint(checkpoint)
-    return tune(checkpoint, tokenizer, "tiny", text, goal, make=make, report=report)
+    return tune(
+        checkpoint, Tokenizer.from_checkpoint(checkpoint), "tiny", text, goal, threads=1, report=report
+    )
 
 
 @pytest.mark.usefixtures("everything_pays")

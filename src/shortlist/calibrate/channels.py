@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.estimators import Magnitude, State
 from shortlist.models.channels import channel_places, matrices_of, place_table
 from shortlist.models.decoder import Decoder
+from shortlist.models.packing import pack_matrix
 from shortlist.recipe import Part
 from shortlist.selectors import Threshold
 
@@ -59,11 +61,6 @@ def kind_of(place: str) -> str:
     return place.rpartition(".")[2]
 
 
-def layer_of(place: str) -> int:
-    """3 of `layers.3.down`."""
-    return int(place.split(".")[1])
-
-
 def unfitted_parts(checkpoint: Checkpoint, places: Iterable[str]) -> dict[str, Part]:
     """Parts that read all channels: they make a decoder whose inputs can be recorded."""
     parts = {}
@@ -80,6 +77,8 @@ def fit_places(
     kinds: Iterable[str],
     tokens: np.ndarray,
     progress: Callable[[float], None] = lambda _: None,
+    *,
+    weights: str = "",
 ) -> dict[str, PlaceCandidates]:
     """Fit every place of some kinds to the inputs that a text brings to it.
 
@@ -96,24 +95,27 @@ def fit_places(
     tokens : int [n]
     progress : callable
         Called with the share of the work that is done.
+    weights : {"", "q8", "q4"}
+        What `make` quantizes float matrices to.
     """
     by_kind = {kind: [p for p in channel_places(checkpoint) if kind_of(p) == kind] for kind in kinds}
     places = [place for some in by_kind.values() for place in some]
     decoder = make(parts=unfitted_parts(checkpoint, places))
-    inputs, sizes = decoder.all_inputs(tokens), decoder.channel_bytes
+    inputs, sizes, stored = decoder.all_inputs(tokens), decoder.channel_bytes, decoder.place_bytes
     fitted = {}
     for some in by_kind.values():
         compared = some[:: -(-len(some) // COMPARED_LAYERS)]
-        estimator = _best_estimator(checkpoint, compared, inputs)
+        estimator = _best_estimator(checkpoint, compared, inputs, weights)
         for place in some:
-            table = place_table(checkpoint, place)
-            fitted[place] = weigh(table, inputs.pop(place), estimator, sizes[place])
+            table = place_table(checkpoint, place, weights)
+            more = stored[place] - _dense_bytes(checkpoint, place, weights)
+            fitted[place] = weigh(table, inputs.pop(place), estimator, sizes[place], more)
             progress(len(fitted) / len(places))
     return fitted
 
 
 def weigh(
-    table: np.ndarray, inputs: np.ndarray, estimator: Magnitude, channel_bytes: float
+    table: np.ndarray, inputs: np.ndarray, estimator: Magnitude, channel_bytes: float, more_bytes: float = 0.0
 ) -> PlaceCandidates:
     """Fit an estimator to a place and measure its candidates.
 
@@ -124,6 +126,8 @@ def weigh(
     estimator : Magnitude
     channel_bytes : float
         Of one channel.
+    more_bytes : float
+        That all channels take more than the dense matrices: codes of 5 and 6 bits are kept in 8.
     """
     state = estimator.fit(table, inputs)
     scores = estimator.estimate(state, inputs).values
@@ -133,7 +137,7 @@ def weigh(
     for keep in KEEPS:
         threshold = Threshold.calibrated(scores, keep).threshold
         skipped = scores < threshold
-        saved = float(skipped.mean()) * len(table) * channel_bytes - rest_bytes
+        saved = float(skipped.mean()) * len(table) * channel_bytes - rest_bytes - more_bytes
         change = _change(table, np.where(skipped, inputs, 0), state) / outputs if outputs else 0.0
         candidates.append(Candidate(1 - float(skipped.mean()), threshold, saved, change))
     units, width = table.shape
@@ -150,13 +154,13 @@ def _change(table: np.ndarray, skipped: np.ndarray, state: State) -> float:
 
 
 def _best_estimator(
-    checkpoint: Checkpoint, places: Iterable[str], inputs: Mapping[str, np.ndarray]
+    checkpoint: Checkpoint, places: Iterable[str], inputs: Mapping[str, np.ndarray], weights: str
 ) -> Magnitude:
     """The estimator whose candidates change least where each saves `COMPARED_SAVING` of the place's bytes."""
     changes = dict.fromkeys(ESTIMATORS, 0.0)
     for place in places:
-        table = place_table(checkpoint, place)
-        channel_bytes = sum(checkpoint.tensors[name].data.nbytes for name in matrices_of(checkpoint, place))
+        table = place_table(checkpoint, place, weights)
+        channel_bytes = _dense_bytes(checkpoint, place, weights)
         for estimator in changes:
             if estimator.rest < min(table.shape):
                 found = weigh(table, inputs[place], estimator, channel_bytes / len(table)).candidates
@@ -164,6 +168,11 @@ def _best_estimator(
             else:
                 changes[estimator] = np.inf
     return min(changes, key=lambda estimator: changes[estimator])
+
+
+def _dense_bytes(checkpoint: Checkpoint, place: str, weights: str) -> int:
+    names = matrices_of(checkpoint, place)
+    return sum(pack_matrix(checkpoint, name, weights, _native.Arena()).nbytes for name in names)
 
 
 def _at_saving(candidates: tuple[Candidate, ...], saved: float) -> float:

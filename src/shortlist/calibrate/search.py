@@ -55,6 +55,8 @@ class Search:
         The model's, for people.
     text : str
         To tune on.
+    weights : {"", "q8", "q4"}
+        What `make` quantizes float matrices to.
     limit : float
         Nats per token that the whole recipe may cost.
     min_agreement : float
@@ -77,13 +79,14 @@ class Search:
         name: str,
         text: str,
         *,
+        weights: str = "",
         limit: float,
         min_agreement: float = 0.0,
         report: Report = lambda *_: None,
     ):
         self._checkpoint, self._make, self._tokenizer = checkpoint, make, tokenizer
         self._name, self._text, self._report = name, text, report
-        self._limit, self._min_agreement = limit, min_agreement
+        self._limit, self._min_agreement, self._weights = limit, min_agreement, weights
         self._tokens = np.array(tokenizer.encode(text, add_special=False), dtype=np.int32)
         self.dense = make(ffn="dense")
         recipe = Recipe(name, checkpoint.fingerprint, {}, head="dense", ffn="dense")
@@ -160,7 +163,12 @@ class Search:
         if not keeps:
             return
         fitted = fit_places(
-            self._checkpoint, self._make, keeps, self._tokens[:INPUT_TOKENS], self._stage("fit channels")
+            self._checkpoint,
+            self._make,
+            keeps,
+            self._tokens[:INPUT_TOKENS],
+            self._stage("fit channels"),
+            weights=self._weights,
         )
         base, below = self._recipe, len(self.rungs)
         self._base, self._fitted = base, fitted

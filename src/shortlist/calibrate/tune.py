@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 from shortlist.calibrate.paired import Z, affordable
 from shortlist.calibrate.search import Report, Search
@@ -83,7 +83,8 @@ def tune(
     text: str,
     goal: Goal,
     *,
-    make: Callable[..., Decoder],
+    weights: Literal["q8", "q4"] | None = None,
+    threads: int | None = None,
     report: Report = lambda *_: None,
 ) -> Tuned:
     """Find the fastest recipe that stays within a quality budget.
@@ -99,8 +100,8 @@ def tune(
         The model's, for people.
     text : str
     goal : Goal
-    make : callable
-        The decoder of the checkpoint, with the `ffn` and `parts` that it is given.
+    weights, threads
+        As for `shortlist.load`.
     report : callable, optional
         Called with the stage of the work and the share of it that is done. Ctrl-C (`KeyboardInterrupt`) ends
         the search, and the best recipe so far is verified; a second one leaves it unverified.
@@ -111,6 +112,7 @@ def tune(
         The text is too short.
     """
     start = monotonic()
+    make = partial(Decoder, checkpoint, weights=weights, threads=threads)
     middle = len(text) // 2
     held_out = tokenizer.encode(text[middle:], add_special=False)
     tuned_on = tokenizer.encode(text[:middle], add_special=False)
@@ -132,6 +134,7 @@ def tune(
         tokenizer,
         name,
         text[:middle],
+        weights=weights or "",
         limit=budget,
         min_agreement=goal.min_agreement,
         report=in_time,

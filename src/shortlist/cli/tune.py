@@ -66,7 +66,6 @@ def tune(
     from shortlist import checkpoints, recipe
     from shortlist.calibrate.tune import Goal
     from shortlist.calibrate.tune import tune as tune_recipe
-    from shortlist.models.decoder import Decoder
     from shortlist.models.tokenizer import Tokenizer
 
     goal = Goal(
@@ -82,7 +81,8 @@ def tune(
             model,
             content,
             goal,
-            make=lambda **options: Decoder(checkpoint, weights=weights, threads=threads, **options),
+            weights=weights,
+            threads=threads,
             report=report,
         )
     recipe.save(tuned.recipe, Path(output))

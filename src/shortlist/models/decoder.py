@@ -167,6 +167,11 @@ class Decoder:
         """For each place with a shortlist of input channels, what one channel weighs, without scales."""
         return {place: each.channel_bytes for place, each in self._inputs.items()}
 
+    @property
+    def place_bytes(self) -> dict[str, int]:
+        """For each place with a shortlist of input channels, what a token reads there that lists all."""
+        return {place: each.all_bytes for place, each in self._inputs.items()}
+
     def set_threshold(self, place: str, value: float) -> None:
         """Read at a place, from now on, the channels with a score of at least `value`; 0 reads all.
 
