@@ -1,5 +1,51 @@
 // Weighted sums of the rows of a list, written once against F of the including instruction set. Included by kernels.inl.
 
+// The readable twin of axpy_list, for any layout.
+static void axpy_row(const RowsView& m, int64_t row, float a, float* y) {
+  float values[kBlock];
+  for (int b = 0; b * kBlock < m.cols; b++) {
+    const int n = m.cols - b * kBlock < kBlock ? m.cols - b * kBlock : kBlock;
+    if (m.format.kind != Kind::Quantized) {
+      for (int i = 0; i < n; i++) {
+        const uint8_t* p = m.row(row) + static_cast<size_t>(b * kBlock + i) * (m.format.bits / 8);
+        uint16_t h;
+        std::memcpy(&h, p, 2);
+        if (m.format.kind == Kind::F32)
+          std::memcpy(values + i, p, 4);
+        else
+          values[i] = m.format.kind == Kind::F16 ? half_to_float(h) : bfloat_to_float(h);
+      }
+    } else if (m.tiled) {
+      const uint8_t* block = m.tile(row) + static_cast<size_t>(b) * m.block_bytes();
+      const int lane = static_cast<int>(row % kTileRows), per_block = kBlock / m.format.group;
+      const uint16_t* scales = reinterpret_cast<const uint16_t*>(block) + lane;
+      for (int i = 0; i < n; i++) {
+        uint8_t codes[32];
+        slab_codes(block + m.header_bytes() + static_cast<size_t>(i / 32) * m.slab_bytes(), m.format.bits, i % 32 / 4, codes);
+        const int code = codes[lane * 4 + i % 4], g = i / m.format.group;
+        const float scale = half_to_float(scales[g * kTileRows]);
+        values[i] = m.format.minimum ? scale * static_cast<float>(code) + half_to_float(scales[(per_block + g) * kTileRows])
+                                     : scale * static_cast<float>(code - m.format.offset());
+      }
+    } else {
+      const uint8_t* nibbles = m.row(row) + b * 32;
+      const uint8_t* extra = m.row(row) + m.padded / 2 + b * 8;
+      const uint8_t* lower = m.format.bits == 8 ? m.lower(row) + b * 32 : nullptr;
+      const uint16_t *scales = m.scales(row), *minima = m.minima(row);
+      for (int i = 0; i < n; i++) {
+        int shift = i < 32 ? 0 : 4, code = nibbles[i % 32] >> shift & 15;
+        if (lower) code = code << 4 | (lower[i % 32] >> shift & 15);
+        for (int plane = 0; plane < m.extra_planes(); plane++) code |= (extra[static_cast<size_t>(plane) * m.padded / 8 + i / 8] >> i % 8 & 1) << (4 + plane);
+        const int g = (b * kBlock + i) / m.format.group;
+        const float scale = half_to_float(scales[g]);
+        values[i] = m.format.minimum ? scale * static_cast<float>(code) + half_to_float(minima[g])
+                                     : scale * static_cast<float>(code - m.format.offset());
+      }
+    }
+    for (int i = 0; i < n; i++) y[b * kBlock + i] += a * values[i];
+  }
+}
+
 // The codes of block b of a row as signed bytes, centred unless a minimum says where they start.
 template <int bits, bool minimum>
 static SHORTLIST_INLINE void block_codes(const RowsView& m, const uint8_t* row, const uint8_t* lower, int b, int8_t* codes) {

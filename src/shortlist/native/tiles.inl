@@ -1,5 +1,5 @@
 // Products of tiled matrices (rows.hpp says where things lie) with one vector, written once against SlabDot of the
-// including instruction set, and how the other kernels look into a tile. Included by kernels.inl.
+// including instruction set, and how the other kernels look into a tile. Included by dots.inl.
 
 // The codes of step k of a slab as bytes: to[4 r + i] is that of row r, column 4 k + i; unsigned, 8-bit ones too.
 static SHORTLIST_INLINE void slab_codes(const uint8_t* slab, int bits, int k, uint8_t* to) {
