@@ -13,29 +13,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from systems.real_tables import TEXT, Ffn, Head, best_units, head_values, open_model, recall_within
+from systems.real_tables import TEXT, open_model
 
-from shortlist.estimators import (
-    Codebook,
-    Estimate,
-    Estimator,
-    Exact,
-    LowRank,
-    LowRankSparse,
-    Neighbour,
-    Quantized,
-    Random,
-    SharedCodebook,
-    Sketch,
-    State,
-)
-from shortlist.estimators.mixed_width import learn_ranks
+from shortlist.estimators import Estimate
+from shortlist.evaluate.recall import FFN_KEPT, HEAD_KEPT, Recall, ffn_recalls, head_recalls
+from shortlist.evaluate.tables import Ffn, Head
 from shortlist.selectors import (
     Certified,
     Confidence,
@@ -49,35 +34,7 @@ from shortlist.selectors import (
     TwoStageTopK,
 )
 
-HEAD_KEPT, FFN_WANTED, FFN_KEPT = 0.01, 0.1, 0.2  # shares of the units
-BATCH = 64  # queries that are scored at once
 SCORES = 262_144
-
-
-def estimators(spread: bool) -> Iterator[Estimator]:
-    """The methods, each at a few budgets; mixed width is learned for each table and comes apart.
-
-    Low rank gives the spread of each query where that is small beside the table.
-    """
-    yield Random()
-    for rank in (32, 64, 128):
-        yield LowRank(rank, spread_per_query=spread)
-    for metric in ("leanvec", "pca", "identity"):
-        yield LowRank(64, metric, spread)
-    yield LowRankSparse(32, 8)
-    for rank in (64, 256):
-        yield Sketch(rank)
-    yield Codebook(4)
-    for rank in (64, 128):
-        yield Codebook(2, rank)
-    for part in (8, 4, 3):
-        yield SharedCodebook(part)
-    for bits in (1, 2, 3, 4):
-        yield Quantized(bits)
-    yield Quantized(3, "input")
-    yield Quantized(3, code="shift")
-    yield Neighbour()
-    yield Exact()
 
 
 def main() -> None:
@@ -97,84 +54,24 @@ def main() -> None:
 
 def print_head(name: str, head: Head) -> None:
     units, width = head.rows.rows, head.rows.cols
-    kept = round(HEAD_KEPT * units)
-    exact = head_values(head, head.test)
-    wanted = best_units(exact, 32)
-    print(f"\n{name}, head {units} x {width}, {len(head.test)} positions, best {kept} rows by estimate\n")
+    print(f"\n{name}, head {units} x {width}, {len(head.test)} positions, best {HEAD_KEPT:.0%} by estimate\n")
     print("| estimator | bytes | top-1 | top-32 | fit s |\n| --- | ---: | ---: | ---: | ---: |", flush=True)
-    start = time.perf_counter()
-    learned = learn_ranks(head.rows, head.fit, 64)
-    learning = time.perf_counter() - start
-    for estimator in (*estimators(spread=True), learned):
-        state, seconds = fitted(estimator, head.rows, head.fit)
-        seconds += learning if estimator is learned else 0.0
-        top_1, top_32 = [], []
-        for queries, values, best in in_batches(head.test, exact, wanted):
-            estimated = estimates(estimator, state, queries, values, kept)
-            top_1.append(recall_within(estimated, best[:, :1], kept))
-            top_32.append(recall_within(estimated, best, kept))
-        share = estimator.bytes_per_query(units, width) / head.rows.nbytes
-        recalls = f"{np.mean(top_1):.3f} | {np.mean(top_32):.3f}"
-        print(f"| {label(estimator)} | {share:.1%} | {recalls} | {seconds:.1f} |", flush=True)
+    for recall in head_recalls(head):
+        print_row(recall)
 
 
 def print_ffn(name: str, ffn: Ffn) -> None:
     units, width = ffn.gate.shape
-    table = np.concatenate([ffn.gate, ffn.up])
-    exact = ffn.test @ table.T
-    kept = round(FFN_KEPT * units)
-    wanted = best_units(ffn.true_sizes(ffn.test), round(FFN_WANTED * units))
     print(f"\n{name}, FFN of layer {ffn.layer}, {units} neurons x {width}, {len(ffn.test)} positions")
-    print(f"best {kept} neurons by estimated |activation| x row norm; gate and up are estimated\n")
+    print(f"best {FFN_KEPT:.0%} by estimated |activation| x row norm; gate and up are estimated\n")
     print("| estimator | bytes | top 10 % | fit s |\n| --- | ---: | ---: | ---: |", flush=True)
-    for estimator in estimators(spread=False):
-        state, seconds = fitted(estimator, table, ffn.fit)
-        recalls = []
-        for queries, values, best in in_batches(ffn.test, exact, wanted):
-            gate, up = np.split(estimates(estimator, state, queries, values, 2 * kept), 2, axis=1)
-            recalls.append(recall_within(ffn.sizes(gate, up), best, kept))
-        share = estimator.bytes_per_query(2 * units, width) / ffn.nbytes
-        print(f"| {label(estimator)} | {share:.1%} | {np.mean(recalls):.3f} | {seconds:.1f} |", flush=True)
-    gate = exact[:, :units]
-    alone = recall_within(ffn.sizes(gate, np.ones_like(gate)), wanted, kept)
-    print(f"| magnitude of the gate, computed in full | 33.3% | {alone:.3f} | 0.0 |", flush=True)
+    for recall in ffn_recalls(ffn):
+        print_row(recall)
 
 
-def fitted(estimator: Estimator, table: Any, queries: np.ndarray) -> tuple[State, float]:
-    """The state, and the seconds that it took."""
-    start = time.perf_counter()
-    state = estimator.fit(table, queries)
-    return state, time.perf_counter() - start
-
-
-def in_batches(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    for start in range(0, len(arrays[0]), BATCH):
-        yield tuple(array[start : start + BATCH] for array in arrays)
-
-
-def estimates(
-    estimator: Estimator, state: State, queries: np.ndarray, exact: np.ndarray, kept: int
-) -> np.ndarray:
-    """Estimated values [queries, units]. A neighbour learns the exact ones of what each step keeps."""
-    if not isinstance(estimator, Neighbour):
-        return estimator.estimate(state, queries).values
-    steps = []
-    for query, values in zip(queries, exact, strict=True):
-        guess = estimator.estimate(state, query).values
-        chosen = np.argpartition(-guess, kept)[:kept]
-        state = estimator.refresh(state, chosen, values[chosen])
-        steps.append(guess)
-    return np.stack(steps)
-
-
-def label(estimator: Estimator) -> str:
-    """Name and options that are not the default ones."""
-    options = [
-        f"{field.name} {getattr(estimator, field.name)}"
-        for field in fields(estimator)  # pyright: ignore[reportArgumentType]
-        if getattr(estimator, field.name) != field.default or field.name in ("rank", "bits", "part")
-    ]
-    return ", ".join([estimator.name, *options])
+def print_row(recall: Recall) -> None:
+    found = " | ".join(f"{share:.3f}" for share in recall.found.values())
+    print(f"| {recall.label} | {recall.bytes_share:.1%} | {found} | {recall.fit_seconds:.1f} |", flush=True)
 
 
 def print_selectors() -> None:

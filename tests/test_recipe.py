@@ -26,8 +26,8 @@ def part(estimator, selector):
 @pytest.fixture
 def saved(tmp_path):
     """A recipe and the folder that it was saved to."""
-    parts = {"head": part(LowRank(32), Confidence(sigma=5.5)), "other": part(BitPlanes(), Certified())}
-    recipe = Recipe("tiny", "f00d", parts, {"head": {"recall": 0.999}})
+    parts = {"head": part(LowRank(32), Confidence(sigma=5.5)), "layers.0.o": part(BitPlanes(), Certified())}
+    recipe = Recipe("tiny", "f00d", parts, {"head": {"recall": 0.999}}, head="estimated", ffn="dense")
     folder = tmp_path / "recipes" / "f00d"
     recipes.save(recipe, folder)
     return recipe, folder
@@ -50,6 +50,23 @@ def test_recipe_comes_back(saved):
         for name, array in want.state.items():
             np.testing.assert_array_equal(found.state[name], array)
             assert found.state[name].dtype == array.dtype
+
+
+def test_a_recipe_of_the_head_alone_from_version_1_is_read(saved):
+    recipe, folder = saved
+
+    def older(document):
+        document["version"] = 1
+        del document["head"], document["ffn"]
+
+    edit(folder, older)
+    loaded = recipes.load(folder, "f00d")
+    assert (loaded.head, loaded.ffn) == (None, None)
+    assert loaded.parts.keys() == recipe.parts.keys()
+
+
+def test_parts_of_layers_are_those_that_are_not_the_heads(saved):
+    assert set(saved[0].layer_parts) == {"layers.0.o"}
 
 
 def test_saving_again_leaves_one_recipe_and_nothing_else(saved):
@@ -95,6 +112,12 @@ def change_tensor(folder):
         (lambda f: edit(f, lambda d: d.update(version=99)), "version 99 .* update"),
         (lambda f: edit(f, lambda d: d.pop("version")), "no version"),
         (
+            lambda f: edit(f, lambda d: d["parts"].update(tail=d["parts"].pop("head"))),
+            "unknown place tail .* update",
+        ),
+        (lambda f: edit(f, lambda d: d.update(head="guessed")), "head in the unknown way guessed .* update"),
+        (lambda f: edit(f, lambda d: d.update(ffn=["dense"])), "ffn in the unknown way"),
+        (
             lambda f: edit(f, lambda d: d["parts"]["head"]["estimator"].update(name="oracle")),
             "unknown estimator",
         ),
@@ -106,7 +129,7 @@ def change_tensor(folder):
         (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(sigma=-1)), "sigma"),
         (lambda f: edit(f, lambda d: d["parts"]["head"]["estimator"].update(speed=9)), "damaged"),
         (lambda f: edit(f, lambda d: d["parts"]["head"].update(units=13)), "damaged: array"),
-        (lambda f: edit(f, lambda d: d["parts"].update(head=d["parts"]["other"])), "damaged"),
+        (lambda f: edit(f, lambda d: d["parts"].update(head=d["parts"]["layers.0.o"])), "damaged"),
         (lambda f: edit(f, lambda d: d["tensors"].update(file="../x")), "not a file name"),
         (lambda f: edit(f, lambda d: d.pop("parts")), "damaged"),
         (lambda f: edit(f, lambda d: d["measured"].update(head=5)), "damaged"),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors
@@ -24,9 +25,12 @@ from shortlist.errors import RecipeError
 from shortlist.estimators import ESTIMATORS, Estimator, State
 from shortlist.selectors import SELECTORS, Selector
 
-VERSION = 1
+VERSION = 2  # 1: the head alone
 FILE_NAME = "recipe.json"
 LARGEST_JSON = 1 << 20  # bytes; a recipe holds a few numbers per part
+PLACE = re.compile(r"head|layers\.\d+\.(qkv|o|gate_up|down)")
+
+Way = Literal["dense", "estimated", "exact"]
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,26 @@ class Recipe:
     fingerprint : str
         The checkpoint's identity: a recipe is refused by any other.
     parts : mapping of str to Part
-        By place, such as `head`.
+        By place: `head`, and the inputs of a layer's matrices, such as `layers.3.qkv`, `layers.3.o`,
+        `layers.3.gate_up` and `layers.3.down`.
     measured : mapping
-        What was measured on held-out text when the recipe was made, for each part.
+        What was measured on held-out text when the recipe was made: `head` for the head alone, `whole` for
+        all that the recipe shortlists, and what else the one who made it wants to say.
+    head, ffn : {"dense", "estimated", "exact"}, optional
+        How the head and the feed-forward neurons are read; None leaves it to `auto`.
     """
 
     model: str
     fingerprint: str
     parts: Mapping[str, Part]
     measured: Mapping[str, Any] = field(default_factory=dict)
+    head: Way | None = None
+    ffn: Way | None = None
+
+    @property
+    def layer_parts(self) -> dict[str, Part]:
+        """The parts that are not the head's."""
+        return {place: part for place, part in self.parts.items() if place != "head"}
 
     def summary(self) -> dict[str, Any]:
         """All but the tensors, as JSON holds it."""
@@ -87,6 +102,8 @@ class Recipe:
             "version": VERSION,
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "head": self.head,
+            "ffn": self.ffn,
             "parts": {place: _describe(part) for place, part in self.parts.items()},
             "measured": dict(self.measured),
         }
@@ -150,7 +167,14 @@ def load(folder: Path, fingerprint: str) -> Recipe:
     try:
         arrays = _read_tensors(folder, document["tensors"])
         parts = {place: _part(path, place, entry, arrays) for place, entry in document["parts"].items()}
-        return Recipe(str(document["model"]), fingerprint, parts, _measured(document["measured"]))
+        return Recipe(
+            str(document["model"]),
+            fingerprint,
+            parts,
+            _measured(document["measured"]),
+            head=_way(path, "head", document),
+            ffn=_way(path, "ffn", document),
+        )
     except RecipeError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
@@ -167,6 +191,11 @@ def _describe(part: Part) -> dict[str, Any]:
 
 
 def _part(path: Path, place: str, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Part:
+    if not PLACE.fullmatch(place):
+        raise RecipeError(
+            f"{path} names the unknown place {place} (known: head, and qkv, o, gate_up, down of layers, "
+            "such as layers.3.qkv): update shortlist"
+        )
     prefix = f"{place}."
     return Part(
         estimator=_method(path, "estimator", ESTIMATORS, entry["estimator"]),
@@ -177,9 +206,21 @@ def _part(path: Path, place: str, entry: dict[str, Any], arrays: dict[str, np.nd
     )
 
 
+def _way(path: Path, what: str, document: dict[str, Any]) -> Any:
+    way = document.get(what)
+    if way is not None and way not in get_args(Way):
+        raise RecipeError(
+            f"{path} reads the {what} in the unknown way {way} (known: {', '.join(get_args(Way))}): "
+            "update shortlist"
+        )
+    return way
+
+
 def _measured(entry: dict[str, Any]) -> dict[str, Any]:
     """What was measured; the choice of a head divides by its times, where there are any."""
     for figures in entry.values():
+        if isinstance(figures, list):  # the points of a frontier
+            continue
         if not all(seconds > 0 for seconds in figures.get("seconds_per_token", {}).values()):
             raise ValueError("its seconds per token are not above 0")
     return dict(entry)

@@ -16,7 +16,7 @@ SAMPLING = {
     "--seed",
     "--stop",
 }
-MODEL = {"--head", "--exact", "--recipe", "--weights", "--context", "--threads"}
+MODEL = {"--head", "--exact", "--ffn", "--recipe", "--weights", "--context", "--threads"}
 FLAGS = {
     "pull": {"NAME", "--json"},
     "run": {"MODEL", "PROMPT", "-n", "--max-tokens", "--logprobs", "--chat", "--stats", "--json"}
@@ -33,7 +33,20 @@ FLAGS = {
         "--threads",
         "--json",
     },
+    "tune": {
+        "MODEL",
+        "--text",
+        "-o",
+        "--output",
+        "--max-perplexity",
+        "--min-agreement",
+        "--max-seconds",
+        "--weights",
+        "--threads",
+        "--json",
+    },
     "inspect": {"MODEL", "--recipe", "--json"},
+    "report": {"MODEL", "--recipe", "--text", "-o", "--output", "--threads", "--json"},
     "eval": {"MODEL", "--text", "--tokens", "--json"} | MODEL - {"--context"},
 }
 

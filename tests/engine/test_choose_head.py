@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,28 +100,49 @@ def test_auto_does_not_estimate_a_narrow_head(format, expected):
     assert "too narrow" in choice.reason
 
 
-def test_a_named_recipe_is_used(tmp_path):
-    recipes.save(fitted(decoder(), Confidence(sigma=3.5)), tmp_path / "mine")
-    choice = choose("estimated", decoder(), recipe=tmp_path / "mine")
+def test_a_named_recipe_is_used():
+    choice = choose("estimated", decoder(), recipe=fitted(decoder(), Confidence(sigma=3.5)))
     assert choice.recipe.parts["head"].selector.sigma == 3.5
 
 
-def test_recipes_that_cannot_be_used(tmp_path):
-    recipes.save(fitted(decoder(), TopK(count=8)), tmp_path / "top_k")
+@pytest.mark.parametrize("way", ["dense", "exact", "estimated"])
+def test_auto_does_what_a_named_recipe_says(way):
+    recipe = dataclasses.replace(fitted(decoder()), head=way)
+    choice = choose("auto", decoder(), recipe=recipe)
+    assert choice.head.name == way
+    assert "recipe says so" in choice.reason
+    stored = fitted(decoder(), exact_seconds=1.0)
+    recipes.save(stored, recipes.default_folder(stored.fingerprint))
+    assert choose("auto", decoder()).head.name == "exact", "which is for its own model alone"
+
+
+@pytest.mark.parametrize("name", ["auto", "estimated"])
+def test_a_recipe_for_the_layers_alone_leaves_the_head_to_the_models_own(name):
+    layers = dataclasses.replace(fitted(decoder(), place="layers.0.down"), measured={})
+    choice = choose(name, decoder(), recipe=layers)
+    assert choice.head.name == "estimated"
+    assert choice.recipe is not layers
+
+
+def test_recipes_that_cannot_be_used():
     with pytest.raises(RecipeError, match="cannot run low_rank with top_k"):
-        choose("estimated", decoder(), recipe=tmp_path / "top_k")
-    recipes.save(fitted(decoder(), place="ffn"), tmp_path / "ffn")
+        choose("estimated", decoder(), recipe=fitted(decoder(), TopK(count=8)))
+    without_part = Recipe("tiny", "f00d", {}, head="estimated")
     with pytest.raises(RecipeError, match="no shortlist of the head"):
-        choose("estimated", decoder(), recipe=tmp_path / "ffn")
-    other = decoder()
-    other.fingerprint = "0" * 64
+        choose("auto", decoder(), recipe=without_part)
+
+
+def test_stored_recipes_that_cannot_be_used(tmp_path):
+    recipes.save(fitted(decoder()), tmp_path / "one")
     with pytest.raises(RecipeError, match="another checkpoint"):
-        choose("estimated", other, recipe=tmp_path / "top_k")
+        module.stored_recipe("0" * 64, tmp_path / "one")
     with pytest.raises(RecipeError, match="no recipe"):
-        choose("estimated", decoder(), recipe=tmp_path / "nothing")
+        module.stored_recipe("f" * 64, tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("name", ["dense", "exact"])
-def test_a_recipe_for_a_head_that_has_none_is_refused(name, tmp_path):
+def test_a_recipe_that_could_do_nothing_is_refused(name):
     with pytest.raises(UsageError, match="leave out --recipe"):
-        choose(name, decoder(), recipe=tmp_path)
+        choose(name, decoder(), recipe=fitted(decoder()))
+    layers = fitted(decoder(), place="layers.0.down")
+    assert choose(name, decoder(), recipe=layers).head.name == name

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from shortlist.cli import bench, chat, inspect, pull, run
+from shortlist.cli import bench, chat, inspect, pull, report, run, tune
 from shortlist.cli.eval import evaluate
 from shortlist.errors import ShortlistError, UsageError
 
@@ -37,6 +37,10 @@ app.command("eval", epilog="Example: shortlist eval smollm2-135m --text book.txt
     evaluate
 )
 app.command(epilog="Example: shortlist inspect gemma-3-270m")(inspect.inspect)
+app.command(epilog="Example: shortlist report smollm2-135m --text book.txt -o report.html")(report.report)
+app.command(epilog="Example: shortlist tune smollm2-135m --text book.txt --max-perplexity 0.5% -o tuned")(
+    tune.tune
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,6 +1,8 @@
-"""`shortlist eval`: what the shortlisted head costs in quality and saves in bytes, against the dense head."""
+"""`shortlist eval`: what a shortlisted model costs in quality and saves in bytes, against the dense one."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +11,9 @@ from shortlist.cli.loading import load_model
 from shortlist.cli.output import megabytes, print_json, progress_bar
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
+
+if TYPE_CHECKING:
+    from shortlist.engine.model import Model
 
 
 def evaluate(
@@ -19,25 +24,29 @@ def evaluate(
     ] = None,
     head: shared.Head = "auto",
     exact: shared.Exact = False,
+    ffn: shared.Ffn = "auto",
     recipe: shared.Recipe = None,
     weights: shared.Weights = None,
     threads: shared.Threads = None,
     json: shared.Json = False,
 ) -> None:
-    """Compare the head of MODEL with the dense one over a text: perplexity, agreement, recall, bytes."""
+    """Compare MODEL with itself when all is dense, over a text: perplexity, agreement, recall, bytes."""
     content = read_text(text)
-    with load_model(model, head=head, exact=exact, recipe=recipe, weights=weights, threads=threads) as loaded:
-        from shortlist.evaluate.quality import compare
-        from shortlist.evaluate.teacher_forced import windows
+    options = {"weights": weights, "threads": threads}
+    with load_model(model, head=head, exact=exact, ffn=ffn, recipe=recipe, **options) as loaded:
+        from shortlist.evaluate.on_text import Pair, compare_on_text
         from shortlist.models.heads import DenseHead
 
         encoded = loaded.tokenizer.encode(content, add_special=False)[:tokens]
         if not encoded:
             raise UsageError(f"{text} is empty: name a file with some text to predict")
-        with progress_bar("measuring") as progress:
-            batches = windows(loaded.decoder, encoded, loaded.tokenizer.encode(""), progress)
-            quality = compare(
-                batches, DenseHead(loaded.decoder.head_rows), loaded.head, loaded.decoder.layer_bytes
+        with progress_bar("measuring") as progress, _dense(loaded, model, options) as dense:
+            quality = compare_on_text(
+                encoded,
+                loaded.tokenizer.encode(""),
+                Pair(dense.decoder, DenseHead(dense.decoder.head_rows)),
+                Pair(loaded.decoder, loaded.head),
+                progress,
             )
         result = {
             "model": model,
@@ -49,6 +58,17 @@ def evaluate(
         print_json(result)
     else:
         print_report(result)
+
+
+@contextmanager
+def _dense(loaded: "Model", name: str, options: dict[str, Any]) -> "Iterator[Model]":
+    """The same model, loaded once more with all of its layers dense unless they are that already."""
+    recipe = loaded.recipe
+    if loaded.decoder.ffn == "dense" and not (recipe and recipe.layer_parts):
+        yield loaded
+        return
+    with load_model(name, head="dense", exact=False, ffn="dense", **options) as dense:
+        yield dense
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -9,23 +9,15 @@ from shortlist.cli.output import megabytes, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from shortlist.checkpoints import Checkpoint
     from shortlist.models.config import ModelConfig
 
 BAR = 24  # characters of a bar that stands for all bytes
-
-# Part of the model for each tensor, by the last word of its name; all others are norms and biases.
-PARTS = {
-    "embedding": "embedding",
-    "head": "head",
-    **dict.fromkeys(("q", "k", "v", "o"), "attention"),
-    **dict.fromkeys(("gate", "up", "down"), "feed-forward"),
-}
 
 
 def inspect(model: shared.ModelName, recipe: shared.Recipe = None, json: shared.Json = False) -> None:
     """Show the sizes of MODEL, where its bytes are, and its recipe. The weights are not read."""
     from shortlist import checkpoints
+    from shortlist.checkpoints.parts import describe_parts
     from shortlist.engine.choose_head import stored_recipe
 
     with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint:
@@ -50,21 +42,6 @@ def describe_config(config: "ModelConfig") -> dict[str, Any]:
     del report["rope_frequencies"]
     windows = report.pop("windows")
     return {**report, "layers_with_window": sum(window > 0 for window in windows)}
-
-
-def describe_parts(checkpoint: "Checkpoint") -> dict[str, dict[str, Any]]:
-    """For each part of the model its stored bytes and types, the largest first."""
-    parts: dict[str, dict[str, Any]] = {}
-    for name, tensor in checkpoint.tensors.items():
-        part = parts.setdefault(_part(name, tied=checkpoint.config.tied_head), {"bytes": 0, "types": []})
-        part["bytes"] += tensor.data.nbytes
-        part["types"] = sorted({*part["types"], tensor.type})
-    return dict(sorted(parts.items(), key=lambda item: -item[1]["bytes"]))
-
-
-def _part(name: str, *, tied: bool) -> str:
-    part = PARTS.get(name.rpartition(".")[2], "norms and biases")
-    return "head = embedding" if tied and part == "embedding" else part
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -110,20 +87,39 @@ def describe_recipe(summary: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
+    for what in ("head", "ffn"):
+        if summary[what]:
+            table.add_row(f"recipe, {what}", summary[what])
     for place, part in summary["parts"].items():
         table.add_row(f"recipe, {place}", f"{_method(part['estimator'])}, {_method(part['selector'])}")
-    for measured in summary["measured"].values():
-        dense, shortlisted = measured["dense"], measured["shortlisted"]
-        read = f"{megabytes(shortlisted['bytes_per_token'])} instead of {megabytes(dense['bytes_per_token'])}"
-        table.add_row("measured on", f"{measured['tokens']} tokens")
-        table.add_row("read per token", read)
-        table.add_row("rows read", f"{shortlisted['rows_share']:.2%}")
-        table.add_row("agreement", f"{shortlisted['agreement']:.3%}")
-        table.add_row("perplexity", f"{shortlisted['perplexity_change']:+.4%}")
-        seconds = measured.get("seconds_per_token", {})
-        if seconds:
-            table.add_row("ms per token", ", ".join(f"{head} {1e3 * s:.2f}" for head, s in seconds.items()))
+    measured = summary["measured"]
+    for name in [name for name in ("head", "whole") if name in measured] or ["head"]:
+        try:
+            for row in _measured(measured[name]):
+                table.add_row(*row)
+        except (KeyError, TypeError, ValueError):
+            table.add_row("measured", f"the recipe does not say what its {name} measured: eval does")
     return table
+
+
+def _measured(measured: dict[str, Any]) -> list[tuple[str, str]]:
+    dense, shortlisted = measured["dense"], measured["shortlisted"]
+    rows = [
+        ("measured on", f"{measured['tokens']} tokens"),
+        (
+            "read per token",
+            f"{megabytes(shortlisted['bytes_per_token'])} instead of {megabytes(dense['bytes_per_token'])}",
+        ),
+        ("head rows read", f"{shortlisted['rows_share']:.2%}"),
+        ("agreement", f"{shortlisted['agreement']:.3%}"),
+        (
+            "perplexity",
+            f"{shortlisted['perplexity_change']:+.4%} ± {1.96 * shortlisted['perplexity_change_error']:.4%}",
+        ),
+    ]
+    if seconds := measured.get("seconds_per_token"):
+        rows.append(("ms per token", ", ".join(f"{head} {1e3 * s:.2f}" for head, s in seconds.items())))
+    return rows
 
 
 def _method(options: dict[str, Any]) -> str:

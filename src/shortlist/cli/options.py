@@ -9,6 +9,7 @@ from shortlist.engine.options import GenerationOptions
 DEFAULTS = GenerationOptions()
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]
+FfnName = Literal["auto", "dense", "estimated", "exact"]
 
 ModelName = Annotated[
     str,
@@ -27,8 +28,17 @@ Head = Annotated[
     ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="The same as --head exact.")]
+Ffn = Annotated[
+    FfnName,
+    typer.Option(
+        "--ffn",
+        help="How feed-forward layers are read: all neurons or, where the activation has exact zeros, those "
+        "that fire, or those that 4-bit copies of the gates leave.",
+    ),
+]
 Recipe = Annotated[
-    str | None, typer.Option("--recipe", metavar="FOLDER", help="Recipe of the estimated head.")
+    str | None,
+    typer.Option("--recipe", metavar="FOLDER", help="What is shortlisted where, as tune writes it."),
 ]
 Weights = Annotated[
     Literal["q8", "q4"] | None,

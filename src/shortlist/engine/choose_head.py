@@ -43,20 +43,21 @@ def choose_head(
     tokenizer: Tokenizer,
     model: str,
     *,
-    recipe: str | Path | None = None,
+    recipe: Recipe | None = None,
     progress: bool = False,
 ) -> Choice:
     """The head that was asked for; `auto` decides.
 
     `auto` prefers the exact head, whose output needs no trust, while it costs little. In this order:
 
-    1. There is no recipe, and the head is too narrow to be estimated through fewer dimensions: exact if it is
+    1. A recipe was named and says which: that one.
+    2. There is no recipe, and the head is too narrow to be estimated through fewer dimensions: exact if it is
        stored in 8 bits, which the exact head needs, else dense.
-    2. The head is not stored in 8 bits: estimated.
-    3. A token takes at most `PREFER_EXACT` times as long with the exact head as with the estimated: exact.
+    3. The head is not stored in 8 bits: estimated.
+    4. A token takes at most `PREFER_EXACT` times as long with the exact head as with the estimated: exact.
        A recipe knows, as both are timed where it is fitted. Where there is none yet, the bytes that each
        would read are compared first, so that none is fitted where it would surely be left aside.
-    4. Estimated.
+    5. Estimated.
 
     Parameters
     ----------
@@ -65,32 +66,48 @@ def choose_head(
     model
         Its name, for the recipe.
     recipe
-        Folder of a recipe; None uses the one in the cache folder, fitted when it is needed and missing.
+        The one that was named; None uses that in the cache folder, fitted when it is needed and missing.
     progress
         Show how far fitting is, if standard error is a terminal.
 
     Raises
     ------
     UsageError
-        The exact head was asked for and is impossible, or a recipe was given for a head that has none.
+        The exact head was asked for and is impossible, or a recipe was named that could do nothing then.
     RecipeError
         The recipe cannot be used.
     """
-    if recipe is not None and name in ("dense", "exact"):
-        raise UsageError(f"a recipe is for the estimated head: leave out --recipe, or --head {name}")
+    if recipe is not None and name in ("dense", "exact") and not (recipe.layer_parts or recipe.ffn):
+        raise UsageError(f"this recipe is for the estimated head: leave out --recipe, or --head {name}")
+    reason = ""
+    if name == "auto" and recipe is not None and recipe.head:
+        name, reason = recipe.head, "its recipe says so"
+    elif recipe is not None and "head" not in recipe.parts:
+        recipe = None  # it is about the layers alone
     rows = decoder.head_rows
     if name == "dense":
-        return Choice(DenseHead(rows))
+        return Choice(DenseHead(rows), reason=reason)
     if name == "exact":
-        return Choice(ExactHead(rows))
-    stored = stored_recipe(decoder.fingerprint, recipe)
-    if name == "auto" and stored is None and rows.cols <= min(RANKS):
-        head = ExactHead(rows) if rows.format == "q8" else DenseHead(rows)
-        return Choice(head, reason=f"rows of {rows.cols} weights are too narrow to estimate")
-    exact = ExactHead(rows) if name == "auto" and rows.format == "q8" else None
-    if exact and stored is None and (ratio := _assumed_ratio(decoder, exact)) <= PREFER_EXACT:
-        return Choice(exact, reason=f"it would read {ratio:.2f} times the bytes of the estimated one")
-    stored = stored or head_recipe(decoder, tokenizer, model, progress=progress)
+        return Choice(ExactHead(rows), reason=reason)
+    if name == "estimated":
+        stored = recipe or head_recipe(decoder, tokenizer, model, progress=progress)
+        return Choice(_estimated_head(stored, decoder), stored, reason)
+    return _choose(decoder, tokenizer, model, recipe or stored_recipe(decoder.fingerprint), progress)
+
+
+def _choose(
+    decoder: Decoder, tokenizer: Tokenizer, model: str, stored: Recipe | None, progress: bool
+) -> Choice:
+    """Steps 2 to 5 of `auto`, with the recipe that there is."""
+    rows = decoder.head_rows
+    exact = ExactHead(rows) if rows.format == "q8" else None
+    if stored is None:
+        if rows.cols <= min(RANKS):
+            reason = f"rows of {rows.cols} weights are too narrow to estimate"
+            return Choice(exact or DenseHead(rows), reason=reason)
+        if exact and (ratio := _assumed_ratio(decoder, exact)) <= PREFER_EXACT:
+            return Choice(exact, reason=f"it would read {ratio:.2f} times the bytes of the estimated one")
+        stored = head_recipe(decoder, tokenizer, model, progress=progress)
     if exact is None:
         return Choice(_estimated_head(stored, decoder), stored)
     ratio = _measured_ratio(stored)
@@ -123,7 +140,8 @@ def _assumed_ratio(decoder: Decoder, exact: ExactHead) -> float:
 def _measured_ratio(recipe: Recipe) -> float:
     """Seconds of a token with the exact head over those with the estimated one; infinite where unknown."""
     seconds = recipe.measured.get("head", {}).get("seconds_per_token", {})
-    return seconds["exact"] / seconds["estimated"] if "exact" in seconds else float("inf")
+    known = {"exact", "estimated"} <= seconds.keys()
+    return seconds["exact"] / seconds["estimated"] if known else float("inf")
 
 
 def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from shortlist import checkpoints
+from shortlist import recipe as recipes
 from shortlist.engine.choose_head import HeadName, choose_head
 from shortlist.engine.model import Model, context_of
-from shortlist.models.decoder import Decoder
+from shortlist.models.decoder import Decoder, Ffn
 from shortlist.models.tokenizer import Tokenizer
 
 
@@ -15,6 +16,7 @@ def load(
     *,
     threads: int | None = None,
     head: HeadName = "auto",
+    ffn: Ffn = "auto",
     weights: Literal["q8", "q4"] | None = None,
     context: int | None = None,
     recipe: str | Path | None = None,
@@ -32,12 +34,17 @@ def load(
         How the language-model head is read. `dense`: all rows. `estimated`: the rows that a low-rank estimate
         leaves; the first time a recipe is fitted, which takes up to a minute. `exact`: the rows that provably
         suffice for the dense output. `auto`: see `choose_head`.
+    ffn
+        How feed-forward layers are read. `dense`: all neurons. Where the activation has exact zeros also
+        `exact`: the neurons that fire, and `estimated`: those that 4-bit copies of the gates leave. `auto`:
+        as the recipe says, where one is named, else see `Decoder`.
     weights
         Quantize a float checkpoint to 8 or 4 bits.
     context
         Most tokens of prompt and answer together; default is what the model was trained for.
     recipe
-        Folder of a recipe for the estimated head; default is the one in the cache folder.
+        Folder of a recipe, such as `shortlist tune` writes; all that it says of head and layers is used. Left
+        out, the estimated head takes the one in the cache folder.
     progress
         Show how far fitting a recipe is, if standard error is a terminal.
 
@@ -62,14 +69,18 @@ def load(
     """
     with checkpoints.open_checkpoint(checkpoints.resolve(name)) as checkpoint:
         context = context_of(checkpoint.config, context)  # a mistake here costs no time
-        decoder = Decoder(checkpoint, weights=weights, threads=threads)
+        named = None if recipe is None else recipes.load(Path(recipe), checkpoint.fingerprint)
+        parts = named.layer_parts if named else {}
+        if named and named.ffn and ffn == "auto":
+            ffn = named.ffn
+        decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
-    choice = choose_head(head, decoder, tokenizer, str(name), recipe=recipe, progress=progress)
+    choice = choose_head(head, decoder, tokenizer, str(name), recipe=named, progress=progress)
     return Model(
         decoder,
         tokenizer,
         choice.head,
         context=context,
-        recipe=choice.recipe,
+        recipe=named or choice.recipe,
         notes=(f"the {choice.head.name} head was chosen: {choice.reason}",) if choice.reason else (),
     )

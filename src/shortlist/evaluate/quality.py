@@ -1,4 +1,4 @@
-"""What a shortlisted head costs in quality and saves in bytes, measured beside the dense head."""
+"""What a shortlisted model costs in quality and saves in bytes, measured beside the dense one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ class Read(Protocol):
     def bytes(self) -> int: ...
 
 
+class Decoder(Protocol):
+    """What is asked of a decoder here: the weight bytes that a token read before the head, on average."""
+
+    @property
+    def layer_bytes(self) -> int: ...
+
+
 class Head(Protocol):
     """A language-model head: hidden state float32 [width] to a greedy token, or to logits [vocabulary]."""
 
@@ -31,7 +38,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class DenseQuality:
-    """The dense head: perplexity, and the weight bytes that a token reads, decoder included."""
+    """The dense model: perplexity, and the weight bytes that a token reads, decoder included."""
 
     perplexity: float
     bytes_per_token: float
@@ -39,7 +46,7 @@ class DenseQuality:
 
 @dataclass(frozen=True)
 class ShortlistedQuality:
-    """A shortlisted head against the dense one, on the same hidden states.
+    """A shortlisted model against the dense one, on the same text.
 
     Attributes
     ----------
@@ -107,10 +114,40 @@ def compare(
         There is no position to measure.
     """
     records = [
-        _compare_at(state, int(target), dense, shortlisted)
+        _compare_at(state, state, int(target), dense, shortlisted)
         for hidden, targets in batches
         for state, target in zip(hidden, targets, strict=True)
     ]
+    return _quality(records, decoder_bytes, decoder_bytes)
+
+
+def compare_models(
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    dense: tuple[Decoder, Head],
+    shortlisted: tuple[Decoder, Head],
+) -> Quality:
+    """Measure a model whose layers are shortlisted too, against the dense one.
+
+    Parameters
+    ----------
+    batches : iterable of (dense hidden float32 [n, width], hidden float32 [n, width], targets int [n])
+        Hidden states of both decoders, and the token that really came after each.
+    dense, shortlisted : (decoder, head)
+
+    Raises
+    ------
+    UsageError
+        There is no position to measure.
+    """
+    records = [
+        _compare_at(dense_state, state, int(target), dense[1], shortlisted[1])
+        for dense_hidden, hidden, targets in batches
+        for dense_state, state, target in zip(dense_hidden, hidden, targets, strict=True)
+    ]
+    return _quality(records, dense[0].layer_bytes, shortlisted[0].layer_bytes)
+
+
+def _quality(records: list[_Position], dense_bytes: float, shortlisted_bytes: float) -> Quality:
     if not records:
         raise UsageError("there is nothing to measure: the text must have at least two tokens")
     mean = {name: float(np.mean([getattr(r, name) for r in records])) for name in _Position.__annotations__}
@@ -118,7 +155,7 @@ def compare(
     change = math.expm1(changes.mean())
     return Quality(
         tokens=len(records),
-        dense=DenseQuality(math.exp(mean["dense_loss"]), decoder_bytes + mean["dense_bytes"]),
+        dense=DenseQuality(math.exp(mean["dense_loss"]), dense_bytes + mean["dense_bytes"]),
         shortlisted=ShortlistedQuality(
             perplexity=math.exp(mean["loss"]),
             perplexity_change=change,
@@ -126,8 +163,8 @@ def compare(
             agreement=mean["agrees"],
             recall=mean["found"],
             rows_share=mean["rows_share"],
-            bytes_per_token=decoder_bytes + mean["bytes"],
-            sampling_bytes_per_token=decoder_bytes + mean["sampling_bytes"],
+            bytes_per_token=shortlisted_bytes + mean["bytes"],
+            sampling_bytes_per_token=shortlisted_bytes + mean["sampling_bytes"],
             total_variation=mean["total_variation"],
         ),
     )
@@ -148,23 +185,26 @@ class _Position:
     total_variation: float
 
 
-def _compare_at(hidden: np.ndarray, target: int, dense: Head, shortlisted: Head) -> _Position:
-    dense_logits, dense_read = dense.logits(hidden)
+def _compare_at(
+    dense_hidden: np.ndarray, hidden: np.ndarray, target: int, dense: Head, shortlisted: Head
+) -> _Position:
+    dense_logits, dense_read = dense.logits(dense_hidden)
     winner = int(np.argmax(dense_logits))
     logits, sampling_read = shortlisted.logits(hidden)
     token, read = shortlisted.argmax(hidden)
     dense_logs, logs = log_softmax(dense_logits), log_softmax(logits)
-    one = np.array([target])  # who asks for the probability of one token can read its row
+    exact = shortlisted.exact_rows(hidden, np.array([target, winner]))
     return _Position(
         dense_loss=-float(dense_logs[target]),
         dense_bytes=dense_read.bytes,
-        loss=-_corrected(float(logs[target]), float(shortlisted.exact_rows(hidden, one)[0] - logits[target])),
+        # Who asks for the probability of one token can read its row.
+        loss=-_corrected(float(logs[target]), float(exact[0] - logits[target])),
         bytes=read.bytes,
         sampling_bytes=sampling_read.bytes,
         rows_share=read.rows / len(logits),
         agrees=token == winner,
-        # A row on the shortlist has its dense logit to the last bit; an estimate practically never has.
-        found=bool(logits[winner] == dense_logits[winner]),
+        # A row on the shortlist has its exact logit to the last bit; an estimate practically never has.
+        found=bool(logits[winner] == exact[1]),
         total_variation=0.5 * float(np.abs(np.exp(dense_logs) - np.exp(logs)).sum(dtype=np.float64)),
     )
 

@@ -1,22 +1,22 @@
 """The decoder of an open checkpoint: its tensors packed, its family's data handed to the native runtime."""
 
 import os
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import Checkpoint, StoredTensor
+from shortlist.checkpoints.base import Checkpoint
 from shortlist.errors import CheckpointError, UsageError
+from shortlist.models.channels import PLACES, check_parts, pack_place
 from shortlist.models.config import ACTIVATIONS_WITH_ZEROS
 from shortlist.models.neurons import pack_ffn
+from shortlist.models.packing import halves_order, pack_matrix, vector
+from shortlist.recipe import Part
 
 PREFILL_CHUNK = 256
 """Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
-
-PACK_BYTES = 16 << 20
-"""Bytes of the file that are in memory at a time while a tensor is packed."""
 
 Ffn = Literal["auto", "dense", "exact", "estimated"]
 
@@ -44,6 +44,9 @@ class Decoder:
         would be rounded again), else dense.
     threads : int, optional
         Threads of the native pool, which the whole process shares. Default: every core that it may use.
+    parts : mapping of str to Part, optional
+        Of a recipe. At places such as `layers.3.qkv` the input channels are shortlisted (`models.channels`);
+        `head` is not the decoder's.
 
     Attributes
     ----------
@@ -58,7 +61,7 @@ class Decoder:
     Raises
     ------
     UsageError
-        `threads`, `weights` or `ffn` is out of range, or the activation has no zeros.
+        `threads`, `weights` or `ffn` is out of range, the activation has no zeros, or a part does not fit.
     """
 
     def __init__(
@@ -68,19 +71,25 @@ class Decoder:
         weights: str | None = None,
         ffn: Ffn = "auto",
         threads: int | None = None,
+        parts: Mapping[str, Part] | None = None,
     ):
         if weights not in (None, "q8", "q4"):
             raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
         self.config = config = checkpoint.config
         quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
-        self.ffn = _chosen_ffn(ffn, config.activation, quantized)
+        parts = {place: part for place, part in (parts or {}).items() if place != "head"}
+        check_parts(checkpoint, parts)
+        by_channel = any(place.endswith((".gate_up", ".down")) for place in parts)
+        self.ffn = _chosen_ffn(ffn, config.activation, quantized, by_channel)
         set_threads(threads)
         self.fingerprint = checkpoint.fingerprint
         self._arena = _native.Arena()
         table_format = "q8" if weights else ""
 
-        self.embedding = self._pack(checkpoint, "embedding", table_format)
-        self.head_rows = self.embedding if config.tied_head else self._pack(checkpoint, "head", table_format)
+        self.embedding = pack_matrix(checkpoint, "embedding", table_format, self._arena)
+        self.head_rows = self.embedding
+        if not config.tied_head:
+            self.head_rows = pack_matrix(checkpoint, "head", table_format, self._arena)
         tables = sorted(set(config.rope_frequencies))
         self._native = _native.Decoder(
             width=config.width,
@@ -94,18 +103,21 @@ class Decoder:
             activation=config.activation,
             rope=[list(table) for table in tables],
             embedding=self.embedding,
-            final_norm=_floats(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
+            final_norm=vector(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
         )
         self._shared_bytes = self._neuron_bytes = self._each_bytes = self._tokens = 0
+        self._inputs: dict[str, _native.ChannelInput] = {}
         for i in range(config.layers):
             names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
-            matrices = {
-                name: self._pack(checkpoint, names[name], weights or "", tiled=True)
+            places = [name for name in PLACES if f"layers.{i}.{name}" in parts]
+            elsewhere = {matrix for name in places for matrix in PLACES[name]}
+            matrices: dict[str, Any] = {
+                name: pack_matrix(checkpoint, names[name], weights or "", self._arena, tiled=True)
                 for name in (ATTENTION + FFN if self.ffn == "dense" else ATTENTION)
-                if names[name] in checkpoint.tensors
+                if names[name] in checkpoint.tensors and name not in elsewhere
             }
             vectors = {
-                n: _floats(checkpoint.tensors[names[n]])
+                n: vector(checkpoint.tensors[names[n]])
                 for n in NORMS + BIASES
                 if names[n] in checkpoint.tensors
             }
@@ -113,7 +125,7 @@ class Decoder:
                 vectors[name] = vectors[name] + np.float32(config.norm_offset)
             if config.rope_interleaved:
                 for name in vectors.keys() & {"q_bias", "k_bias"}:
-                    vectors[name] = _halves_order(vectors[name][:, None], config.head_dim)[:, 0]
+                    vectors[name] = halves_order(vectors[name][:, None], config.head_dim)[:, 0]
             neurons = None
             if self.ffn != "dense":
                 packed = pack_ffn(
@@ -125,10 +137,18 @@ class Decoder:
                 if packed.margin is not None:
                     vectors["margin"] = packed.margin
             self._shared_bytes += sum(rows.nbytes for rows in matrices.values())
-            self._native.add_layer(
-                matrices, vectors, config.windows[i], tables.index(config.rope_frequencies[i]), neurons
-            )
-        self.nbytes = self._shared_bytes + self._neuron_bytes + self.embedding.nbytes
+            inputs = {}
+            for name in places:
+                place = f"layers.{i}.{name}"
+                by_name, inputs[name] = pack_place(
+                    checkpoint, place, parts[place], weights or "", self._arena
+                )
+                matrices.update(by_name)
+                self._inputs[place] = inputs[name]
+            rope_table = tables.index(config.rope_frequencies[i])
+            self._native.add_layer(matrices, vectors, config.windows[i], rope_table, neurons, inputs)
+        channel_bytes = sum(each.all_bytes for each in self._inputs.values())
+        self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + self.embedding.nbytes
         if not config.tied_head:
             self.nbytes += self.head_rows.nbytes
 
@@ -138,26 +158,52 @@ class Decoder:
         return self._native.neurons_read
 
     @property
-    def layer_bytes(self) -> int:
-        """Packed bytes of the layers that a token reads: with shortlisted neurons, the mean so far."""
-        if not self._tokens:
-            return self._shared_bytes + self._neuron_bytes
-        return self._shared_bytes + self._each_bytes * self.neurons_read // self._tokens
+    def channels_read(self) -> dict[str, int]:
+        """For each place with a shortlist of input channels, those that were read so far, over all tokens."""
+        return {place: each.channels_read for place, each in self._inputs.items()}
 
-    def _pack(self, checkpoint: Checkpoint, name: str, weights: str, *, tiled: bool = False) -> _native.Rows:
-        tensor = checkpoint.tensors[name]
-        rows, cols = tensor.shape
-        if checkpoint.config.rope_interleaved and name.rpartition(".")[2] in ("q", "k"):
-            data = _halves_order(tensor.data.reshape(rows, -1), checkpoint.config.head_dim)
-            return _native.Rows.pack(data.reshape(-1), tensor.type, rows, cols, weights, self._arena, tiled)
-        packer = _native.Packer(tensor.type, rows, cols, weights, self._arena, tiled)
-        row_bytes = tensor.data.nbytes // rows
-        step = max(1, PACK_BYTES // row_bytes) * row_bytes
-        for start in range(0, tensor.data.nbytes, step):
-            piece = tensor.data[start : start + step]
-            packer.add(piece)
-            checkpoint.release(name, piece)  # otherwise the file's pages count beside the packed copy
-        return packer.finish()
+    @property
+    def channel_bytes(self) -> dict[str, int]:
+        """For each place with a shortlist of input channels, what one channel weighs, without scales."""
+        return {place: each.channel_bytes for place, each in self._inputs.items()}
+
+    def set_threshold(self, place: str, value: float) -> None:
+        """Read at a place, from now on, the channels with a score of at least `value`; 0 reads all.
+
+        Raises
+        ------
+        UsageError
+            No shortlist of input channels was asked for there.
+        """
+        self._input(place).threshold = value
+
+    def place_inputs(self, place: str, tokens: np.ndarray) -> np.ndarray:
+        """The inputs, float32 [n, units], that tokens [n] bring to a place with a shortlist."""
+        each = self._input(place)
+        each.record()
+        self.forward(tokens, self.new_cache(len(tokens)))
+        return each.recorded()
+
+    def all_inputs(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs, float32 [n, units], that tokens [n] bring to every place with a shortlist."""
+        for each in self._inputs.values():
+            each.record()
+        self.forward(tokens, self.new_cache(len(tokens)))
+        return {place: each.recorded() for place, each in self._inputs.items()}
+
+    def _input(self, place: str) -> _native.ChannelInput:
+        if place not in self._inputs:
+            raise UsageError(f"{place} has no shortlist in this decoder: name it among its parts")
+        return self._inputs[place]
+
+    @property
+    def layer_bytes(self) -> int:
+        """Packed bytes of the layers that a token reads: with shortlists, the mean so far."""
+        if not self._tokens:
+            channel_bytes = sum(each.all_bytes for each in self._inputs.values())
+            return self._shared_bytes + self._neuron_bytes + channel_bytes
+        bytes_read = sum(each.bytes_read for each in self._inputs.values())
+        return self._shared_bytes + (self._each_bytes * self.neurons_read + bytes_read) // self._tokens
 
     def new_cache(self, capacity: int | None = None, *, full_precision: bool = False) -> _native.Cache:
         """An empty KV cache. Memory is reserved at once, and used only as positions fill.
@@ -211,7 +257,7 @@ class Decoder:
         return hidden
 
 
-def _chosen_ffn(ffn: str, activation: str, quantized: bool) -> str:
+def _chosen_ffn(ffn: str, activation: str, quantized: bool, by_channel: bool) -> str:
     if ffn not in get_args(Ffn):
         raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
     zeros = activation in ACTIVATIONS_WITH_ZEROS
@@ -219,8 +265,12 @@ def _chosen_ffn(ffn: str, activation: str, quantized: bool) -> str:
         raise UsageError(
             f"ffn {ffn} needs an activation with exact zeros, and {activation} has none: choose dense"
         )
+    if by_channel and ffn in ("exact", "estimated"):
+        raise UsageError(
+            f"ffn {ffn} and a recipe for the channels of gate_up or down exclude each other: choose dense"
+        )
     if ffn == "auto":
-        return "exact" if zeros and not quantized else "dense"
+        return "exact" if zeros and not quantized and not by_channel else "dense"
     return ffn
 
 
@@ -230,18 +280,3 @@ def set_threads(threads: int | None) -> None:
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"--threads {threads} is out of range: choose between 1 and {available}")
     _native.set_threads(threads or available)
-
-
-def _halves_order(rows: np.ndarray, head_dim: int) -> np.ndarray:
-    """Reorder rows [heads * head_dim, ...]: RoPE pairs that are neighbours become pairs half a head apart.
-
-    Queries and keys move alike, so their products stay the same, and one RoPE kernel serves every family.
-    """
-    pairs = rows.reshape(-1, head_dim // 2, 2, rows.shape[-1])
-    return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3)).reshape(rows.shape)
-
-
-def _floats(tensor: StoredTensor) -> np.ndarray:
-    """A vector of the checkpoint as float32 [n], whatever it is stored as."""
-    packed = _native.Rows.pack(tensor.data, tensor.type, 1, tensor.shape[-1])
-    return packed.unpack(np.zeros(1, np.int32))[0]

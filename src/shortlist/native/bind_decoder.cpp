@@ -75,12 +75,20 @@ void bind_decoder(nb::module_& m) {
           "rope"_a, "embedding"_a, "final_norm"_a)
       .def(
           "add_layer",
-          [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons) {
-            auto matrix = [&](const char* name) { return matrices.contains(name) ? nb::cast<Matrix>(matrices[name]) : Matrix(); };
+          [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons,
+             const nb::dict& inputs) {
+            auto matrix = [&](const std::string& name) { return matrices.contains(name.c_str()) ? nb::cast<Matrix>(matrices[name.c_str()]) : Matrix(); };
+            auto linear = [&](const std::string& name) {
+              if (matrices.contains(name.c_str()) && nb::isinstance<Channels>(matrices[name.c_str()]))
+                return Linear{nullptr, nb::cast<std::shared_ptr<Channels>>(matrices[name.c_str()]), matrix(name + "_rest")};
+              return Linear{matrix(name), nullptr, nullptr};
+            };
+            auto input = [&](const char* name) { return inputs.contains(name) ? nb::cast<std::shared_ptr<ChannelInput>>(inputs[name]) : nullptr; };
             auto vector = [&](const char* name) { return vectors.contains(name) ? to_vector(nb::cast<In1<float>>(vectors[name])) : Vector(); };
             Layer l;
-            l.q = matrix("q"), l.k = matrix("k"), l.v = matrix("v"), l.o = matrix("o");
-            l.gate = matrix("gate"), l.up = matrix("up"), l.down = matrix("down");
+            l.q = linear("q"), l.k = linear("k"), l.v = linear("v"), l.o = linear("o");
+            l.gate = linear("gate"), l.up = linear("up"), l.down = linear("down");
+            l.qkv_input = input("qkv"), l.o_input = input("o"), l.gate_up_input = input("gate_up"), l.down_input = input("down");
             if (neurons) l.ffn = ShortlistedFfn{matrix("scores"), vector("margin"), std::move(neurons)};
             l.attention_norm = vector("attention_norm"), l.post_attention_norm = vector("post_attention_norm");
             l.ffn_norm = vector("ffn_norm"), l.post_ffn_norm = vector("post_ffn_norm");
@@ -89,8 +97,9 @@ void bind_decoder(nb::module_& m) {
             l.window = window, l.rope_table = rope_table;
             d.add_layer(std::move(l));
           },
-          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(),
-          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down.")
+          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(), "inputs"_a = nb::dict(),
+          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down. `inputs` (qkv, o, "
+          "gate_up, down) are the shortlists of matrices by channel.")
       .def_prop_ro("neurons_read", &Decoder::neurons_read, "Neurons whose rows were read in shortlisted layers, over all tokens so far.")
       .def(
           "forward",

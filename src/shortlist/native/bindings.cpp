@@ -11,6 +11,7 @@ namespace shortlist {
 // Each in bind_*.cpp; packers beside the rows, neurons beside the decoder.
 void bind_rows(nb::module_& m);
 void bind_packer(nb::module_& m);
+void bind_channels(nb::module_& m);
 void bind_neurons(nb::module_& m);
 void bind_decoder(nb::module_& m);
 void bind_heads(nb::module_& m);
@@ -22,6 +23,7 @@ NB_MODULE(_native, m) {
   m.doc() = "Packed rows, the decoder and the head: the hot path of shortlist.";
   bind_rows(m);
   bind_packer(m);
+  bind_channels(m);
   bind_neurons(m);
   bind_decoder(m);
   bind_heads(m);

@@ -32,69 +32,6 @@ Cache::~Cache() {
 #endif
 }
 
-// ---- activations --------------------------------------------------------------------------------------------------
-
-void Activations::reserve(int tokens) {
-  if (tokens <= tokens_) return;
-  tokens_ = tokens;
-  const size_t n = static_cast<size_t>(tokens) * static_cast<size_t>(padded_), groups = n / 32;
-  x_.assign(n, 0.0f);  // the padding stays zero
-  q_.assign(n, 0);
-  for (auto* v : {&d32_, &s32_, &l1_}) v->assign(groups, 0.0f);
-  for (auto* v : {&d16_, &s16_}) v->assign(2 * groups, 0.0f);
-}
-
-Activations::Activations(const float* vectors, int count, int width) : Activations(width) {
-  reserve(std::max(count, 1));
-  for (int t = 0; t < count; t++) {
-    std::copy_n(vectors + static_cast<size_t>(t) * static_cast<size_t>(width), width, x(t));
-    quantize(t);
-  }
-}
-
-void Activations::quantize(int token, int64_t begin, int64_t end) {
-  if (begin >= end) return;
-  const int64_t first = (static_cast<int64_t>(token) * padded_ + begin) / 32, groups = ((end == width_ ? padded_ : end) - begin) / 32;
-  kernels().quantize(x_.data() + first * 32, static_cast<int>(groups) * 32, q_.data() + first * 32, d32_.data() + first, d16_.data() + 2 * first,
-                     s32_.data() + first, s16_.data() + 2 * first, l1_.data() + first);
-}
-
-Batch Activations::batch(int tokens) const {
-  return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
-}
-
-// Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.
-void fetch_start(Team& team, const Rows& rows) {
-  constexpr size_t start = 8192;
-  const auto share = team.share(rows.view.rows, kGrain);
-  const size_t count = static_cast<size_t>(share.end - share.begin);
-  auto fetch = [](const uint8_t* p, size_t bytes) {
-    for (size_t b = 0; b < bytes && b < start; b += 64) __builtin_prefetch(p + b);
-  };
-  fetch(rows.view.row(share.begin), count * rows.view.primary_stride);
-  fetch(rows.view.lower(share.begin), count * rows.view.secondary_stride);
-}
-
-Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
-                     const Vector& bias) {
-  const auto share = team.share(rows.view.rows, kGrain);
-  const Kernels& k = kernels();
-  if (share.end > share.begin) {
-    // Unpacking a tile pays from a few tokens on; below, each token walks through the rows.
-    if (x.tokens < 4) {
-      for (int t = 0; t < x.tokens; t++) k.dot_range(rows.view, x.token(t), share.begin, share.end, out + static_cast<size_t>(t) * stride + share.begin);
-    } else {
-      scratch.resize(std::max(scratch.size(), gemm_scratch(rows.view.padded)));
-      k.gemm(rows.view, x, share.begin, share.end, out, stride, scratch.data());
-    }
-    if (!bias.empty())
-      for (int t = 0; t < x.tokens; t++)
-        k.add(bias.data() + share.begin, static_cast<int>(share.end - share.begin), out + static_cast<size_t>(t) * stride + share.begin);
-  }
-  if (next) fetch_start(team, *next);
-  return share;
-}
-
 // ---- decoder ------------------------------------------------------------------------------------------------------
 
 Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
@@ -104,18 +41,17 @@ Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
     throw std::invalid_argument("heads must be a multiple of KV heads, and the head dimension even");
 }
 
-void check_matrix(const Rows* matrix, int64_t rows, int64_t cols, const char* name) {
-  if (!matrix || matrix->view.rows != rows || matrix->view.cols != cols)
-    throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
-}
-
 void Decoder::add_layer(Layer layer) {
   const Config& c = config_;
-  check_matrix(layer.q.get(), c.heads * c.head_dim, c.width, "q");
-  check_matrix(layer.k.get(), c.kv_heads * c.head_dim, c.width, "k");
-  check_matrix(layer.v.get(), c.kv_heads * c.head_dim, c.width, "v");
-  check_matrix(layer.o.get(), c.width, c.heads * c.head_dim, "o");
+  check_matrix(layer.q, c.heads * c.head_dim, c.width, "q");
+  check_matrix(layer.k, c.kv_heads * c.head_dim, c.width, "k");
+  check_matrix(layer.v, c.kv_heads * c.head_dim, c.width, "v");
+  check_matrix(layer.o, c.width, c.heads * c.head_dim, "o");
   check_ffn(layer);
+  if (layer.qkv_input) layer.qkv_input->serve({&layer.q, &layer.k, &layer.v});
+  if (layer.o_input) layer.o_input->serve({&layer.o});
+  if (layer.gate_up_input) layer.gate_up_input->serve({&layer.gate, &layer.up});
+  if (layer.down_input) layer.down_input->serve({&layer.down});
   auto check_vector = [](const Vector& v, int n, bool required, const char* name) {
     if ((required || !v.empty()) && v.size() != static_cast<size_t>(n))
       throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
@@ -150,6 +86,7 @@ void Decoder::reserve(int tokens, int64_t positions) {
     listed_.resize(n * static_cast<size_t>(c.ffn_width));
     listed_counts_.resize(n);
   }
+  chosen_.resize(std::max(chosen_.size(), n));
   scores_.resize(static_cast<size_t>(members));
   scratch_.resize(static_cast<size_t>(members));
   const size_t needed = static_cast<size_t>(positions) * 4;  // attention takes up to four heads at a time
@@ -213,15 +150,16 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
-    const Rows* first_of_ffn = (layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate : layer.up).get();
-    const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.get() : nullptr;
-    const Batch x = step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm);
-    multiply(team, *layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.get(), layer.q_bias);
-    multiply(team, *layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.get(), layer.k_bias);
-    multiply(team, *layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.get(), layer.v_bias);
+    const Rows* first_of_ffn = (layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
+    const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.rows.get() : nullptr;
+    const Input x = choose(team, layer.qkv_input.get(), step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm));
+    multiply(team, layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.rows.get(), layer.q_bias);
+    multiply(team, layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.rows.get(), layer.k_bias);
+    multiply(team, layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.rows.get(), layer.v_bias);
     team.barrier();
     attention(team, layer, static_cast<int>(l), count, cache);
-    multiply(team, *layer.o, attended_.batch(count), projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
+    const Input attended = choose(team, layer.o_input.get(), attended_.batch(count));
+    multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
     team.barrier();
 
     const Batch y = step_residual(&layer.post_attention_norm, layer.ffn_norm);
@@ -235,6 +173,19 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     add_projected(t, layers_.back().post_ffn_norm);
     if (!alone || team.id == 0) k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
   }
+}
+
+Input Decoder::choose(Team& team, ChannelInput* input, const Batch& x) {
+  if (!input) return {x};
+  // As in run(): one token's list is made by every member for itself.
+  const bool alone = x.tokens == 1;
+  const auto mine = alone ? Team::Range{0, 1} : team.share(x.tokens);
+  Chosen* chosen = &chosen_[alone ? static_cast<size_t>(team.id) : 0];
+  for (int64_t t = mine.begin; t < mine.end; t++) input->choose(x.token(static_cast<int>(t)), chosen[t]);
+  if (!alone) team.barrier();
+  if (team.id == 0)
+    for (int t = 0; t < x.tokens; t++) input->count(x.token(t), chosen[t]);
+  return {x, chosen};
 }
 
 // From q_, k_, v_ to attended_, through the cache. Ends with a barrier.

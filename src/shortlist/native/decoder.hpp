@@ -6,20 +6,17 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "linear.hpp"
 #include "neurons.hpp"
-#include "rows.hpp"
-#include "threads.hpp"
 
 namespace shortlist {
-
-using Matrix = std::shared_ptr<Rows>;
-using Vector = std::vector<float>;  // empty: the model does not have it
 
 struct Layer {
   Vector attention_norm, q_norm, k_norm, post_attention_norm, ffn_norm, post_ffn_norm;
   Vector q_bias, k_bias, v_bias;
-  Matrix q, k, v, o;
-  Matrix gate, up, down;               // without a gate, the activation is applied to up
+  Linear q, k, v, o;
+  Linear gate, up, down;               // without a gate, the activation is applied to up
+  std::shared_ptr<ChannelInput> qkv_input, o_input, gate_up_input, down_input;  // of matrices that lie by channel
   std::optional<ShortlistedFfn> ffn;   // in place of gate, up and down
   int window = 0;      // 0: attends to everything before it
   int rope_table = 0;  // which row of Config::rope
@@ -57,23 +54,6 @@ class Cache {
   uint8_t* data_ = nullptr;
 };
 
-// Vectors that a matrix is about to be multiplied with: floats, and their int8 form.
-class Activations {
- public:
-  explicit Activations(int width) : width_(width), padded_((width + kBlock - 1) / kBlock * kBlock) {}
-  Activations(const float* vectors, int count, int width);  // [count, width], ready to multiply with
-  void reserve(int tokens);
-  float* x(int token) { return x_.data() + static_cast<size_t>(token) * padded_; }
-  void quantize(int token) { quantize(token, 0, width_); }
-  void quantize(int token, int64_t begin, int64_t end);  // columns from a multiple of 32 to another, or to the last
-  Batch batch(int tokens) const;
-
- private:
-  int width_, padded_, tokens_ = 0;
-  std::vector<float> x_, d32_, d16_, s32_, s16_, l1_;
-  std::vector<int8_t> q_;
-};
-
 class Decoder {
  public:
   Decoder(Config config, Matrix embedding, Vector final_norm);
@@ -89,8 +69,10 @@ class Decoder {
  private:
   void run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out);
   void attention(Team& team, const Layer& layer, int index, int count, Cache& cache);
+  // What each token reads of the matrices that share the input x; everything where there is no shortlist.
+  Input choose(Team& team, ChannelInput* input, const Batch& x);
   // From x, the normed input of the tokens, to projected_ (ffn.cpp). End with a barrier.
-  void dense_ffn(Team& team, const Layer& layer, const Batch& x, int count, const Rows* next);
+  void dense_ffn(Team& team, const Layer& layer, const Batch& normed, int count, const Rows* next);
   void shortlisted_ffn(Team& team, const ShortlistedFfn& ffn, const Batch& x, int count, const Rows* next);
   void check_ffn(const Layer& layer) const;
   void reserve(int tokens, int64_t positions);
@@ -108,19 +90,7 @@ class Decoder {
   std::vector<int32_t> listed_;                // neurons, [slots, ffn_width]
   std::vector<int64_t> listed_counts_;
   int64_t neurons_read_ = 0;
+  std::vector<Chosen> chosen_;  // channels of the current input, by slot
 };
-
-// This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share. The first rows
-// of the member's share of `next`, the matrix that comes after, are on their way to the cache when it returns.
-Team::Range multiply(Team& team, const Rows& rows, const Batch& x, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
-                     const Vector& bias = {});
-
-// Sends the first rows of this member's share of a matrix on their way to the cache.
-void fetch_start(Team& team, const Rows& rows);
-
-// Throws std::invalid_argument where a matrix of a layer is missing or of another size.
-void check_matrix(const Rows* matrix, int64_t rows, int64_t cols, const char* name);
-
-constexpr int64_t kGrain = 32;  // rows: whole tiles of any instruction set, and a group of what the rows' values are quantized to
 
 }  // namespace shortlist

@@ -8,13 +8,13 @@ namespace shortlist {
 void Decoder::check_ffn(const Layer& layer) const {
   const Config& c = config_;
   if (!layer.ffn) {
-    if (layer.gate || !has_zeros(c.activation)) check_matrix(layer.gate.get(), c.ffn_width, c.width, "gate");
-    check_matrix(layer.up.get(), c.ffn_width, c.width, "up");
-    check_matrix(layer.down.get(), c.width, c.ffn_width, "down");
+    if (layer.gate || !has_zeros(c.activation)) check_matrix(layer.gate, c.ffn_width, c.width, "gate");
+    check_matrix(layer.up, c.ffn_width, c.width, "up");
+    check_matrix(layer.down, c.width, c.ffn_width, "down");
     return;
   }
   const ShortlistedFfn& ffn = *layer.ffn;
-  check_matrix(ffn.scores.get(), c.ffn_width, c.width, "scores");
+  check_matrix({ffn.scores}, c.ffn_width, c.width, "scores");
   if (!has_zeros(c.activation)) throw std::invalid_argument("neurons can be left out of a layer only if its activation has exact zeros");
   if (!ffn.neurons || ffn.neurons->count() != c.ffn_width || ffn.neurons->down.cols != c.width)
     throw std::invalid_argument("the neurons of a layer have the wrong shape");
@@ -23,11 +23,12 @@ void Decoder::check_ffn(const Layer& layer) const {
     throw std::invalid_argument("estimated scores need a margin for each neuron, and the rows that they estimate");
 }
 
-void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& x, int count, const Rows* next) {
+void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& normed, int count, const Rows* next) {
   const size_t ffn = static_cast<size_t>(config_.ffn_width);
   std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
-  if (layer.gate) multiply(team, *layer.gate, x, gate_.data(), ffn, scratch, layer.up.get());
-  const auto share = multiply(team, *layer.up, x, up_.data(), ffn, scratch, layer.down.get());
+  const Input x = choose(team, layer.gate_up_input.get(), normed);
+  if (layer.gate) multiply(team, layer.gate, x, gate_.data(), ffn, scratch, layer.up.rows.get());
+  const auto share = multiply(team, layer.up, x, up_.data(), ffn, scratch, layer.down.rows.get());
   for (int t = 0; t < count; t++) {
     const size_t at = static_cast<size_t>(t) * ffn + static_cast<size_t>(share.begin);
     activate(config_.activation, layer.gate ? &gate_[at] : &up_[at], layer.gate ? &up_[at] : nullptr, static_cast<int>(share.end - share.begin),
@@ -35,13 +36,14 @@ void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& x, int coun
     hidden_.quantize(t, share.begin, share.end);
   }
   team.barrier();
-  multiply(team, *layer.down, hidden_.batch(count), projected_.data(), static_cast<size_t>(config_.width), scratch, next);
+  const Input hidden = choose(team, layer.down_input.get(), hidden_.batch(count));
+  multiply(team, layer.down, hidden, projected_.data(), static_cast<size_t>(config_.width), scratch, next);
   team.barrier();
 }
 
 void Decoder::shortlisted_ffn(Team& team, const ShortlistedFfn& ffn, const Batch& x, int count, const Rows* next) {
   const size_t width = static_cast<size_t>(config_.ffn_width);
-  multiply(team, *ffn.scores, x, gate_.data(), width, scratch_[static_cast<size_t>(team.id)], nullptr);
+  multiply(team, {ffn.scores}, {x}, gate_.data(), width, scratch_[static_cast<size_t>(team.id)], nullptr);
   team.barrier();
 
   // As in run(): one token's list is made by every member for itself.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "channels.hpp"
 #include "rows.hpp"
 
 // What a row computes must be part of the loop over rows, so that what does not change stays outside it.
@@ -50,6 +51,8 @@ struct Kernels {
   void (*argmax)(const float* x, int64_t n, float* best, int64_t* where);
   // Rows first + i with value[i] + scale * margin[i] >= mark, ascending, into `rows` (room for n); returns how many.
   int64_t (*reaching)(const float* value, const float* margin, float scale, int64_t n, float mark, int32_t first, int32_t* rows);
+  // out[o - begin] = the listed channels' product with output o, for outputs [begin, end) of one panel; begin a multiple of 64.
+  void (*dot_channels)(const ChannelsView&, const ChannelList&, int begin, int end, float* out);
 };
 
 size_t gemm_scratch(int padded);  // bytes that one thread's gemm needs, for any instruction set

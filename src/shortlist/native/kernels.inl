@@ -565,6 +565,7 @@ static void axpy_row(const RowsView& m, int64_t row, float a, float* y) {
 }
 
 #include "axpy.inl"
+#include "channels.inl"
 
 // ---- the rest of a layer ----------------------------------------------------------------------------------------
 
@@ -722,7 +723,7 @@ static void argmax(const float* x, int64_t n, float* best, int64_t* where) {
 extern const Kernels table;
 const Kernels table = {
     SHORTLIST_ISA_NAME, quantize,  dot_range, dot_list, dot_upper,         gemm,              axpy_row,  axpy_list, rms_norm, gated_silu,
-    gated_gelu,         rope_half, add,       attend<uint16_t>, attend<float>, store_f16, argmax, reaching,
+    gated_gelu,         rope_half, add,       attend<uint16_t>, attend<float>, store_f16, argmax, reaching, dot_channels,
 };
 
 }  // namespace shortlist::SHORTLIST_ISA_NAMESPACE

@@ -2,6 +2,7 @@
 // int16; nibbles keep these far from saturation (15 * 127 * 2 = 3810), which is why 8-bit codes are taken as two nibbles.
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "simd_avx2.hpp"
+#include "channels_x86.hpp"
 #include "slab_x86.hpp"
 #define SHORTLIST_ISA_NAMESPACE avx2
 #define SHORTLIST_ISA_NAME "avx2"
@@ -98,6 +99,51 @@ struct SlabDot {
       total = _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
     }
     return {_mm256_cvtepi32_ps(total)};
+  }
+};
+
+// Products of the listed channels of a group: 64 outputs, 8 to a register.
+struct ChannelDot {
+  // sums[o] = the codes of quads [begin, end) times q; `mask` takes a channel to its place in the group.
+  template <int bits>
+  static SHORTLIST_INLINE void sums(const uint8_t* codes, size_t stride, int mask, const uint8_t* channels, const int32_t* q, int begin, int end, F* sums) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    auto quad = [&](int i, const uint8_t* from, __m256i* to) __attribute__((always_inline)) {
+      const uint8_t* c = channels + i * 4;
+      interleave(from + (c[0] & mask) * stride, from + (c[1] & mask) * stride, from + (c[2] & mask) * stride, from + (c[3] & mask) * stride, to);
+    };
+    if constexpr (bits == 4) {
+      __m256i total[8];
+      for (auto& t : total) t = _mm256_setzero_si256();
+      for (int i = begin; i < end; i++) {  // of up to 32 channels: 15 * 127 * 16 fits
+        __m256i both[4];
+        quad(i, codes, both);
+        const __m256i x = _mm256_set1_epi32(q[i]);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+          total[k] = _mm256_add_epi16(total[k], _mm256_maddubs_epi16(field(both[k], 0, 0, 15), x));
+          total[k + 4] = _mm256_add_epi16(total[k + 4], _mm256_maddubs_epi16(field(both[k], 4, 0, 15), x));
+        }
+      }
+      for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(_mm256_madd_epi16(total[k], ones))};
+    } else {
+      __m256i total[8];
+      for (auto& t : total) t = _mm256_setzero_si256();
+      for (int i = begin; i < end; i++) {
+        const __m256i x = _mm256_set1_epi32(q[i]);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+          __m256i c[4];
+          quad(i, codes + half * 32, c);
+#pragma GCC unroll 4
+          for (int k = 0; k < 4; k++) {  // the codes' signs go to x; 128 * 127 * 2 fits
+            const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(c[k]), _mm256_sign_epi8(x, c[k]));
+            total[half * 4 + k] = _mm256_add_epi32(total[half * 4 + k], _mm256_madd_epi16(products, ones));
+          }
+        }
+      }
+      for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(total[k])};
+    }
   }
 };
 

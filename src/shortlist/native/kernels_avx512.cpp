@@ -1,6 +1,7 @@
 // AVX-512 with VNNI: dpbusd adds four products of unsigned codes and signed activations into int32, exactly.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
 #include "simd_avx512.hpp"
+#include "channels_x86.hpp"
 #include "slab_x86.hpp"
 #define SHORTLIST_ISA_NAMESPACE avx512
 #define SHORTLIST_ISA_NAME "avx512"
@@ -58,7 +59,9 @@ struct SlabDot {
     static Lanes zero() { return {_mm256_setzero_ps()}; }
     static Lanes set1(float x) { return {_mm256_set1_ps(x)}; }
     static Lanes load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
+    static Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
     void store(float* p) const { _mm256_storeu_ps(p, v); }
+    friend Lanes operator-(Lanes a, Lanes b) { return {_mm256_sub_ps(a.v, b.v)}; }
     friend Lanes operator*(Lanes a, Lanes b) { return {_mm256_mul_ps(a.v, b.v)}; }
     friend Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   };
@@ -74,6 +77,37 @@ struct SlabDot {
       total = _mm256_dpbusd_epi32(total, codes, x);
     }
     return {_mm256_cvtepi32_ps(total)};
+  }
+};
+
+// Products of the listed channels of a group: 64 outputs, 8 to a register.
+struct ChannelDot {
+  // sums[o] = the codes of quads [begin, end) times q; `mask` takes a channel to its place in the group.
+  template <int bits>
+  static SHORTLIST_INLINE void sums(const uint8_t* codes, size_t stride, int mask, const uint8_t* channels, const int32_t* q, int begin, int end,
+                                    SlabDot::Lanes* sums) {
+    __m256i total[8];
+    for (auto& t : total) t = _mm256_setzero_si256();
+    for (int i = begin; i < end; i++) {
+      const uint8_t* c = channels + i * 4;
+      const __m256i x = _mm256_set1_epi32(q[i]);
+#pragma GCC unroll 2
+      for (int half = 0; half < (bits == 4 ? 1 : 2); half++) {
+        const uint8_t* from = codes + half * 32;
+        __m256i four[4];
+        interleave(from + (c[0] & mask) * stride, from + (c[1] & mask) * stride, from + (c[2] & mask) * stride, from + (c[3] & mask) * stride, four);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+          if constexpr (bits == 4) {
+            total[k] = _mm256_dpbusd_epi32(total[k], field(four[k], 0, 0, 15), x);
+            total[k + 4] = _mm256_dpbusd_epi32(total[k + 4], field(four[k], 4, 0, 15), x);
+          } else {  // the codes' signs go to x
+            total[half * 4 + k] = _mm256_dpbusd_epi32(total[half * 4 + k], _mm256_abs_epi8(four[k]), _mm256_sign_epi8(x, four[k]));
+          }
+        }
+      }
+    }
+    for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(total[k])};
   }
 };
 

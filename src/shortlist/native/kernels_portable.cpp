@@ -47,6 +47,24 @@ struct SlabDot {
   static Lanes sum(const uint8_t* slab, const int8_t* q);
 };
 
+// Products of the listed channels of a group: 64 outputs, 8 to a register.
+struct ChannelDot {
+  // sums[o] = the codes of quads [begin, end) times q; `mask` takes a channel to its place in the group.
+  template <int bits>
+  static void sums(const uint8_t* codes, size_t stride, int mask, const uint8_t* channels, const int32_t* q, int begin, int end, F* sums) {
+    int32_t total[kBlock] = {};
+    for (int i = begin * 4; i < end * 4; i++) {
+      const uint8_t* from = codes + (channels[i] & mask) * stride;
+      const int factor = reinterpret_cast<const int8_t*>(q)[i];
+      for (int o = 0; o < kBlock; o++) {
+        const int place = channel_place(o % 32);
+        total[o] += factor * (bits == 4 ? from[place] >> (o < 32 ? 0 : 4) & 15 : static_cast<int8_t>(from[o / 32 * 32 + place]));
+      }
+    }
+    for (int o = 0; o < kBlock; o++) sums[o / 8].v[o % 8] = static_cast<float>(total[o]);
+  }
+};
+
 struct TileDot {
   static constexpr int rows = 8;
   static constexpr bool split8 = false;

@@ -1,0 +1,100 @@
+"""Verify recipes on text that they were not tuned on, as they decode: whole, with their own head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from shortlist.calibrate.interleaved import seconds_in_turns
+from shortlist.calibrate.payoff import step
+from shortlist.engine.choose_head import choose_head
+from shortlist.evaluate.on_text import Pair, compare_on_text
+from shortlist.evaluate.quality import Quality
+from shortlist.models.decoder import Decoder
+from shortlist.models.heads import DenseHead
+from shortlist.recipe import Recipe
+
+PACE_TOKENS = 32  # that say how long the others will take
+
+
+class Verifier:
+    """Measures recipes against the dense model.
+
+    Parameters
+    ----------
+    dense : Decoder
+    make : callable
+        The decoder of its checkpoint, with the `ffn` and `parts` that it is given.
+    tokenizer : Tokenizer
+    name : str
+        The model's, for people.
+    tokens : sequence of int
+        To measure on.
+    report : callable
+        Called with the share of the work that is done.
+    """
+
+    def __init__(
+        self,
+        dense: Decoder,
+        make: Callable[..., Decoder],
+        tokenizer: Any,
+        name: str,
+        tokens: Sequence[int],
+        report: Callable[[float], None],
+    ):
+        self._dense_decoder = dense
+        self._dense = Pair(dense, DenseHead(dense.head_rows))
+        self._make, self._tokenizer, self._name = make, tokenizer, name
+        self._tokens, self._report = tokens, report
+
+    def measure(self, recipe: Recipe, seconds: float | None, fewest: int) -> Quality:
+        """Compare a recipe with the dense model.
+
+        Parameters
+        ----------
+        recipe
+        seconds
+            For as many tokens as these allow, but at least the `fewest`; None takes all.
+        fewest
+        """
+        pair, tokens = self._pair(recipe), self._tokens
+        if seconds is not None:
+            start = monotonic()
+            self._compare(tokens[:PACE_TOKENS], pair)
+            pace = (monotonic() - start) / PACE_TOKENS
+            tokens = tokens[: max(fewest, int(seconds / pace))]
+        return self._compare(tokens, pair, self._report)
+
+    def seconds_per_token(self, recipe: Recipe) -> dict[str, float]:
+        """How long a greedy token takes with all dense and with the recipe."""
+        tokens = np.array(self._tokens, dtype=np.int32)
+        return seconds_in_turns(
+            {"dense": _token(self._dense, tokens), "recipe": _token(self._pair(recipe), tokens)}, self._report
+        )
+
+    def _pair(self, recipe: Recipe) -> Pair:
+        decoder = self._dense_decoder
+        if recipe.layer_parts or recipe.ffn != "dense":
+            decoder = self._make(ffn=recipe.ffn, parts=recipe.layer_parts)
+        return Pair(decoder, choose_head("auto", decoder, self._tokenizer, self._name, recipe=recipe).head)
+
+    def _compare(
+        self, tokens: Sequence[int], pair: Pair, progress: Callable[[float], None] | None = None
+    ) -> Quality:
+        return compare_on_text(tokens, self._tokenizer.encode(""), self._dense, pair, progress)
+
+
+def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:
+    """A call that decodes one greedy token: a step of the decoder, then the head."""
+    one_step = step(pair.decoder, tokens)
+    state = pair.decoder.forward(tokens[:1], pair.decoder.new_cache(1))[0]
+
+    def once() -> None:
+        one_step()
+        pair.head.argmax(state)
+
+    return once

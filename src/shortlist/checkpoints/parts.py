@@ -1,0 +1,28 @@
+"""Where the bytes of a checkpoint are: head, attention, feed-forward layers, the rest."""
+
+from typing import Any
+
+from shortlist.checkpoints.base import Checkpoint
+
+# Part of the model for each tensor, by the last word of its name; all others are norms and biases.
+PARTS = {
+    "embedding": "embedding",
+    "head": "head",
+    **dict.fromkeys(("q", "k", "v", "o"), "attention"),
+    **dict.fromkeys(("gate", "up", "down"), "feed-forward"),
+}
+
+
+def describe_parts(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """For each part of the model its stored bytes and types, the largest first."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, tensor in checkpoint.tensors.items():
+        part = parts.setdefault(_part(name, tied=checkpoint.config.tied_head), {"bytes": 0, "types": []})
+        part["bytes"] += tensor.data.nbytes
+        part["types"] = sorted({*part["types"], tensor.type})
+    return dict(sorted(parts.items(), key=lambda item: -item[1]["bytes"]))
+
+
+def _part(name: str, *, tied: bool) -> str:
+    part = PARTS.get(name.rpartition(".")[2], "norms and biases")
+    return "head = embedding" if tied and part == "embedding" else part

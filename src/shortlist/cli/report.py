@@ -1,0 +1,142 @@
+"""`shortlist report`: one page about a model, and the same figures as JSON beside it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shortlist.cli import options as shared
+from shortlist.cli.loading import load_model
+from shortlist.cli.output import print_json
+from shortlist.cli.text_input import read_text
+from shortlist.errors import ShortlistError, UsageError
+
+if TYPE_CHECKING:
+    from shortlist.evaluate.report.measure import Subject
+
+
+def report(
+    model: shared.ModelName,
+    recipe: shared.Recipe = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", metavar="FILE", help="Text to measure on; left out, the model writes its own."
+        ),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", metavar="FILE", help="The page; its figures go to .json beside it."),
+    ] = "report.html",
+    threads: shared.Threads = None,
+    json: shared.Json = False,
+) -> None:
+    """Write a page about MODEL: bytes, recall of every estimator, quality against speed, rows per token."""
+    page = _checked(Path(output))
+    content = None if text is None else read_text(text)
+    from shortlist.evaluate.report.style import check_installed
+
+    check_installed()
+    from shortlist.evaluate.report.measure import measure
+    from shortlist.evaluate.report.page import render
+
+    with ExitStack() as stack:
+        subject = _subject(stack, model, recipe, threads)
+        with _stages() as progress:
+            figures = measure(subject, content, progress=progress)
+    write_whole(page.with_suffix(".json"), _json(figures))
+    write_whole(page, render(figures))
+    if json:
+        print_json(figures)
+    else:
+        print(page)
+
+
+def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | None) -> "Subject":
+    """The model as its recipe has it, and dense; all are closed with the stack."""
+    from shortlist.calibrate.head import RANKS
+    from shortlist.checkpoints import open_checkpoint, resolve
+    from shortlist.engine.choose_head import stored_recipe
+    from shortlist.evaluate.report.measure import Subject
+
+    path = resolve(model)
+    checkpoint = stack.enter_context(open_checkpoint(path))
+    named = None if recipe is None else stored_recipe(checkpoint.fingerprint, recipe)
+    if named is None:
+        head = "estimated" if checkpoint.config.width > min(RANKS) else "auto"
+    else:
+        head = "estimated" if named.head is None and "head" in named.parts else "auto"
+    options: dict[str, Any] = {"exact": False, "threads": threads}
+    loaded = stack.enter_context(load_model(str(path), head=head, recipe=recipe, **options))
+    dense = loaded
+    if loaded.decoder.ffn != "dense" or (named and named.layer_parts):
+        dense = stack.enter_context(load_model(str(path), head="dense", ffn="dense", **options))
+    return Subject(
+        name=Path(model).name,
+        checkpoint=checkpoint,
+        tokenizer=loaded.tokenizer,
+        dense=dense.decoder,
+        decoder=loaded.decoder,
+        head=loaded.head,
+        recipe=loaded.recipe,
+        threads=threads,
+    )
+
+
+def _checked(page: Path) -> Path:
+    """The place of the page, before any work is done for it.
+
+    Raises
+    ------
+    UsageError
+        Nothing can be written there.
+    """
+    if page.is_dir():
+        raise UsageError(f"{page} is a folder: name a file, such as {page / 'report.html'}")
+    if page.suffix == ".json" or not page.name:
+        raise UsageError(f"{page} is where the figures would go: name the page, such as report.html")
+    if not page.parent.is_dir():
+        raise UsageError(f"there is no folder {page.parent} to write {page.name} to: make it first")
+    if not os.access(page.parent, os.W_OK):
+        raise UsageError(f"the folder {page.parent} cannot be written to: choose another with -o")
+    return page
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is either whole or not there.
+
+    Raises
+    ------
+    ShortlistError
+        It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ShortlistError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _json(figures: dict[str, Any]) -> str:
+    from json import dumps
+
+    return dumps(figures, indent=1, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error, where that is a terminal, that says what is being measured."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
+        task = bars.add_task("", total=1.0)
+        yield lambda stage, share: bars.update(task, description=escape(stage), completed=share)

@@ -1,0 +1,146 @@
+"""`shortlist tune`: the fastest recipe within a quality budget."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shortlist.cli import options as shared
+from shortlist.cli.inspect import describe_recipe
+from shortlist.cli.output import print_json
+from shortlist.cli.text_input import read_text
+from shortlist.errors import UsageError
+
+if TYPE_CHECKING:
+    from shortlist.calibrate.tune import Tuned
+
+STAGES = {
+    "neurons": "looking at the neurons",
+    "write": "writing calibration text",
+    "read": "reading calibration text",
+    "fit": "fitting the head's estimator",
+    "choose": "choosing its rank and sigma",
+    "measure": "measuring the head",
+    "time": "timing the heads",
+    "time channels": "timing input channels",
+    "fit channels": "fitting thresholds",
+    "measure places": "measuring each place",
+    "combine": "measuring them together",
+    "verify": "verifying on the other half of the text",
+}
+
+
+def tune(
+    model: shared.ModelName,
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text", metavar="FILE", help="Tuned on its first half and verified on its second, in UTF-8."
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FOLDER", help="Where the recipe is written.")
+    ],
+    max_perplexity: Annotated[
+        str, typer.Option("--max-perplexity", metavar="SHARE", help="By how much perplexity may rise.")
+    ] = "0.5%",
+    min_agreement: Annotated[
+        str,
+        typer.Option(
+            "--min-agreement", metavar="SHARE", help="Least share of greedy tokens that stay the same."
+        ),
+    ] = "0%",
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", help="Time for all of it; the best by then is kept.")
+    ] = None,
+    weights: shared.Weights = None,
+    threads: shared.Threads = None,
+    json: shared.Json = False,
+) -> int:
+    """Find what to shortlist where in MODEL: the fastest recipe whose perplexity stays within a budget.
+
+    Ctrl-C verifies and keeps the best recipe so far (exit code 130); a second one keeps it unverified.
+    """
+    from shortlist import checkpoints, recipe
+    from shortlist.calibrate.tune import Goal
+    from shortlist.calibrate.tune import tune as tune_recipe
+    from shortlist.models.decoder import Decoder
+    from shortlist.models.tokenizer import Tokenizer
+
+    goal = Goal(
+        parse_share(max_perplexity, "--max-perplexity"),
+        parse_share(min_agreement, "--min-agreement"),
+        max_seconds,
+    )
+    content = read_text(text)
+    with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint, _progress() as report:
+        tuned = tune_recipe(
+            checkpoint,
+            Tokenizer.from_checkpoint(checkpoint),
+            model,
+            content,
+            goal,
+            make=lambda **options: Decoder(checkpoint, weights=weights, threads=threads, **options),
+            report=report,
+        )
+    recipe.save(tuned.recipe, Path(output))
+    summary = tuned.recipe.summary()
+    if json:
+        print_json({"recipe": output, "verified": tuned.verified, **summary})
+    else:
+        print_report(summary, tuned, output)
+    return 130 if tuned.interrupted else 0
+
+
+def parse_share(value: str, option: str) -> float:
+    """`0.5%` as 0.005.
+
+    Raises
+    ------
+    UsageError
+        It is not a number with a per cent sign: 0.5 alone might mean either.
+    """
+    try:
+        if not value.endswith("%"):
+            raise ValueError
+        return float(value.removesuffix("%")) / 100
+    except ValueError:
+        raise UsageError(f"{option} {value} is not a share: write it like 0.5%") from None
+
+
+def print_report(summary: dict[str, Any], tuned: "Tuned", output: str) -> None:
+    """What the recipe does and measured, and how to use it."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(describe_recipe(summary))
+    if not tuned.verified:
+        console.print("not verified: the work was interrupted")
+    console.print(f"use it with --recipe {output}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar for each stage on standard error, with the time left, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+        done: dict[str, float] = {}
+
+        def report(stage: str, share: float) -> None:
+            if share < done.get(stage, 0.0):  # the stage begins again
+                bars.reset(tasks[stage])
+            if stage not in tasks:
+                for task in tasks.values():
+                    bars.update(task, visible=False)
+                tasks[stage] = bars.add_task(STAGES[stage], total=1.0)
+            done[stage] = share
+            bars.update(tasks[stage], completed=share, visible=True)
+
+        yield report

@@ -1,0 +1,73 @@
+"""A report's figures as one page that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+from shortlist.evaluate import report
+from shortlist.evaluate.report.plots import bytes_figure, layers_figure, recall_figure, speed_figure
+
+LEVELS = (0.01, 0.03, 0.1, 0.3)
+"""Shares of the head's rows at which a token of the strip takes the next darker shade."""
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The page as HTML. Whatever it shows of texts, models and recipes is escaped.
+
+    Parameters
+    ----------
+    figures : dict
+        What `measure` returned.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    files = resources.files(report)
+    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.lstrip_blocks = True
+    environment.filters.update(
+        megabytes=_megabytes,
+        percent=_percent,
+        visible=_visible,
+        transposed=lambda lists: list(zip(*lists, strict=True)),
+    )
+    plots = {"bytes": bytes_figure(figures["bytes"]["per_token"]), "speed": speed_figure(figures["speed"])}
+    for table, methods in _recalls(figures).items():
+        for wanted in methods[0]["found"]:
+            plots[f"{table} {wanted}"] = recall_figure(table, methods, wanted)
+    if figures["layers"] is not None:
+        plots["layers"] = layers_figure(figures["layers"]["channels"])
+    rows = figures["strip"]["rows"]
+    levels = [sum(token["rows"] / rows >= level for level in LEVELS) for token in figures["strip"]["tokens"]]
+    template = environment.from_string(files.joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        figures,
+        plots={name: Markup(svg) for name, svg in plots.items()},
+        levels=levels,
+        limits=LEVELS,
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _recalls(figures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    recall = figures["recall"]
+    return {table: recall[table]["methods"] for table in ("head", "ffn") if recall[table]}
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _percent(share: float, digits: int = 1, sign: bool = False) -> str:
+    return f"{100 * share:{'+' if sign else ''}.{digits}f} %"
+
+
+def _visible(text: str) -> str:
+    """A token for reading: spaces and line ends can be seen."""
+    return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")

@@ -1,0 +1,109 @@
+"""`shortlist report`, with a measurement that returns at once; and what is refused before any work."""
+
+import json
+import sys
+
+import pytest
+from evaluate.report.example import HOSTILE, example_figures
+
+from shortlist.cli import report
+
+MODEL = "/models/tiny.gguf"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What `measure` was asked, and instead of a model its name."""
+    asked = {}
+
+    def measure(subject, text, *, progress):
+        progress("measuring", 0.5)
+        asked.update(subject=subject, text=text)
+        return example_figures()
+
+    monkeypatch.setattr(report, "_subject", lambda _, *arguments: arguments)
+    monkeypatch.setattr("shortlist.evaluate.report.measure.measure", measure)
+    return asked
+
+
+def test_the_page_and_its_figures_are_written(shortlist, measured, tmp_path):
+    pytest.importorskip("matplotlib")
+    text = tmp_path / "text.txt"
+    text.write_text("some text")
+    page = tmp_path / "page.html"
+    result = shortlist("report", MODEL, "--text", text, "--recipe", "r", "--threads", 2, "-o", page)
+    assert (result.code, result.out, result.err) == (0, f"{page}\n", "")
+    assert measured == {"subject": (MODEL, "r", 2), "text": "some text"}
+    assert page.read_text().startswith("<!doctype html>")
+    assert json.loads((tmp_path / "page.json").read_text()) == example_figures()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.json", "text.txt"]
+
+
+def test_json_is_the_figures(shortlist, measured, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = shortlist("report", MODEL, "-o", tmp_path / "page.html", "--json")
+    assert json.loads(result.out)["model"] == HOSTILE
+    assert result.out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("", "is a folder: name a file, such as"),
+        ("page.json", "is where the figures would go: name the page"),
+        ("missing/page.html", "to write page.html to: make it first"),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_before_any_work(
+    shortlist, measured, tmp_path, output, message
+):
+    result = shortlist("report", MODEL, "-o", tmp_path / output)
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert measured == {}
+
+
+def test_a_missing_text_is_refused_before_any_work(shortlist, measured, tmp_path):
+    result = shortlist("report", MODEL, "--text", tmp_path / "none.txt", "-o", tmp_path / "page.html")
+    assert result.code == 2
+    assert "none.txt cannot be read" in result.err
+    assert measured == {}
+
+
+def test_a_missing_library_is_said_before_any_work(shortlist, measured, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = shortlist("report", MODEL, "-o", tmp_path / "page.html")
+    assert result.code == 1
+    assert result.err.endswith("pip install 'shortlist[report]'\n")
+    assert result.err.count("\n") == 1
+    assert measured == {}
+
+
+def test_an_interrupted_report_leaves_nothing(shortlist, measured, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shortlist.evaluate.report.measure.measure", interrupt)
+    assert shortlist("report", MODEL, "-o", tmp_path / "page.html").code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+
+    def fail(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(report.ShortlistError, match="cannot be written: No space left"):
+        report.write_whole(page, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert page.read_text() == "old"
+
+
+def test_a_model_that_is_not_there(shortlist, tmp_path):
+    result = shortlist("report", "/nonesuch.gguf", "-o", tmp_path / "page.html")
+    assert result.code == 2
+    assert "/nonesuch.gguf" in result.err
