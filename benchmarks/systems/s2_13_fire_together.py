@@ -20,13 +20,13 @@ from shortlist.estimators import Estimate, LowRank
 from shortlist.selectors import ScoreMass
 
 FFN_LAYERS, RANK, FLOOR = 5, 8, 1e-4
-MASSES, TOKENS = (0.8, 0.9), 1024
+MASSES, TOKENS = (0.7, 0.8), 1024
 
 
 def main() -> None:
     arguments = arguments_of(__doc__, "smollm2-135m")
     recalls = []
-    with open_model(arguments.model, arguments.text, fit=2048, test=TOKENS) as model:
+    with open_model(arguments.model, arguments.text, fit=4096, test=TOKENS) as model:
         leads = mass_leads(model)
         print("\n| layer | bytes | from the layer before | the same neurons last token |")
         print("| ---: | ---: | ---: | ---: |")

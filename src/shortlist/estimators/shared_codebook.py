@@ -26,7 +26,7 @@ from shortlist.estimators.base import (
 from shortlist.estimators.directions import second_moment
 from shortlist.estimators.residuals import residual_root, residuals, spread
 
-SAMPLE = 1 << 16  # subvectors that coordinates and clusters are trained on
+SAMPLE = 1 << 15  # subvectors that coordinates and clusters are trained on
 ROUNDS = 3  # of clusters and coordinates in turn
 
 # Legend: p parts of m inputs each, d <= m coordinates of a part, w a part of a row and q of a query.
@@ -85,9 +85,8 @@ class SharedCodebook(Estimator):
         parts = []
         for rows, chunk in table_chunks(table, like=queries):
             cut = self._cut(chunk) @ basis
-            flat = xp.reshape(cut, (-1, cut.shape[-1]))
-            codes = codebook.nearest(flat, xp.astype(centroids, xp.float32)[None, :, :])
-            codes = xp.reshape(codes, cut.shape[:2])  # [parts, rows]
+            wide = xp.astype(centroids, xp.float32)[None, :, :]
+            codes = xp.stack([codebook.nearest(cut[p, :, :], wide)[:, 0] for p in range(cut.shape[0])])
             decoded = xp.permute_dims(_decode(centroids, codes) @ projection, (1, 0, 2))
             errors = chunk - xp.reshape(decoded, (chunk.shape[0], -1))[:, :width]
             parts.append((codes.T, residuals(errors, root)))
@@ -157,7 +156,7 @@ class SharedCodebook(Estimator):
         white = white / size
         _, vectors = xp.linalg.eigh(xp.matrix_transpose(white) @ white)
         turn = xp.flip(vectors, axis=2)[:, :, : self._kept()]
-        centroids = None
+        centroids: Array = None
         for step in range(ROUNDS + 1):
             coordinates = xp.reshape(white @ turn, (-1, turn.shape[2]))
             centroids = codebook.cluster(coordinates, turn.shape[2], centroids)
