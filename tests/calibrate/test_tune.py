@@ -1,4 +1,4 @@
-"""Tuning a tiny model: a recipe that holds on text it was not tuned on, and the best so far when it is ended."""
+"""Tuning a tiny model: a recipe that holds on text it was not tuned on, or the best so far."""
 
 import dataclasses
 from functools import partial
@@ -11,6 +11,7 @@ import shortlist
 from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.calibrate import search as search_module
+from shortlist.calibrate.payoff import Payoff
 from shortlist.calibrate.search import Search
 from shortlist.calibrate.tune import Goal, tune
 from shortlist.errors import UsageError
@@ -43,8 +44,12 @@ def opened(path):
 @pytest.fixture
 def everything_pays(monkeypatch):
     """Tiny layers are no faster by channel: say that they are."""
-    kinds = {"qkv": 1.0, "down": 0.85}
-    monkeypatch.setattr(search_module, "paying_keeps", lambda *_args, **_options: kinds)
+    kinds = {
+        "qkv": Payoff(1.0, {0.9: 0.9, 0.4: 0.4}),
+        "o": Payoff(1.0, {0.9: 1.1, 0.4: 1.01}),
+        "down": Payoff(1.0, {0.9: 1.05, 0.4: 0.55}),
+    }
+    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: kinds)
     monkeypatch.setattr(Search, "_is_faster", lambda *_: True)
 
 
@@ -103,7 +108,7 @@ def test_agreement_limits_too(opened, text):
 
 
 def test_dense_wins_where_nothing_pays(opened, text, monkeypatch):
-    monkeypatch.setattr(search_module, "paying_keeps", lambda *_args, **_options: {})
+    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
     slow = {"dense": 1.0, "exact": 2.0}
     monkeypatch.setattr(search_module, "seconds_in_turns", lambda ways, *_args: {w: slow[w] for w in ways})
     tuned = run(opened, text)
@@ -178,7 +183,7 @@ def test_a_recipe_that_does_not_hold_is_lowered(opened, text, monkeypatch):
 
 def test_relu_neurons_are_shortlisted_where_that_is_faster(tmp_path, text, monkeypatch):
     tiny_gguf("llama", tmp_path / "relu.gguf", hidden_act="relu")
-    monkeypatch.setattr(search_module, "paying_keeps", lambda *_args, **_options: {})
+    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
     fast = {"dense": 3.0, "exact": 1.0, "estimated": 2.0}
     monkeypatch.setattr(search_module, "seconds_in_turns", lambda ways, *_args: {w: fast[w] for w in ways})
     with checkpoints.open_checkpoint(tmp_path / "relu.gguf") as checkpoint:

@@ -1,12 +1,17 @@
 """Commands that read a real file: inspect, eval; and pull."""
 
+import dataclasses
 import json
 
 import pytest
 from builders import tiny_gguf
 
 from shortlist import checkpoints
+from shortlist import recipe as recipes
+from shortlist.calibrate.channels import unfitted_parts
 from shortlist.cli import run_command
+from shortlist.recipe import Recipe
+from shortlist.selectors import Threshold
 
 TEXT = "the cat and the dog and the bird " * 8
 
@@ -68,6 +73,77 @@ def test_a_recipe_is_fitted_once_and_shown(tiny, capsys, monkeypatch):
     assert again["tokens"] == fitted["tokens"]
     assert run_command(["inspect", str(tiny)]) == 0
     assert "low_rank" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda measured: measured.clear(),
+        lambda measured: measured["whole"].pop("dense"),
+        lambda measured: measured["whole"]["shortlisted"].update(agreement="high"),
+    ],
+)
+def test_a_recipe_that_lacks_figures_is_shown_without_them(tiny, tmp_path, capsys, damage):
+    recipes.save(layer_recipe(tiny), tmp_path)
+    path = tmp_path / recipes.FILE_NAME
+    document = json.loads(path.read_text())
+    damage(document["measured"])
+    path.write_text(json.dumps(document))
+    assert run_command(["inspect", str(tiny), "--recipe", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "layers.0.down" in out
+    assert "does not say what its whole measured" in " ".join(out.split())
+
+
+def layer_recipe(path):
+    """One that reads half of the channels of two places, and says that it measured nothing special."""
+    with checkpoints.open_checkpoint(path) as checkpoint:
+        parts = unfitted_parts(checkpoint, ["layers.0.down", "layers.1.qkv"])
+        parts = {p: dataclasses.replace(part, selector=Threshold(0.5)) for p, part in parts.items()}
+        figures = {
+            "perplexity_change": 0.0,
+            "perplexity_change_error": 0.0,
+            "agreement": 1.0,
+            "rows_share": 1.0,
+            "bytes_per_token": 1000,
+        }
+        whole = {"tokens": 9, "dense": {"bytes_per_token": 2000}, "shortlisted": figures}
+        return Recipe("tiny", checkpoint.fingerprint, parts, {"whole": whole}, head="dense", ffn="dense")
+
+
+def test_a_recipe_for_layers_is_used_by_every_command(tiny, tmp_path, text, capsys):
+    recipes.save(layer_recipe(tiny), tmp_path / "layers")
+    option = ["--recipe", tmp_path / "layers"]
+    assert set(report_of(capsys, "inspect", tiny, *option)["recipe"]["parts"]) == {
+        "layers.0.down",
+        "layers.1.qkv",
+    }
+    dense = report_of(capsys, "run", tiny, "the", "-n", 8, "--head", "dense")
+    shortlisted = report_of(capsys, "run", tiny, "the", "-n", 8, *option)
+    assert shortlisted["stats"]["head"] == "dense"
+    assert shortlisted["stats"]["bytes_per_token"] <= dense["stats"]["bytes_per_token"]
+    report = report_of(capsys, "eval", tiny, "--text", text, *option)
+    assert report["shortlisted"]["bytes_per_token"] < report["dense"]["bytes_per_token"]
+    assert 0 < report["shortlisted"]["agreement"] < 1
+    assert report["shortlisted"]["perplexity"] != report["dense"]["perplexity"]
+    assert report["shortlisted"]["recall"] == 1, "of its own hidden states"
+    assert run_command(["inspect", str(tiny), *map(str, option)]) == 0
+    assert "read per token" in capsys.readouterr().out
+
+
+def test_a_recipe_for_layers_that_are_not_there_is_one_line(tiny, tmp_path, capsys):
+    recipe = layer_recipe(tiny)
+    parts = {"layers.99.down": recipe.parts["layers.0.down"]}
+    recipes.save(dataclasses.replace(recipe, parts=parts), tmp_path)
+    assert run_command(["run", str(tiny), "the", "--recipe", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "layers.99.down" in err
+    assert err.count("\n") == 1
+
+
+def test_ffn_needs_an_activation_with_zeros(tiny, capsys):
+    assert run_command(["run", str(tiny), "the", "--head", "dense", "--ffn", "exact"]) == 2
+    assert "exact zeros" in capsys.readouterr().err
 
 
 def test_eval_compares_with_the_dense_head(tiny, text, capsys):

@@ -30,6 +30,8 @@ FLAGS = {
         "-n",
         "--tokens",
         "--repetitions",
+        "--ffn",
+        "--recipe",
         "--threads",
         "--json",
     },

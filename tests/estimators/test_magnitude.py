@@ -34,10 +34,10 @@ def test_what_is_skipped_errs_by_no_more_than_its_scores(seed, kept):
     assert error <= scores[skipped].sum() * (1 + 1e-5) + 1e-6
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-def test_state_is_as_laid_out(weighted, asarray):
+@pytest.mark.parametrize(("weighted", "rest"), [(True, 0), (False, 0), (True, 5), (False, 5)])
+def test_state_is_as_laid_out(weighted, rest, asarray):
     rows, inputs = layer(0, asarray)
-    estimator, shares = Magnitude(weighted), []
+    estimator, shares = Magnitude(weighted, rest), []
     state = estimator.fit(rows, inputs, progress=shares.append)
     estimator.check(state, INPUTS, OUTPUTS)
     assert shares[-1] == 1
@@ -51,3 +51,23 @@ def test_queries_of_another_width_are_refused():
     rows, inputs = layer(0)
     with pytest.raises(UsageError, match="cannot have the shape"):
         Magnitude().fit(rows, inputs[:, :-1])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_rest_errs_least_on_the_queries_it_was_fitted_to(seed):
+    rng = np.random.default_rng(seed)
+    rows, _ = layer(seed)
+    few = rng.standard_normal((3, INPUTS))  # the queries lie in three directions
+    queries = (rng.standard_normal((50, 3)) @ few).astype(np.float32)
+    state = Magnitude(False, rest=4).fit(rows, queries)
+    exact = queries @ rows
+    near = queries @ state["inner"].T.astype(np.float32) @ state["outer"].T.astype(np.float32)
+    assert np.linalg.norm(near - exact) < 0.02 * np.linalg.norm(exact)  # float16 factors
+
+
+def test_a_rest_that_saves_nothing_is_refused():
+    rows, inputs = layer(0)
+    with pytest.raises(UsageError, match="a rest of rank 12 saves nothing on a matrix of 40 x 12"):
+        Magnitude(rest=12).fit(rows, inputs)
+    with pytest.raises(UsageError, match="0 or more, not -1"):
+        Magnitude(rest=-1)

@@ -3,10 +3,15 @@ from pathlib import Path
 import pytest
 
 from shortlist import _native
+from shortlist import recipe as recipes
+from shortlist.calibrate.channels import unfitted_parts
+from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
 from shortlist.evaluate import bench
 from shortlist.evaluate.bench import PREFILL_TOKENS, BenchOptions, measure, prompt_tokens, ratios
 from shortlist.evaluate.peers import PEERS, PeerEntry
+from shortlist.models.channels import channel_places
+from shortlist.recipe import Recipe
 
 RUN_KEYS = {
     "engine",
@@ -38,6 +43,18 @@ def test_report_has_the_figures_of_every_run(tiny_random: Path) -> None:
         expected = run["bytes_per_token"] * run["decode_tokens_per_s"] / 10e9
         assert run["bandwidth_share"] == pytest.approx(expected)
     assert report["ratios"].keys() == {"shortlist_exact/shortlist_dense"}
+
+
+def test_a_recipe_is_measured_beside_the_heads(tiny_random: Path, tmp_path: Path) -> None:
+    with open_checkpoint(tiny_random) as checkpoint:
+        places = channel_places(checkpoint)[:2]
+        parts = unfitted_parts(checkpoint, places)
+        recipes.save(Recipe("tiny", checkpoint.fingerprint, parts, head="dense"), tmp_path)
+    options = BenchOptions(threads=1, heads=("dense",), recipe=str(tmp_path), decode_tokens=2, repetitions=1)
+    report = measure(tiny_random, options)
+    assert [run["head"] for run in report["runs"]] == ["dense", "recipe"]
+    assert "so" in report["runs"][1]["settings"], "the note on how its head was chosen"
+    assert report["ratios"].keys() == {"shortlist_recipe/shortlist_dense"}
 
 
 def test_a_peer_that_is_not_installed_is_named_with_the_line_that_installs_it(

@@ -15,6 +15,7 @@ from shortlist import _native
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 ROWS = 37  # a whole tile of no instruction set
 TOKENS = 13  # blocks of 8, 4 and 1
+THRESHOLD = 0.8  # for input channels
 
 
 def columns(kind: str) -> tuple[int, ...]:
@@ -72,6 +73,7 @@ def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]
     some = np.array([36, 0, 5, 3, 17], np.int32)
     coefficients = rng.normal(size=len(some)).astype(np.float32)
     tiled = _native.Rows.pack(data.reshape(-1), kind, ROWS, cols, tiled=True)
+    channels, norms = _native.Channels(rows), rng.uniform(0.5, 2.0, cols).astype(np.float32)
     return {
         "data": data,
         "x": x,
@@ -82,6 +84,9 @@ def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]
         "matvec_rows": np.stack([rows.matvec_rows(v, some) for v in x]),
         "matmul": rows.matmul(x),
         "axpy": rows.axpy_rows(some, coefficients),
+        "norms": norms,
+        "channels/all": np.stack([channels.matvec(v) for v in x]),
+        "channels/some": np.stack([channels.matvec(v, THRESHOLD, norms) for v in x]),
         "tiled/unpacked": tiled.unpack(np.arange(ROWS, dtype=np.int32)),
         "tiled/matvec": np.stack([tiled.matvec(v) for v in x]),
         "tiled/matmul": tiled.matmul(x),

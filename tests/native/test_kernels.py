@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from probe import TYPES, columns
+from probe import THRESHOLD, TYPES, columns
 
 PROBE = Path(__file__).with_name("probe.py")
 ROUNDING = 4e-6
@@ -72,6 +72,15 @@ def test_tiles_hold_the_same_rows(results, kind, cols):
     assert np.array_equal(get("tiled/unpacked"), get("unpacked"))
     assert_close(get("tiled/matvec"), get("matvec").astype(np.float64), ROUNDING, "tiled matvec")
     assert_close(get("tiled/matmul"), get("matmul").astype(np.float64), ROUNDING, "tiled matmul")
+
+
+@pytest.mark.parametrize(("kind", "cols"), MATRICES)
+def test_products_with_listed_channels_match_numpy(results, kind, cols):
+    get = lambda name: results[f"{kind}/{cols}/{name}"]  # noqa: E731
+    assert_close(get("channels/all"), get("matvec").astype(np.float64), ROUNDING, "all channels")
+    x = get("x").astype(np.float64) if kind in ("F32", "F16", "BF16") else int8_groups(get("x"))
+    x[np.abs(get("x")) * get("norms") < np.float32(THRESHOLD)] = 0
+    assert_close(get("channels/some"), x @ get("unpacked").astype(np.float64).T, ROUNDING, "some channels")
 
 
 @pytest.mark.parametrize(("kind", "cols"), MATRICES)

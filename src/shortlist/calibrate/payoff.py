@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,41 @@ def step(decoder: Any, tokens: np.ndarray) -> Callable[[], None]:
     return once
 
 
-def paying_keeps(
+@dataclass(frozen=True)
+class Payoff:
+    """Seconds of a decode step with all places of one kind by channel, and with none.
+
+    Attributes
+    ----------
+    dense : float
+    by_keep : dict of float to float
+        For each share of the channels.
+    """
+
+    dense: float
+    by_keep: dict[float, float]
+
+    @property
+    def largest_keep(self) -> float | None:
+        """The largest share of channels with which a step is faster than dense; None where none is."""
+        keeps = np.array(list(self.by_keep))
+        slope, start = np.polyfit(keeps, np.array(list(self.by_keep.values())), 1)
+        limit = (1 - LEAST) * self.dense
+        fits = start + slope * keeps <= limit
+        if not fits.any():
+            return None
+        return float(min((limit - start) / slope, 1.0)) if slope > 0 else 1.0
+
+
+def time_channels(
     checkpoint: Checkpoint,
     make: Callable[..., Decoder],
     dense: Decoder,
     tokens: np.ndarray,
     kinds: tuple[str, ...] = tuple(PLACES),
     progress: Callable[[float], None] = lambda _: None,
-) -> dict[str, float]:
-    """For each kind of place that pays, the largest share of channels with which decoding is faster.
-
-    Decoded with all places of one kind by channel, and with none.
+) -> dict[str, Payoff]:
+    """Time decode steps with the places of each kind by channel.
 
     Parameters
     ----------
@@ -68,9 +93,7 @@ def paying_keeps(
             thresholds = {p: Threshold.calibrated(size, keep).threshold for p, size in sizes.items()}
             ways[str(keep)] = _with(decoder, thresholds, step(decoder, tokens))
         seconds = seconds_in_turns(ways, lambda share, done=done: progress((done + share) / len(kinds)))
-        keep = break_even({keep: seconds[str(keep)] for keep in TIMED_KEEPS}, (1 - LEAST) * seconds["dense"])
-        if keep is not None:
-            found[kind] = keep
+        found[kind] = Payoff(seconds["dense"], {keep: seconds[str(keep)] for keep in TIMED_KEEPS})
     return found
 
 
@@ -81,13 +104,3 @@ def _with(decoder: Any, thresholds: Mapping[str, float], way: Callable[[], None]
         way()
 
     return once
-
-
-def break_even(seconds: Mapping[float, float], limit: float) -> float | None:
-    """The largest keep at which a line through timed keeps stays within the limit; None where none does."""
-    keeps = np.array(list(seconds))
-    slope, start = np.polyfit(keeps, np.array(list(seconds.values())), 1)
-    if slope <= 0:
-        return float(keeps.max()) if start + slope * keeps.max() <= limit else None
-    keep = (limit - start) / slope
-    return float(min(keep, 1.0)) if keep >= keeps.min() else None

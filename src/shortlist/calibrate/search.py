@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from shortlist.calibrate.channels import PlaceCandidates, fit_places
 from shortlist.calibrate.head import CHOOSE, FEWEST, MEASURE, RANKS, calibrate_head
 from shortlist.calibrate.interleaved import seconds_in_turns
-from shortlist.calibrate.payoff import paying_keeps, step
+from shortlist.calibrate.payoff import step, time_channels
 from shortlist.calibrate.reference import Reference
 from shortlist.calibrate.sensitivity import options, sensitivities
 from shortlist.calibrate.spend import Step, plan, spend, steps_by_price
@@ -152,9 +152,11 @@ class Search:
 
     def _shortlist_channels(self) -> None:
         kinds = tuple(PLACES) if self._recipe.ffn == "dense" else ("qkv", "o")
-        keeps = paying_keeps(
+        timed = time_channels(
             self._checkpoint, self._make, self.dense, self._tokens, kinds, self._stage("time channels")
         )
+        self._note("channel_seconds", {kind: asdict(payoff) for kind, payoff in timed.items()})
+        keeps = {kind: payoff.largest_keep for kind, payoff in timed.items() if payoff.largest_keep}
         if not keeps:
             return
         fitted = fit_places(
@@ -210,6 +212,11 @@ class Search:
         }
         seconds = seconds_in_turns(ways, self._stage("time channels"))
         return seconds["with"] < seconds["without"]
+
+    def _note(self, name: str, figures: dict[str, Any]) -> None:
+        """Keep what was measured with the best recipe so far."""
+        measured = {**self._recipe.measured, name: figures}
+        self.rungs[-1] = replace(self.rungs[-1], recipe=replace(self._recipe, measured=measured))
 
     def _reference(self, tokens: int, stage: str) -> Reference:
         prefix = self._tokenizer.encode("")

@@ -36,6 +36,8 @@ def bench(
     ] = None,
     tokens: Annotated[int, typer.Option("-n", "--tokens", help="Tokens to write in each repetition.")] = 128,
     repetitions: Annotated[int, typer.Option("--repetitions", help="Rounds; medians are reported.")] = 5,
+    ffn: shared.Ffn = "auto",
+    recipe: shared.Recipe = None,
     threads: shared.Threads = None,
     json: shared.Json = False,
 ) -> None:
@@ -53,6 +55,8 @@ def bench(
         heads=HEADS if synthetic is None else ("dense",),
         decode_tokens=tokens,
         repetitions=repetitions,
+        ffn=ffn,
+        recipe=recipe,
     )
     path = write_synthetic(synthetic) if synthetic is not None else resolve(str(model))
     report = measure(path, options, progress=_say)

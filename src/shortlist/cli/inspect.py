@@ -90,22 +90,26 @@ def describe_recipe(summary: dict[str, Any]) -> "Table":
     for what in ("head", "ffn"):
         if summary[what]:
             table.add_row(f"recipe, {what}", summary[what])
-    for place, part in summary["parts"].items():
-        table.add_row(f"recipe, {place}", f"{_method(part['estimator'])}, {_method(part['selector'])}")
     measured = summary["measured"]
-    for name in [name for name in ("head", "whole") if name in measured] or ["head"]:
+    for place, part in summary["parts"].items():
+        method = f"{_method(part['estimator'])}, {_method(part['selector'])}"
+        figures = measured.get("places", {}).get(place, {})
+        keep = f"{figures['keep']:.0%} of the channels, " if "keep" in figures else ""
+        table.add_row(f"recipe, {place}", keep + method)
+    for name in [name for name in ("head", "whole") if name in measured] or ["whole"]:
         try:
-            for row in _measured(measured[name]):
+            for row in _measured(name, measured[name]):
                 table.add_row(*row)
         except (KeyError, TypeError, ValueError):
-            table.add_row("measured", f"the recipe does not say what its {name} measured: eval does")
+            table.add_row("measured", f"the recipe does not say what its {name} measured: use eval")
     return table
 
 
-def _measured(measured: dict[str, Any]) -> list[tuple[str, str]]:
+def _measured(name: str, measured: dict[str, Any]) -> list[tuple[str, str]]:
     dense, shortlisted = measured["dense"], measured["shortlisted"]
     rows = [
-        ("measured on", f"{measured['tokens']} tokens"),
+        ("", ""),
+        (f"{name}, measured on", f"{measured['tokens']} tokens"),
         (
             "read per token",
             f"{megabytes(shortlisted['bytes_per_token'])} instead of {megabytes(dense['bytes_per_token'])}",

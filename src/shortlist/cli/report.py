@@ -62,18 +62,17 @@ def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | No
     from shortlist.engine.choose_head import stored_recipe
     from shortlist.evaluate.report.measure import Subject
 
-    path = resolve(model)
-    checkpoint = stack.enter_context(open_checkpoint(path))
+    checkpoint = stack.enter_context(open_checkpoint(resolve(model)))
     named = None if recipe is None else stored_recipe(checkpoint.fingerprint, recipe)
     if named is None:
         head = "estimated" if checkpoint.config.width > min(RANKS) else "auto"
     else:
         head = "estimated" if named.head is None and "head" in named.parts else "auto"
     options: dict[str, Any] = {"exact": False, "threads": threads}
-    loaded = stack.enter_context(load_model(str(path), head=head, recipe=recipe, **options))
+    loaded = stack.enter_context(load_model(model, head=head, recipe=recipe, **options))
     dense = loaded
     if loaded.decoder.ffn != "dense" or (named and named.layer_parts):
-        dense = stack.enter_context(load_model(str(path), head="dense", ffn="dense", **options))
+        dense = stack.enter_context(load_model(model, head="dense", ffn="dense", **options))
     return Subject(
         name=Path(model).name,
         checkpoint=checkpoint,

@@ -117,7 +117,7 @@ def print_report(summary: dict[str, Any], tuned: "Tuned", output: str) -> None:
     console = Console(highlight=False)
     console.print(describe_recipe(summary))
     if not tuned.verified:
-        console.print("not verified: the work was interrupted")
+        console.print("not verified, because the work was interrupted: measure it with eval")
     console.print(f"use it with --recipe {output}", markup=False, soft_wrap=True)
 
 

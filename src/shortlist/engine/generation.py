@@ -109,6 +109,7 @@ def generate_pieces(
         with session.lock:
             hidden, reused = session.extend(text)
             draw, logits = choose(head, hidden, options, position=len(text), seen=seen)
+            generation.stats.layer_bytes = session.layer_bytes
         if generation.stats.draws == 0:
             generation.stats.reused_tokens = reused
         generation.stats.add(time.perf_counter() - started, draw.read, full=draw.full)

@@ -29,6 +29,11 @@ class Session:
         self._cache = decoder.new_cache(context)
         self._tokens: list[int] = []
 
+    @property
+    def layer_bytes(self) -> int:
+        """Weight bytes that a token reads before the head: with shortlisted layers, the mean so far."""
+        return self._decoder.layer_bytes
+
     def extend(self, tokens: Sequence[int]) -> tuple[np.ndarray, int]:
         """The hidden state after the last token, computing only what the cache does not hold.
 

@@ -20,7 +20,7 @@ class RunStats:
         `dense`, `estimated` or `exact`.
     vocab_size
     layer_bytes
-        Weight bytes that each decode step reads apart from the head.
+        Weight bytes that each decode step reads apart from the head, on average where layers are shortlisted.
     prompt_tokens
     reused_tokens
         Those of the prompt that were in the KV cache already.

@@ -95,5 +95,5 @@ class Magnitude(Estimator):
     def _check_rest(self, units: int, width: int) -> None:
         if self.rest >= min(units, width):
             raise UsageError(
-                f"a rest of rank {self.rest} saves nothing on a matrix of {units} x {width}: choose a lower one"
+                f"a rest of rank {self.rest} saves nothing on a matrix of {units} x {width}: lower it"
             )

@@ -13,13 +13,19 @@ from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import ShortlistError, UsageError
 from shortlist.evaluate.bench_worker import Worker
 from shortlist.evaluate.peers import PEERS, PeerError
-from shortlist.models.decoder import set_threads
+from shortlist.models.decoder import Ffn, set_threads
 from shortlist.models.tokenizer import Tokenizer
 
 OWN = "shortlist"
 HEADS = ("dense", "estimated", "exact")
-NAMES = {"dense": "shortlist_dense", "estimated": "shortlist", "exact": "shortlist_exact"}
-"""What the ratios call shortlist with each head."""
+RECIPE = "recipe"
+NAMES = {
+    "dense": "shortlist_dense",
+    "estimated": "shortlist",
+    "exact": "shortlist_exact",
+    RECIPE: "shortlist_recipe",
+}
+"""What the ratios call shortlist with each head, and with all that a recipe says."""
 
 REQUEST = "Write a long story about a lighthouse keeper who finds a letter in a bottle after a storm."
 PREFILL_TOKENS = 512
@@ -37,6 +43,10 @@ class BenchOptions:
         Keys of `PEERS`.
     heads
         Of shortlist: any of `HEADS`.
+    ffn
+        Of shortlist, as `shortlist.load` takes it.
+    recipe
+        Folder of a recipe, which is measured beside the heads.
     decode_tokens
         Written in each repetition, after a prompt of a sentence; ends of text are ignored.
     repetitions
@@ -51,6 +61,8 @@ class BenchOptions:
     threads: int | None = None
     peers: tuple[str, ...] = ()
     heads: tuple[str, ...] = HEADS
+    ffn: Ffn = "auto"
+    recipe: str | None = None
     decode_tokens: int = 128
     repetitions: int = 5
 
@@ -117,13 +129,14 @@ def measure(
         _fit_recipe(path)
     set_threads(options.threads)
     threads = _native.threads()
-    runs = [_Run(OWN, head) for head in options.heads] + [_Run(peer, "dense") for peer in options.peers]
+    own = [*options.heads, *([RECIPE] if options.recipe else [])]
+    runs = [_Run(OWN, head) for head in own] + [_Run(peer, "dense") for peer in options.peers]
     read_gb_s = []
     with ExitStack() as stack:
         for run in runs:
             progress(f"loading {run.name}")
             try:
-                worker = Worker(run.engine, run.head, path, threads)
+                worker = Worker(run.engine, run.head, path, threads, options.ffn, options.recipe)
                 run.worker = stack.enter_context(worker)
                 worker.decode(prompt, min(16, options.decode_tokens))  # the first time is slower
             except PeerError as error:

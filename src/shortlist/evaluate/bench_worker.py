@@ -20,6 +20,7 @@ from shortlist.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from shortlist.engine.choose_head import HeadName
+    from shortlist.models.decoder import Ffn
 
 
 class Worker:
@@ -30,10 +31,12 @@ class Worker:
     engine
         `shortlist`, or a key of `PEERS`.
     head
-        For `shortlist`: `dense`, `estimated` or `exact`.
+        For `shortlist`: `dense`, `estimated`, `exact`, or `recipe` for all that the recipe says.
     path
         Of the model.
     threads
+    ffn, recipe
+        For `shortlist`, as `shortlist.load` takes them; the recipe counts with the head `recipe`.
 
     Attributes
     ----------
@@ -46,12 +49,20 @@ class Worker:
         The engine is not installed, or cannot load this model.
     """
 
-    def __init__(self, engine: str, head: str, path: Path, threads: int):
+    def __init__(
+        self,
+        engine: str,
+        head: str,
+        path: Path,
+        threads: int,
+        ffn: "Ffn" = "auto",
+        recipe: str | None = None,
+    ):
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process runs)
         # Libraries that bring their own thread pools read this when they start.
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, engine, head, str(path), str(threads)],
+            [sys.executable, "-m", __name__, engine, head, str(path), str(threads), ffn, recipe or ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -120,20 +131,22 @@ def serve(peer: Peer, requests: TextIO, answers: TextIO) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _load(engine: str, head: str, path: Path, threads: int) -> Peer:
+def _load(engine: str, head: str, path: Path, threads: int, ffn: str, recipe: str) -> Peer:
     if engine in PEERS:
         return PEERS[engine].load()(path, threads)
     from shortlist.evaluate.peers.own import Shortlist
 
-    return Shortlist(path, threads, cast("HeadName", head))
+    if head == "recipe":
+        return Shortlist(path, threads, "auto", ffn=cast("Ffn", ffn), recipe=recipe)
+    return Shortlist(path, threads, cast("HeadName", head), ffn=cast("Ffn", ffn))
 
 
-def main(engine: str, head: str, path: str, threads: str) -> None:
+def main(engine: str, head: str, path: str, threads: str, ffn: str = "auto", recipe: str = "") -> None:
     # Engines print what they like to standard output: answers get a descriptor of their own.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        serve(_load(engine, head, Path(path), int(threads)), sys.stdin, answers)
+        serve(_load(engine, head, Path(path), int(threads), ffn, recipe), sys.stdin, answers)
     except ShortlistError as error:
         print(json.dumps({"error": str(error)}), file=answers, flush=True)
 

@@ -110,9 +110,9 @@ class Tables:
     def layers(self) -> int:
         return self.checkpoint.config.layers
 
-    def head(self) -> Head:
-        """The head and the final hidden states."""
-        decoder = Decoder(self.checkpoint, threads=self._threads)
+    def head(self, decoder: Decoder | None = None) -> Head:
+        """The head and the final hidden states, of the decoder of the checkpoint where there is one."""
+        decoder = decoder or Decoder(self.checkpoint, threads=self._threads)
         return Head(decoder.head_rows, *self._hidden(decoder))
 
     def ffn(self, layer: int) -> Ffn:

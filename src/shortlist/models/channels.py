@@ -1,8 +1,8 @@
 """Input channels as units: a token reads of each matrix only the columns whose inputs carry much.
 
-A *place* such as `layers.3.qkv` is an input that one or more matrices share; its shortlist serves all of them.
-Matrices of a place with a shortlist are stored by input channel, with the codes, scales and minima of their
-source, so that a channel that is left out is bytes that are not read.
+A *place* such as `layers.3.qkv` is an input that one or more matrices share; its shortlist serves all of
+them. Matrices of a place with a shortlist are stored by input channel, with the codes, scales and minima of
+their source, so that a channel that is left out is bytes that are not read.
 """
 
 from collections.abc import Mapping
@@ -66,8 +66,8 @@ def check_parts(checkpoint: Checkpoint, parts: Mapping[str, Part]) -> None:
         units, width = shapes[0][1], sum(rows for rows, _ in shapes)
         if not (isinstance(part.estimator, Magnitude) and isinstance(part.selector, Threshold)):
             raise UsageError(
-                f"{place} is shortlisted by {part.estimator.name} with {part.selector.name}, and layers decode "
-                "only magnitude with threshold: choose these, or leave the place out"
+                f"{place} is shortlisted by {part.estimator.name} with {part.selector.name}, and "
+                "layers decode only magnitude with threshold: choose these, or leave the place out"
             )
         if (part.units, part.width) != (units, width):
             raise UsageError(

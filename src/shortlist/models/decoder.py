@@ -177,13 +177,6 @@ class Decoder:
         """
         self._input(place).threshold = value
 
-    def place_inputs(self, place: str, tokens: np.ndarray) -> np.ndarray:
-        """The inputs, float32 [n, units], that tokens [n] bring to a place with a shortlist."""
-        each = self._input(place)
-        each.record()
-        self.forward(tokens, self.new_cache(len(tokens)))
-        return each.recorded()
-
     def all_inputs(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
         """The inputs, float32 [n, units], that tokens [n] bring to every place with a shortlist."""
         for each in self._inputs.values():

@@ -1,5 +1,6 @@
 #include "channels.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -26,7 +27,7 @@ void row_codes(const RowsView& v, int64_t r, uint8_t* codes) {
 // Output `o` of a panel of w: its scales, minima and codes of all inputs.
 void write_quantized(const ChannelsView& v, uint8_t* panel, int w, int o, const RowsView& rows, int64_t r, uint8_t* codes) {
   row_codes(rows, r, codes);
-  const size_t stride = v.channel_bytes(w);
+  const size_t stride = v.channel_stride(w);
   const int place = o / kBlock * kBlock + o % kBlock / 32 * 32 + channel_place(o % 32);
   for (int g = 0; g < v.groups(); g++) {
     uint8_t* group = panel + static_cast<size_t>(g) * v.group_bytes(w);
@@ -45,7 +46,7 @@ void write_quantized(const ChannelsView& v, uint8_t* panel, int w, int o, const 
 
 void write_floats(const ChannelsView& v, uint8_t* panel, int w, int o, const RowsView& rows, int64_t r) {
   const size_t size = static_cast<size_t>(v.format.bits / 8);
-  for (int c = 0; c < v.inputs; c++) std::memcpy(panel + static_cast<size_t>(c) * v.channel_bytes(w) + static_cast<size_t>(o) * size, rows.row(r) + static_cast<size_t>(c) * size, size);
+  for (int c = 0; c < v.inputs; c++) std::memcpy(panel + static_cast<size_t>(c) * v.channel_stride(w) + static_cast<size_t>(o) * size, rows.row(r) + static_cast<size_t>(c) * size, size);
 }
 
 }  // namespace
@@ -56,7 +57,7 @@ Channels::Channels(const Rows& rows, Arena& arena) {
   view.outputs = static_cast<int>(rows.view.rows);
   view.padded_outputs = (view.outputs + kBlock - 1) / kBlock * kBlock;
   view.inputs = rows.view.cols;
-  block_ = arena.take(view.bytes());
+  block_ = arena.take(view.stored_bytes());
   view.data = block_.data;
   Pool::instance().run([&](Team& team) {
     std::vector<uint8_t> codes(static_cast<size_t>(rows.view.padded));

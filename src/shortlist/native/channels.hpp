@@ -1,7 +1,8 @@
 // Matrices stored by input channel, so that the bytes of a channel that is off the shortlist are not read.
 //
 // A quantized matrix keeps its codes, scales and minima: the same numbers as in rows.hpp, in another order. Outputs lie in
-// panels of 256 (the last one is what remains, a multiple of 64). In a panel of w outputs, inputs follow in groups that
+// panels of 4096 (the last one is what remains, a multiple of 64): a channel is read in runs of 2 KB or more, as memory does not
+// give short runs here and there any faster than everything. In a panel of w outputs, inputs follow in groups that
 // share scales:
 //
 //   group:  scales, float16 [w] | minima, likewise | codes of its first channel, [w] | codes of its second channel | ...
@@ -18,8 +19,8 @@
 
 namespace shortlist {
 
-constexpr int kPanel = 256;        // outputs: what one channel contributes to them is read at once
-constexpr int kTogetherInputs = 4;  // channels that kernels take at a time, a quad
+constexpr int kPanel = 4096;         // outputs
+constexpr int kTogetherInputs = 4;   // channels that kernels take at a time, a quad
 
 // Where the code of output o of 32 lies: 8-output registers of interleaved quads take bytes 0-3 of each half of 16.
 constexpr int channel_place(int o) { return o % 8 / 4 * 16 + o / 8 * 4 + o % 4; }
@@ -36,11 +37,16 @@ struct ChannelsView {
   // Of w outputs, a multiple of kBlock.
   size_t header_bytes(int w) const { return format.group ? static_cast<size_t>(w) * 2 * (format.minimum ? 2 : 1) : 0; }
   size_t channel_bytes(int w) const { return static_cast<size_t>(w) * static_cast<size_t>(stored_bits()) / 8; }
-  size_t group_bytes(int w) const { return header_bytes(w) + static_cast<size_t>(group()) * channel_bytes(w); }
-  size_t bytes() const { return static_cast<size_t>(groups()) * group_bytes(padded_outputs); }
+  // From a channel to the next: not a power of two, or the channels of a group would push each other out of the cache.
+  size_t channel_stride(int w) const { return channel_bytes(w) + (channel_bytes(w) % 1024 ? 0 : 64); }
+  size_t group_bytes(int w) const { return header_bytes(w) + static_cast<size_t>(group()) * channel_stride(w); }
+  size_t panel_bytes(int w) const { return static_cast<size_t>(groups()) * group_bytes(w); }
 
   int panel_width(int first) const { return padded_outputs - first < kPanel ? padded_outputs - first : kPanel; }
-  const uint8_t* panel(int first) const { return data + static_cast<size_t>(groups()) * group_bytes(first); }
+  const uint8_t* panel(int first) const { return data + static_cast<size_t>(first / kPanel) * panel_bytes(kPanel); }  // first: a multiple of kPanel
+  size_t stored_bytes() const { return static_cast<size_t>(padded_outputs / kPanel) * panel_bytes(kPanel) + panel_bytes(padded_outputs % kPanel); }
+  // What a product with all channels reads.
+  size_t bytes() const { return static_cast<size_t>(groups()) * header_bytes(padded_outputs) + static_cast<size_t>(inputs) * channel_bytes(padded_outputs); }
 };
 
 class Channels {

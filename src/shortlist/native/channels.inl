@@ -1,40 +1,112 @@
 // Products with the listed channels of a matrix (channels.hpp says where things lie), written once against ChannelDot of the
 // including instruction set. Included by kernels.inl.
 
-constexpr int kChannelLanes = kBlock / 8;  // registers to a block of outputs
+// The listed channels of one group, in a panel.
+struct GroupStep {
+  const uint8_t* group = nullptr;  // nullptr: there is none
+  int quads = 0;
+  const int32_t* q = nullptr;      // [quads] of four codes
+  uint32_t at[32];                 // [quads, 4]: where the channels' codes begin, from those of the group's first one
+  float d = 0.0f;
+  int32_t sum = 0;
+};
 
-// Adds what one group's quads [begin, end) give to `blocks` blocks of 64 outputs of a panel of w.
-template <int bits, bool minimum>
-static void add_group(const ChannelsView& m, const ChannelList& list, int g, int begin, int end, float d, int32_t sum, const uint8_t* group, int w,
-                      int first, int blocks, float* y) {
-  using Lanes = SlabDot::Lanes;
-  const uint16_t* scales = reinterpret_cast<const uint16_t*>(group) + first;
-  const size_t stride = m.channel_bytes(w);
-  const uint8_t* codes = group + m.header_bytes(w) + m.channel_bytes(first);
-  const Lanes offset = Lanes::set1(bits == 4 && !minimum ? static_cast<float>(8 * sum) : 0.0f), factor = Lanes::set1(d), base = Lanes::set1(d * static_cast<float>(sum));
-  (void)g;
-  for (int b = 0; b < blocks; b++) {
-    Lanes sums[kChannelLanes];
-    ChannelDot::sums<bits>(codes + static_cast<size_t>(b) * kBlock * bits / 8, stride, m.group() - 1, list.channels.data(), list.q.data(), begin, end, sums);
-    for (int i = 0; i < kChannelLanes; i++) {
-      const int at = b * kBlock + i * 8;
-      Lanes total = fma(sums[i] - offset, Lanes::load_f16(scales + at) * factor, Lanes::load(y + at));
-      if constexpr (minimum) total = fma(Lanes::load_f16(scales + w + at), base, total);
-      total.store(y + at);
+// Walks over the groups of a panel with a listed channel, and says where these lie.
+class GroupWalk {
+ public:
+  GroupWalk(const ChannelsView& m, const ChannelList& list, const uint8_t* panel, int w)
+      : list_(list), panel_(panel), group_bytes_(m.group_bytes(w)), stride_(static_cast<uint32_t>(m.channel_stride(w))), mask_(m.group() - 1),
+        per_group_(m.group() / list.granule), groups_(m.groups()), granules_(static_cast<int>(list.sums.size())) {}
+
+  void next(GroupStep& step) {
+    step.group = nullptr;
+    for (; g_ < groups_ && !step.group; g_++) {
+      const int from = g_ * per_group_, to = from + per_group_ < granules_ ? from + per_group_ : granules_;
+      const int begin = list_.starts[static_cast<size_t>(from)], end = list_.starts[static_cast<size_t>(to)];
+      if (begin == end) continue;
+      step.group = panel_ + static_cast<size_t>(g_) * group_bytes_;
+      step.quads = end - begin;
+      step.q = list_.q.data() + begin;
+      const uint8_t* channels = list_.channels.data() + begin * kTogetherInputs;
+      for (int i = 0; i < step.quads * kTogetherInputs; i++) step.at[i] = static_cast<uint32_t>(channels[i] & mask_) * stride_;
+      step.d = list_.d[static_cast<size_t>(from)];
+      step.sum = 0;
+      for (int i = from; i < to; i++) step.sum += list_.sums[static_cast<size_t>(i)];
     }
   }
-}
 
+ private:
+  const ChannelList& list_;
+  const uint8_t* panel_;
+  size_t group_bytes_;
+  uint32_t stride_;
+  int mask_, per_group_, groups_, granules_, g_ = 0;
+};
+
+// Fetches the codes of a step, a line at a time and channel after channel, between the products of the step before: all at
+// once they would block its loads.
+class StepFetch {
+ public:
+  StepFetch(const GroupStep& step, size_t start, size_t run)
+      : codes_(step.group + start), run_(run), next_(step.at), last_(step.at + (step.group ? step.quads * kTogetherInputs : 0)) {
+    channel();
+  }
+  bool left() const { return at_ < end_; }
+  SHORTLIST_INLINE void line() {
+    __builtin_prefetch(at_);
+    at_ += 64;
+    if (at_ >= end_) channel();
+  }
+
+ private:
+  SHORTLIST_INLINE void channel() {
+    if (next_ == last_) return;
+    at_ = codes_ + *next_++;
+    end_ = at_ + run_;
+  }
+  const uint8_t *codes_, *at_ = nullptr, *end_ = nullptr;
+  size_t run_;
+  const uint32_t *next_, *last_;
+};
+
+// Outputs [first, first + 64 blocks) of a panel of w: y += what the list gives.
 template <int bits, bool minimum>
 static void channels_quantized(const ChannelsView& m, const ChannelList& list, const uint8_t* panel, int w, int first, int blocks, float* y) {
-  const int per_group = m.group() / list.granule, granules = static_cast<int>(list.sums.size());
-  for (int g = 0; g < m.groups(); g++) {
-    const int from = g * per_group, to = from + per_group < granules ? from + per_group : granules;
-    const int begin = list.starts[static_cast<size_t>(from)], end = list.starts[static_cast<size_t>(to)];
-    if (begin == end) continue;
-    int32_t sum = 0;
-    for (int i = from; i < to; i++) sum += list.sums[static_cast<size_t>(i)];
-    add_group<bits, minimum>(m, list, g, begin, end, list.d[static_cast<size_t>(from)], sum, panel + static_cast<size_t>(g) * m.group_bytes(w), w, first, blocks, y);
+  using Lanes = SlabDot::Lanes;
+  constexpr size_t block_bytes = kBlock * bits / 8, scale_bytes = kBlock * 2;
+  const size_t start = m.header_bytes(w) + m.channel_bytes(first), run = static_cast<size_t>(blocks) * block_bytes;
+
+  GroupWalk walk(m, list, panel, w);
+  GroupStep steps[2];
+  walk.next(steps[0]);
+  for (int s = 0; steps[s].group; s = 1 - s) {
+    const GroupStep& step = steps[s];
+    GroupStep& ahead = steps[1 - s];
+    walk.next(ahead);
+    StepFetch fetching(ahead, start, run);
+    // scale * (codes - offset) and scale * codes + minimum, times x = d q: the sums of codes times q are whole numbers.
+    const Lanes offset = Lanes::set1(bits == 4 && !minimum ? static_cast<float>(8 * step.sum) : 0.0f);
+    const Lanes d = Lanes::set1(step.d), base = Lanes::set1(step.d * static_cast<float>(step.sum));
+    for (int b = 0; b < blocks; b++) {
+      Lanes sums[kBlock / 8];
+      ChannelDot::sums<bits>(step.group + start + static_cast<size_t>(b) * block_bytes, step.at, step.q, step.quads, sums,
+                             [&]() __attribute__((always_inline)) { fetching.line(), fetching.line(); });
+      const size_t at = static_cast<size_t>(first + b * kBlock);
+      if (ahead.group) {
+        const uint8_t* next_scales = ahead.group + at * 2;
+        fetch(next_scales, next_scales + scale_bytes);
+        if (minimum) fetch(next_scales + w * 2, next_scales + w * 2 + scale_bytes);
+      }
+      const uint16_t* scales = reinterpret_cast<const uint16_t*>(step.group) + at;
+      for (int i = 0; i < kBlock; i += 8) {
+        float* to = y + b * kBlock + i;
+        const Lanes products = bits == 4 && !minimum ? sums[i / 8] - offset : sums[i / 8];
+        Lanes total = fma(products, Lanes::load_f16(scales + i) * d, Lanes::load(to));
+        if constexpr (minimum) total = fma(Lanes::load_f16(scales + w + i), base, total);
+        total.store(to);
+      }
+    }
+    while (fetching.left()) fetching.line();
   }
 }
 
@@ -43,7 +115,7 @@ static void channels_floats(const ChannelsView& m, const ChannelList& list, cons
   for (size_t g = 0; g + 1 < list.starts.size(); g++)
     for (int i = list.starts[g] * kTogetherInputs; i < list.starts[g + 1] * kTogetherInputs; i++) {
       const size_t channel = g * static_cast<size_t>(list.granule) / 32 * 32 + list.channels[static_cast<size_t>(i)];
-      const T* values = reinterpret_cast<const T*>(panel + channel * m.channel_bytes(w)) + first;
+      const T* values = reinterpret_cast<const T*>(panel + channel * m.channel_stride(w)) + first;
       const F x = F::set1(list.x[static_cast<size_t>(i)]);
       for (int o = 0; o < blocks * kBlock; o += F::lanes) fma(x, load(values + o), F::load(y + o)).store(y + o);
     }

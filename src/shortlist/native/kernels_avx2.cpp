@@ -104,45 +104,43 @@ struct SlabDot {
 
 // Products of the listed channels of a group: 64 outputs, 8 to a register.
 struct ChannelDot {
-  // sums[o] = the codes of quads [begin, end) times q; `mask` takes a channel to its place in the group.
-  template <int bits>
-  static SHORTLIST_INLINE void sums(const uint8_t* codes, size_t stride, int mask, const uint8_t* channels, const int32_t* q, int begin, int end, F* sums) {
+  // sums[o] = the codes of four channels each, times q; channel i of them lies at codes + at[i]. Calls
+  // meanwhile() for each four of them.
+  template <int bits, class Meanwhile>
+  static SHORTLIST_INLINE void sums(const uint8_t* codes, const uint32_t* at, const int32_t* q, int quads, F* sums, Meanwhile meanwhile) {
     const __m256i ones = _mm256_set1_epi16(1);
-    auto quad = [&](int i, const uint8_t* from, __m256i* to) __attribute__((always_inline)) {
-      const uint8_t* c = channels + i * 4;
-      interleave(from + (c[0] & mask) * stride, from + (c[1] & mask) * stride, from + (c[2] & mask) * stride, from + (c[3] & mask) * stride, to);
-    };
     if constexpr (bits == 4) {
       __m256i total[8];
       for (auto& t : total) t = _mm256_setzero_si256();
-      for (int i = begin; i < end; i++) {  // of up to 32 channels: 15 * 127 * 16 fits
-        __m256i both[4];
-        quad(i, codes, both);
+      for (int i = 0; i < quads; i++) {  // up to 8, so that int16 holds the sums: 15 * 127 * 16
+        __m256i four[4];
+        interleave(codes, at + i * 4, four);
+        meanwhile();
         const __m256i x = _mm256_set1_epi32(q[i]);
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
-          total[k] = _mm256_add_epi16(total[k], _mm256_maddubs_epi16(field(both[k], 0, 0, 15), x));
-          total[k + 4] = _mm256_add_epi16(total[k + 4], _mm256_maddubs_epi16(field(both[k], 4, 0, 15), x));
+          total[k] = _mm256_add_epi16(total[k], _mm256_maddubs_epi16(field(four[k], 0, 0, 15), x));
+          total[k + 4] = _mm256_add_epi16(total[k + 4], _mm256_maddubs_epi16(field(four[k], 4, 0, 15), x));
         }
       }
       for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(_mm256_madd_epi16(total[k], ones))};
     } else {
-      __m256i total[8];
-      for (auto& t : total) t = _mm256_setzero_si256();
-      for (int i = begin; i < end; i++) {
-        const __m256i x = _mm256_set1_epi32(q[i]);
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-          __m256i c[4];
-          quad(i, codes + half * 32, c);
+      for (int half = 0; half < 2; half++) {
+        __m256i total[4];
+        for (auto& t : total) t = _mm256_setzero_si256();
+        for (int i = 0; i < quads; i++) {
+          __m256i four[4];
+          interleave(codes + half * 32, at + i * 4, four);
+          meanwhile();
+          const __m256i x = _mm256_set1_epi32(q[i]);
 #pragma GCC unroll 4
           for (int k = 0; k < 4; k++) {  // the codes' signs go to x; 128 * 127 * 2 fits
-            const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(c[k]), _mm256_sign_epi8(x, c[k]));
-            total[half * 4 + k] = _mm256_add_epi32(total[half * 4 + k], _mm256_madd_epi16(products, ones));
+            const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(four[k]), _mm256_sign_epi8(x, four[k]));
+            total[k] = _mm256_add_epi32(total[k], _mm256_madd_epi16(products, ones));
           }
         }
+        for (int k = 0; k < 4; k++) sums[half * 4 + k] = {_mm256_cvtepi32_ps(total[k])};
       }
-      for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(total[k])};
     }
   }
 };

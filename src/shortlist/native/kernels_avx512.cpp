@@ -82,20 +82,20 @@ struct SlabDot {
 
 // Products of the listed channels of a group: 64 outputs, 8 to a register.
 struct ChannelDot {
-  // sums[o] = the codes of quads [begin, end) times q; `mask` takes a channel to its place in the group.
-  template <int bits>
-  static SHORTLIST_INLINE void sums(const uint8_t* codes, size_t stride, int mask, const uint8_t* channels, const int32_t* q, int begin, int end,
-                                    SlabDot::Lanes* sums) {
+  // sums[o] = the codes of four channels each, times q; channel i of them lies at codes + at[i]. Calls
+  // meanwhile() for each four of them.
+  template <int bits, class Meanwhile>
+  static SHORTLIST_INLINE void sums(const uint8_t* codes, const uint32_t* at, const int32_t* q, int quads, SlabDot::Lanes* sums,
+                                    Meanwhile meanwhile) {
     __m256i total[8];
     for (auto& t : total) t = _mm256_setzero_si256();
-    for (int i = begin; i < end; i++) {
-      const uint8_t* c = channels + i * 4;
+    for (int i = 0; i < quads; i++) {
       const __m256i x = _mm256_set1_epi32(q[i]);
 #pragma GCC unroll 2
-      for (int half = 0; half < (bits == 4 ? 1 : 2); half++) {
-        const uint8_t* from = codes + half * 32;
+      for (int half = 0; half < bits / 4; half++) {
         __m256i four[4];
-        interleave(from + (c[0] & mask) * stride, from + (c[1] & mask) * stride, from + (c[2] & mask) * stride, from + (c[3] & mask) * stride, four);
+        interleave(codes + half * 32, at + i * 4, four);
+        meanwhile();
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
           if constexpr (bits == 4) {

@@ -49,12 +49,14 @@ struct SlabDot {
 
 // Products of the listed channels of a group: 64 outputs, 8 to a register.
 struct ChannelDot {
-  // sums[o] = the codes of quads [begin, end) times q; `mask` takes a channel to its place in the group.
-  template <int bits>
-  static void sums(const uint8_t* codes, size_t stride, int mask, const uint8_t* channels, const int32_t* q, int begin, int end, F* sums) {
+  // sums[o] = the codes of four channels each, times q; channel i of them lies at codes + at[i]. Calls
+  // meanwhile() for each four of them.
+  template <int bits, class Meanwhile>
+  static void sums(const uint8_t* codes, const uint32_t* at, const int32_t* q, int quads, F* sums, Meanwhile meanwhile) {
     int32_t total[kBlock] = {};
-    for (int i = begin * 4; i < end * 4; i++) {
-      const uint8_t* from = codes + (channels[i] & mask) * stride;
+    for (int i = 0; i < quads * kTogetherInputs; i++) {
+      if (i % kTogetherInputs == 0) meanwhile();
+      const uint8_t* from = codes + at[i];
       const int factor = reinterpret_cast<const int8_t*>(q)[i];
       for (int o = 0; o < kBlock; o++) {
         const int place = channel_place(o % 32);

@@ -105,11 +105,12 @@ static void multiply_rows(const Rows& rows, const Batch& x, int64_t begin, int64
   }
 }
 
-// Outputs [begin, end), a panel at a time, which stays in the cache for all tokens.
+// Outputs [begin, end). Of several tokens, each goes through few outputs at a time, so that what they read stays in the cache.
 static void multiply_channels(const Linear& matrix, const Input& input, int64_t begin, int64_t end, float* out, size_t stride) {
   const Kernels& k = kernels();
+  const int64_t step = input.x.tokens > 1 ? 256 : kPanel;
   for (int64_t at = begin, next; at < end; at = next) {
-    next = std::min(end, (at / kPanel + 1) * kPanel);
+    next = std::min(end, (at / step + 1) * step);
     for (int t = 0; t < input.x.tokens; t++) {
       float* to = out + static_cast<size_t>(t) * stride + at;
       k.dot_channels(matrix.channels->view, input.chosen[t].listed, static_cast<int>(at), static_cast<int>(next), to);

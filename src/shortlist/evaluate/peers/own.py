@@ -8,15 +8,24 @@ import numpy as np
 import shortlist
 from shortlist.engine.choose_head import HeadName
 from shortlist.evaluate.peers.base import SteppingPeer
+from shortlist.models.decoder import Ffn
 
 CONTEXT = 2048
 
 
 class Shortlist(SteppingPeer):
-    """Parameters are those of `shortlist.load`; `head` is `dense`, `estimated` or `exact`."""
+    """Parameters are those of `shortlist.load`."""
 
-    def __init__(self, path: Path, threads: int, head: HeadName = "dense"):
-        self.model = shortlist.load(path, head=head, threads=threads)
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        head: HeadName = "dense",
+        *,
+        ffn: Ffn = "auto",
+        recipe: str | None = None,
+    ):
+        self.model = shortlist.load(path, head=head, ffn=ffn, recipe=recipe, threads=threads)
         self.settings = "; ".join(self.model.notes)
         self.context = min(CONTEXT, self.model.config.context_length)
         self.steps = 0

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from shortlist.models.channels import PLACES
 from shortlist.models.decoder import Decoder
 from shortlist.recipe import Recipe
-
-KINDS = ("qkv", "o", "gate_up", "down")
-"""The inputs of a layer's matrices, as places of a recipe call them."""
 
 
 def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]) -> dict[str, Any] | None:
@@ -37,7 +35,7 @@ def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]
     return {
         "channels": {
             kind: [shares.get(f"layers.{layer}.{kind}", 1.0) for layer in range(config.layers)]
-            for kind in KINDS
+            for kind in PLACES
         },
         "neurons": 1.0
         if decoder.ffn == "dense"

@@ -15,8 +15,7 @@ from shortlist.evaluate.recall import Recall, ffn_recalls, head_recalls, main_es
 from shortlist.evaluate.report.layers import layer_budgets
 from shortlist.evaluate.report.speed import Variant, measure_variants, peer_speed
 from shortlist.evaluate.report.strip import measure_strip
-from shortlist.evaluate.tables import Head, Tables
-from shortlist.evaluate.teacher_forced import windows
+from shortlist.evaluate.tables import Tables
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
@@ -206,12 +205,10 @@ def _recall(
 ) -> dict[str, Any]:
     """Every estimator on the head, on so many of its rows, and on the feed-forward layer in the middle."""
     rows, checkpoint = subject.dense.head_rows, subject.checkpoint
-    fit_hidden, test_hidden = (
-        next(iter(windows(subject.dense, part, subject.prefix)))[0][: len(part)] for part in (fit, test)
-    )
+    tables = Tables(checkpoint, subject.prefix, fit, test, subject.threads)
     count = sum(1 for _ in main_estimators(True)) + 1
     head = _collect(
-        head_recalls(Head(rows, fit_hidden, test_hidden), main_estimators, head_rows),
+        head_recalls(tables.head(subject.dense), main_estimators, head_rows),
         lambda share: progress("estimating the head", share),
         count,
     )
@@ -221,7 +218,6 @@ def _recall(
     if "layers.0.gate" not in checkpoint.tensors:
         return found | {"ffn": None}
     layer = checkpoint.config.layers // 2
-    tables = Tables(checkpoint, subject.prefix, fit, test, subject.threads)
     ffn = tables.ffn(layer)
     methods = _collect(
         ffn_recalls(ffn, main_estimators), lambda share: progress("estimating a layer", share), count

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from shortlist.evaluate import report
 from shortlist.evaluate.report.plots import bytes_figure, layers_figure, recall_figure, speed_figure
 
 LEVELS = (0.01, 0.03, 0.1, 0.3)
@@ -25,16 +24,10 @@ def render(figures: dict[str, Any]) -> str:
     import jinja2
     from markupsafe import Markup
 
-    files = resources.files(report)
-    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script, source = map(_file, ("page.css", "page.js", "page.html.jinja"))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
-    environment.filters.update(
-        megabytes=_megabytes,
-        percent=_percent,
-        visible=_visible,
-        transposed=lambda lists: list(zip(*lists, strict=True)),
-    )
+    environment.filters.update(megabytes=_megabytes, percent=_percent, visible=_visible)
     plots = {"bytes": bytes_figure(figures["bytes"]["per_token"]), "speed": speed_figure(figures["speed"])}
     for table, methods in _recalls(figures).items():
         for wanted in methods[0]["found"]:
@@ -43,8 +36,7 @@ def render(figures: dict[str, Any]) -> str:
         plots["layers"] = layers_figure(figures["layers"]["channels"])
     rows = figures["strip"]["rows"]
     levels = [sum(token["rows"] / rows >= level for level in LEVELS) for token in figures["strip"]["tokens"]]
-    template = environment.from_string(files.joinpath("page.html.jinja").read_text(encoding="utf-8"))
-    return template.render(
+    return environment.from_string(source).render(
         figures,
         plots={name: Markup(svg) for name, svg in plots.items()},
         levels=levels,
@@ -53,6 +45,11 @@ def render(figures: dict[str, Any]) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _file(name: str) -> str:
+    """A file that lies beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _recalls(figures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

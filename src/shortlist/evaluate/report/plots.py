@@ -91,7 +91,10 @@ def recall_figure(name: str, methods: Sequence[Mapping[str, Any]], wanted: str) 
 
 
 def speed_figure(speed: Mapping[str, Any]) -> str:
-    """Change of perplexity against tokens per second: what was measured now, and the recipe's frontier."""
+    """Change of perplexity against tokens per second: what was measured now, and the recipe's frontier.
+
+    A frontier that has a point for dense is drawn as if dense had been as fast then as it is now.
+    """
     from matplotlib.figure import Figure
 
     with settings("speed"):
@@ -101,8 +104,10 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
         frontier = sorted(speed["frontier"], key=lambda point: point["tokens_per_s"])
         if frontier:
             look = LINES[2]
+            now = _dense_speed(speed["points"]) or 1.0
+            factor = now / (_dense_speed(frontier) or now)
             axes.plot(
-                [point["tokens_per_s"] for point in frontier],
+                [factor * point["tokens_per_s"] for point in frontier],
                 [100 * point["perplexity_change"] for point in frontier],
                 color=look.colour,
                 marker=look.marker,
@@ -171,6 +176,10 @@ def layers_figure(channels: Mapping[str, Sequence[float]]) -> str:
         axes.set_ylabel("input channels read")
         figure.legend(loc="outside lower center", ncols=4)
         return to_svg(figure, "Line chart: share of the input channels that each layer reads")
+
+
+def _dense_speed(points: Sequence[Mapping[str, Any]]) -> float | None:
+    return next((point["tokens_per_s"] for point in points if point["name"] == "dense"), None)
 
 
 def _name(axes: Any, name: str, x: float, y: float, number: int) -> None:
