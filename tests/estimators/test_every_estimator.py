@@ -202,6 +202,13 @@ def test_recall_grows_with_bytes(ladder, problem):
 
 
 @every_estimator
+def test_a_table_of_zeros_has_finite_scores(estimator, problem):
+    table, fit, test = problem
+    estimate = estimator.estimate(estimator.fit(np.zeros_like(table), fit), test)
+    assert np.all(np.isfinite(estimate.values))
+
+
+@every_estimator
 def test_empty_tables_are_refused(estimator):
     with pytest.raises(UsageError, match="units and width"):
         estimator.fit(np.zeros((0, WIDTH), np.float32), np.ones((3, WIDTH), np.float32))

@@ -93,10 +93,11 @@ def second_moment(queries: Array) -> Array:
 def _leanvec(covariance: Array, gram: Array, rank: int) -> Array:
     xp = array_namespace(gram)
     best, best_error = None, float("inf")
+    trace = xp.linalg.trace(gram)
+    table = gram / trace if trace > 0 else gram  # a table of zeros
     for i in range(BLENDS):
         share = i / (BLENDS - 1)
-        blend = (1 - share) * covariance / xp.linalg.trace(covariance)
-        blend = blend + share * gram / xp.linalg.trace(gram)
+        blend = (1 - share) * covariance / xp.linalg.trace(covariance) + share * table
         _, vectors = _sorted_eigh(blend)
         cut = vectors[:, rank:]
         error = float(xp.sum((cut.T @ covariance @ cut) * (cut.T @ gram @ cut)))
