@@ -32,7 +32,7 @@ from shortlist.selectors import (
 )
 
 RANK, SIGMA, PROBES, FETCH = 64, 6.0, 256, 1024
-POSITIONS, TRIES = 12, 15
+POSITIONS, TRIES = 32, 5
 
 
 def main() -> None:

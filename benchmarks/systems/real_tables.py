@@ -21,6 +21,7 @@ __all__ = [
     "TEXT",
     "Ffn",
     "Head",
+    "RealModel",
     "arguments_of",
     "best_units",
     "ffn_recall",

@@ -2,11 +2,18 @@
 
 import json
 import sys
+from contextlib import ExitStack
 
 import pytest
+from builders import tiny_gguf
 from evaluate.report.example import HOSTILE, example_figures
 
+from shortlist import recipe as recipes
+from shortlist.checkpoints import open_checkpoint
 from shortlist.cli import report
+from shortlist.estimators import Magnitude
+from shortlist.evaluate.report.layers import layer_budgets
+from shortlist.selectors import Threshold
 
 MODEL = "/models/tiny.gguf"
 
@@ -107,3 +114,34 @@ def test_a_model_that_is_not_there(shortlist, tmp_path):
     result = shortlist("report", "/nonesuch.gguf", "-o", tmp_path / "page.html")
     assert result.code == 2
     assert "/nonesuch.gguf" in result.err
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    tiny_gguf("llama", path, "Q8_0")
+    return path
+
+
+def test_a_model_without_a_recipe_is_compared_by_its_heads(tiny, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    with ExitStack() as stack:
+        subject = report._subject(stack, str(tiny), None, 1)
+        assert subject.name == "tiny.gguf"
+        assert list(subject.variants()) == ["dense", "exact"]  # too narrow to be estimated
+    assert "exact head was chosen" in capsys.readouterr().err
+
+
+def test_a_recipe_of_layers_is_compared_with_all_dense(tiny, tmp_path):
+    with open_checkpoint(tiny) as checkpoint:
+        part = recipes.Part(Magnitude(weighted=False), Threshold(0.2), 96, 64, {})
+        recipe = recipes.Recipe("tiny", checkpoint.fingerprint, {"layers.1.down": part}, head="exact")
+    recipes.save(recipe, tmp_path)
+    with ExitStack() as stack:
+        subject = report._subject(stack, str(tiny), str(tmp_path), 1)
+        assert list(subject.variants()) == ["dense", "exact", "recipe"]
+        assert subject.dense is not subject.decoder
+        budgets = layer_budgets(subject.decoder, subject.recipe, list(range(20)))
+    assert budgets is not None
+    assert 0 < budgets["channels"]["down"][1] < 1
+    assert budgets["channels"]["down"][0] == budgets["channels"]["qkv"][1] == 1

@@ -203,10 +203,11 @@ def test_recall_grows_with_bytes(ladder, problem):
 
 
 @every_estimator
-def test_a_table_of_zeros_has_finite_scores(estimator, problem):
+def test_a_table_of_zeros_has_finite_states_and_scores(estimator, problem):
     table, fit, test = problem
-    estimate = estimator.estimate(estimator.fit(np.zeros_like(table), fit), test)
-    assert np.all(np.isfinite(estimate.values))
+    state = estimator.fit(np.zeros_like(table), fit)
+    assert all(np.all(np.isfinite(part)) for part in state.values())
+    assert np.all(np.isfinite(estimator.estimate(state, test).values))
 
 
 @every_estimator

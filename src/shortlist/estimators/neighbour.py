@@ -66,7 +66,8 @@ class Neighbour(Estimator):
         mean, variance, together = (xp.concat(part) for part in zip(*parts, strict=True))
         variance = xp.clip(variance, min=0.0)
         variance = variance + EASY * xp.mean(variance)
-        correlation = xp.clip(together / variance, min=0.0, max=1.0)
+        divisor = xp.where(variance > 0, variance, xp.ones_like(variance))  # a table of zeros has none
+        correlation = xp.clip(together / divisor, min=0.0, max=1.0)
         deviation = xp.sqrt(variance)
         return {
             "mean": mean,

@@ -72,6 +72,8 @@ def main_estimators(spread: bool) -> Iterator[Estimator]:
     for rank in (64, 256):
         yield Sketch(rank)
     yield Codebook(2, 64)
+    for part in (8, 4):
+        yield SharedCodebook(part)
     for bits in (1, 2, 3, 4):
         yield Quantized(bits)
     yield Neighbour()
@@ -85,8 +87,7 @@ def all_estimators(spread: bool) -> Iterator[Estimator]:
         yield LowRank(64, metric, spread)
     yield Codebook(4)
     yield Codebook(2, 128)
-    for part in (8, 4, 3):
-        yield SharedCodebook(part)
+    yield SharedCodebook(3)
     yield Quantized(3, "input")
     yield Quantized(3, code="shift")
 

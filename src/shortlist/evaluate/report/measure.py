@@ -33,7 +33,7 @@ Progress = Callable[[str, float], None]  # (stage, share of it that is done)
 class Sizes:
     """How much is measured: positions of text, and rows of the head.
 
-    The defaults take two to three minutes for a model of 135M weights on 2 cores.
+    The defaults take about two minutes of processor time for a model of 135M weights.
     """
 
     fit: int = 1024
