@@ -143,7 +143,7 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
                 label=f"{peer['name']}, speed only",
             )
             _name(axes, peer["name"], peer["tokens_per_s"], 0, 0)
-        axes.margins(x=0.18, y=0.25)
+        axes.margins(x=0.2, y=0.25)
         axes.set_xlabel("tokens per second")
         axes.set_ylabel("change of perplexity, %")
         figure.legend(loc="outside lower center", ncols=1 if frontier else 2)
@@ -183,13 +183,12 @@ def _dense_speed(points: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _name(axes: Any, name: str, x: float, y: float, number: int) -> None:
-    """Write a point's name beside it, above and below in turns."""
+    """Write a point's name to its right, clear of its interval, above and below in turns."""
     above = number % 2 == 0
     axes.annotate(
         name,
         (x, y),
         textcoords="offset points",
-        xytext=(0, 10 if above else -10),
-        ha="center",
+        xytext=(7, 5 if above else -5),
         va="bottom" if above else "top",
     )
