@@ -10,7 +10,7 @@ import numpy as np
 
 from shortlist.calibrate.channels import PlaceCandidates, fit_places
 from shortlist.calibrate.head import CHOOSE, FEWEST, MEASURE, RANKS, calibrate_head
-from shortlist.calibrate.interleaved import seconds_in_turns
+from shortlist.calibrate.interleaved import take_turns
 from shortlist.calibrate.payoff import step, time_channels
 from shortlist.calibrate.reference import Reference
 from shortlist.calibrate.sensitivity import options, sensitivities
@@ -108,13 +108,13 @@ class Search:
         reference = self._reference(PLACE_TOKENS, "neurons")
         ways: tuple[Way, ...] = ("exact", "estimated")
         decoders = {way: self._make(ffn=way) for way in ways}
-        seconds = seconds_in_turns(
+        times = take_turns(
             {"dense": step(self.dense, self._tokens)}
             | {way: step(decoder, self._tokens) for way, decoder in decoders.items()}
         )
-        for way in sorted(ways, key=lambda way: -seconds[way]):  # the fastest comes last
+        for way in sorted(ways, key=lambda way: -times[way].typical):  # the fastest comes last
             loss = reference.measure(decoders[way]).divergence
-            if seconds[way] < seconds["dense"] and loss <= self._limit:
+            if times[way].beat(times["dense"]) and loss <= self._limit:
                 self._limit -= max(loss, 0.0)
                 self.rungs.append(Rung(replace(self._recipe, ffn=way)))
 
@@ -147,10 +147,8 @@ class Search:
             return
         state = self.dense.forward(self._tokens[:1], self.dense.new_cache(1))[0]
         heads = {"dense": DenseHead(rows), "exact": ExactHead(rows)}
-        seconds = seconds_in_turns(
-            {name: lambda head=head: head.argmax(state) for name, head in heads.items()}
-        )
-        if seconds["exact"] < seconds["dense"]:
+        times = take_turns({name: lambda head=head: head.argmax(state) for name, head in heads.items()})
+        if times["exact"].beat(times["dense"]):
             self.rungs.append(Rung(replace(self._recipe, head="exact")))
 
     def _shortlist_channels(self) -> None:
@@ -218,8 +216,8 @@ class Search:
             name: step(self._make(ffn=some.ffn, parts=some.layer_parts), self._tokens)
             for name, some in (("with", recipe), ("without", base))
         }
-        seconds = seconds_in_turns(ways, self._stage("time channels"))
-        return seconds["with"] < seconds["without"]
+        times = take_turns(ways, self._stage("time channels"))
+        return times["with"].beat(times["without"])
 
     def _note(self, name: str, figures: dict[str, Any]) -> None:
         """Keep what was measured with the best recipe so far."""
