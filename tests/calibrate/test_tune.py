@@ -127,33 +127,23 @@ def test_channels_that_are_no_faster_in_the_end_are_left_out(opened, text, monke
     assert not run(opened, text).recipe.layer_parts
 
 
-class Interrupting:
-    """Presses Ctrl-C when these stages have been heard so many times, each once."""
-
-    def __init__(self, **counts):
-        self.counts = counts
-
-    def __call__(self, stage, share):
-        stage = stage.replace(" ", "_")
-        if stage in self.counts:
-            self.counts[stage] -= 1
-            if self.counts[stage] == 0:
-                raise KeyboardInterrupt
+def press_ctrl_c(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.usefixtures("everything_pays")
-@pytest.mark.parametrize(
-    ("pressed", "has_channels"), [({"measure_places": 2}, False), ({"combine": 4}, True)]
-)
-def test_ctrl_c_keeps_and_verifies_the_best_so_far(opened, text, pressed, has_channels):
-    tuned = run(opened, text, Goal(0.5), report=Interrupting(**pressed))
+@pytest.mark.parametrize(("during", "has_channels"), [("_reference", False), ("_is_faster", True)])
+def test_ctrl_c_keeps_and_verifies_the_best_so_far(opened, text, monkeypatch, during, has_channels):
+    monkeypatch.setattr(Search, during, press_ctrl_c)
+    tuned = run(opened, text, Goal(0.5))
     assert (tuned.verified, tuned.interrupted) == (True, True)
     assert bool(tuned.recipe.layer_parts) == has_channels
 
 
-@pytest.mark.usefixtures("everything_pays")
-def test_a_second_ctrl_c_keeps_it_unverified(opened, text, tmp_path):
-    tuned = run(opened, text, Goal(0.5), report=Interrupting(combine=4, verify=1))
+def test_a_second_ctrl_c_keeps_it_unverified(opened, text, monkeypatch, tmp_path):
+    monkeypatch.setattr(Search, "run", press_ctrl_c)
+    monkeypatch.setattr("shortlist.calibrate.tune.Verifier.measure", press_ctrl_c)
+    tuned = run(opened, text, Goal(0.5))
     assert (tuned.verified, tuned.interrupted) == (False, True)
     assert "whole" not in tuned.recipe.measured
     recipes.save(tuned.recipe, tmp_path)
