@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.calibrate.channels import PlaceCandidates, fit_places
+from shortlist.calibrate.channels import PlaceCandidates, fit_places, kind_of
 from shortlist.calibrate.head import CHOOSE, FEWEST, MEASURE, RANKS, calibrate_head
 from shortlist.calibrate.interleaved import take_turns
 from shortlist.calibrate.payoff import step, time_channels
@@ -165,6 +165,7 @@ class Search:
             self._make,
             keeps,
             self._tokens[:INPUT_TOKENS],
+            self._tokenizer.encode(""),
             self._stage("fit channels"),
             weights=self._weights,
         )
@@ -177,7 +178,7 @@ class Search:
         paying = [
             option
             for option in options(fitted, tolerance)
-            if option.keep <= keeps[option.place.rpartition(".")[2]]
+            if option.keep <= keeps[kind_of(option.place)] + 0.01  # shares are those of real inputs
         ]
         reference = self._reference(TUNE_TOKENS, "combine")
 
@@ -206,8 +207,8 @@ class Search:
         """Replace the last of `rungs` by one that costs less."""
         steps = self.rungs.pop().steps
         expected = np.cumsum([step.loss for step in steps])
-        fewer = steps[: int(np.sum(expected <= LOWER * expected[-1]))] if len(steps) else []
-        if fewer:
+        count = int(np.sum(expected <= LOWER * expected[-1])) if len(steps) else 0
+        if fewer := steps[: min(count, len(steps) - 1)]:
             self.rungs.append(Rung(with_channels(self._base, self._fitted, fewer), fewer))
 
     def _is_faster(self, recipe: Recipe, base: Recipe) -> bool:
