@@ -95,8 +95,8 @@ def fit_places(
         Of `qkv`, `o`, `gate_up`, `down`.
     tokens : int [n]
     prefix : sequence of int
-        Tokens that every text starts with. What they, or the first token, bring is left out: some of its values
-        are hundreds of times as large as those at other positions.
+        Tokens that every text starts with. What they, or the first token, bring is left out: some of its
+        values are hundreds of times as large as those at other positions.
     progress : callable
         Called with the share of the work that is done.
     weights : {"", "q8", "q4"}
