@@ -71,7 +71,7 @@ def test_what_is_saved_is_what_a_decoder_saves(tmp_path, type):
                 part = dataclasses.replace(found.part, selector=Threshold(candidate.threshold))
                 dense, decoder = make(), make(parts={place: part})
                 for some in (dense, decoder):
-                    some.forward(tokens, some.new_cache(len(tokens)))
+                    some.forward(tokens, some.new_cache(len(tokens)))  # the first one is not fitted to
                 saved = dense.layer_bytes - decoder.layer_bytes
                 # Scales are read while any of their 32 channels is; here nearly always one is.
                 assert saved == pytest.approx(candidate.saved, rel=0.05, abs=60)

@@ -1,10 +1,11 @@
-"""Channels pay from where a line through what was timed crosses dense."""
+"""Channels pay up to the share from which on all smaller ones are faster than dense."""
 
 import numpy as np
 import pytest
 from builders import tiny_gguf
 
 from shortlist import checkpoints
+from shortlist.calibrate.interleaved import Times
 from shortlist.calibrate.payoff import TIMED_KEEPS, Payoff, time_channels
 from shortlist.models.decoder import Decoder
 
@@ -12,14 +13,18 @@ from shortlist.models.decoder import Decoder
 @pytest.mark.parametrize(
     ("seconds", "keep"),
     [
-        ({0.9: 1.1, 0.4: 0.6}, 0.795),  # crosses 0.995, half a per cent below dense
-        ({0.9: 0.9, 0.4: 0.8}, 1.0),  # always faster
-        ({0.9: 1.3, 0.4: 1.1}, None),  # never
-        ({0.9: 0.8, 0.4: 0.9}, 1.0),  # noise, yet faster
+        ({0.9: 0.9, 0.65: 0.8, 0.4: 0.7}, 0.9),
+        ({0.9: 1.1, 0.65: 0.9, 0.4: 0.8}, 0.65),
+        ({0.9: 1.3, 0.65: 1.2, 0.4: 1.1}, None),
+        ({0.9: 0.9, 0.65: 1.1, 0.4: 0.9}, 0.4),  # of which one must be noise
+        ({0.9: 0.999, 0.65: 0.998, 0.4: 0.997}, None),  # too little to be believed
     ],
 )
 def test_the_largest_keep_that_pays(seconds, keep):
-    assert Payoff(1.0, seconds).largest_keep == (keep and pytest.approx(keep))
+    times = {share: Times(np.full(24, value)) for share, value in seconds.items()}
+    payoff = Payoff.of(Times(np.ones(24)), times)
+    assert payoff.largest_keep == keep
+    assert payoff.by_keep == pytest.approx(seconds)
 
 
 def test_every_kind_is_timed_at_every_share(tmp_path):

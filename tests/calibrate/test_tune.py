@@ -10,6 +10,7 @@ import shortlist
 from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.calibrate import search as search_module
+from shortlist.calibrate.interleaved import Times
 from shortlist.calibrate.payoff import Payoff
 from shortlist.calibrate.search import Search
 from shortlist.calibrate.tune import Goal, tune
@@ -43,12 +44,18 @@ def opened(path):
 def everything_pays(monkeypatch):
     """Tiny layers are no faster by channel: say that they are."""
     kinds = {
-        "qkv": Payoff(1.0, {0.9: 0.9, 0.4: 0.4}),
-        "o": Payoff(1.0, {0.9: 1.1, 0.4: 1.01}),
-        "down": Payoff(1.0, {0.9: 1.05, 0.4: 0.55}),
+        "qkv": Payoff(1.0, {0.9: 0.9, 0.4: 0.4}, 0.9),
+        "o": Payoff(1.0, {0.9: 1.1, 0.4: 1.01}, None),
+        "down": Payoff(1.0, {0.9: 1.05, 0.85: 0.99, 0.4: 0.55}, 0.85),
     }
     monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: kinds)
     monkeypatch.setattr(Search, "_is_faster", lambda *_: True)
+
+
+def take(monkeypatch, **seconds):
+    """Every way takes these seconds."""
+    times = {name: Times(np.full(8, value)) for name, value in seconds.items()}
+    monkeypatch.setattr(search_module, "take_turns", lambda ways, *_args: {way: times[way] for way in ways})
 
 
 def run(checkpoint, text, goal=GOAL, report=lambda *_: None):
@@ -107,8 +114,7 @@ def test_agreement_limits_too(opened, text):
 
 def test_dense_wins_where_nothing_pays(opened, text, monkeypatch):
     monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
-    slow = {"dense": 1.0, "exact": 2.0}
-    monkeypatch.setattr(search_module, "seconds_in_turns", lambda ways, *_args: {w: slow[w] for w in ways})
+    take(monkeypatch, dense=1.0, exact=2.0)
     tuned = run(opened, text)
     assert (tuned.recipe.head, tuned.recipe.ffn, tuned.recipe.parts) == ("dense", "dense", {})
     assert tuned.verified
@@ -121,33 +127,23 @@ def test_channels_that_are_no_faster_in_the_end_are_left_out(opened, text, monke
     assert not run(opened, text).recipe.layer_parts
 
 
-class Interrupting:
-    """Presses Ctrl-C when these stages have been heard so many times, each once."""
-
-    def __init__(self, **counts):
-        self.counts = counts
-
-    def __call__(self, stage, share):
-        stage = stage.replace(" ", "_")
-        if stage in self.counts:
-            self.counts[stage] -= 1
-            if self.counts[stage] == 0:
-                raise KeyboardInterrupt
+def press_ctrl_c(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.usefixtures("everything_pays")
-@pytest.mark.parametrize(
-    ("pressed", "has_channels"), [({"measure_places": 2}, False), ({"combine": 4}, True)]
-)
-def test_ctrl_c_keeps_and_verifies_the_best_so_far(opened, text, pressed, has_channels):
-    tuned = run(opened, text, Goal(0.5), report=Interrupting(**pressed))
+@pytest.mark.parametrize(("during", "has_channels"), [("_reference", False), ("_is_faster", True)])
+def test_ctrl_c_keeps_and_verifies_the_best_so_far(opened, text, monkeypatch, during, has_channels):
+    monkeypatch.setattr(Search, during, press_ctrl_c)
+    tuned = run(opened, text, Goal(0.5))
     assert (tuned.verified, tuned.interrupted) == (True, True)
     assert bool(tuned.recipe.layer_parts) == has_channels
 
 
-@pytest.mark.usefixtures("everything_pays")
-def test_a_second_ctrl_c_keeps_it_unverified(opened, text, tmp_path):
-    tuned = run(opened, text, Goal(0.5), report=Interrupting(combine=4, verify=1))
+def test_a_second_ctrl_c_keeps_it_unverified(opened, text, monkeypatch, tmp_path):
+    monkeypatch.setattr(Search, "run", press_ctrl_c)
+    monkeypatch.setattr("shortlist.calibrate.tune.Verifier.measure", press_ctrl_c)
+    tuned = run(opened, text, Goal(0.5))
     assert (tuned.verified, tuned.interrupted) == (False, True)
     assert "whole" not in tuned.recipe.measured
     recipes.save(tuned.recipe, tmp_path)
@@ -182,8 +178,7 @@ def test_a_recipe_that_does_not_hold_is_lowered(opened, text, monkeypatch):
 def test_relu_neurons_are_shortlisted_where_that_is_faster(tmp_path, text, monkeypatch):
     tiny_gguf("llama", tmp_path / "relu.gguf", hidden_act="relu")
     monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
-    fast = {"dense": 3.0, "exact": 1.0, "estimated": 2.0}
-    monkeypatch.setattr(search_module, "seconds_in_turns", lambda ways, *_args: {w: fast[w] for w in ways})
+    take(monkeypatch, dense=3.0, exact=1.0, estimated=2.0)
     with checkpoints.open_checkpoint(tmp_path / "relu.gguf") as checkpoint:
         config = dataclasses.replace(checkpoint.config, activation="relu")
         monkeypatch.setattr(checkpoint, "config", config)

@@ -7,7 +7,7 @@ model, and one run with one of them says what that costs (`sensitivity.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,7 @@ def fit_places(
     make: Callable[..., Decoder],
     kinds: Iterable[str],
     tokens: np.ndarray,
+    prefix: Sequence[int] = (),
     progress: Callable[[float], None] = lambda _: None,
     *,
     weights: str = "",
@@ -93,6 +94,9 @@ def fit_places(
     kinds : iterable of str
         Of `qkv`, `o`, `gate_up`, `down`.
     tokens : int [n]
+    prefix : sequence of int
+        Tokens that every text starts with. What they, or the first token, bring is left out: some of its
+        values are hundreds of times as large as those at other positions.
     progress : callable
         Called with the share of the work that is done.
     weights : {"", "q8", "q4"}
@@ -101,7 +105,9 @@ def fit_places(
     by_kind = {kind: [p for p in channel_places(checkpoint) if kind_of(p) == kind] for kind in kinds}
     places = [place for some in by_kind.values() for place in some]
     decoder = make(parts=unfitted_parts(checkpoint, places))
-    inputs, sizes, stored = decoder.all_inputs(tokens), decoder.channel_bytes, decoder.place_bytes
+    sizes, stored = decoder.channel_bytes, decoder.place_bytes
+    recorded = decoder.all_inputs(np.array([*prefix, *tokens], dtype=np.int32))
+    inputs = {place: values[max(len(prefix), 1) :] for place, values in recorded.items()}
     fitted = {}
     for some in by_kind.values():
         compared = some[:: -(-len(some) // COMPARED_LAYERS)]
@@ -127,7 +133,7 @@ def weigh(
     channel_bytes : float
         Of one channel.
     more_bytes : float
-        That all channels take more than the dense matrices: codes of 5 and 6 bits are kept in 8.
+        That all channels take more than the dense matrices, such as padding.
     """
     state = estimator.fit(table, inputs)
     scores = estimator.estimate(state, inputs).values

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from shortlist.calibrate.channels import KEEPS, kind_of, unfitted_parts
-from shortlist.calibrate.interleaved import seconds_in_turns
+from shortlist.calibrate.interleaved import Times, take_turns
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.models.channels import PLACES, channel_places
 from shortlist.models.decoder import Decoder
 from shortlist.selectors import Threshold
 
 TIMED_KEEPS = (KEEPS[0], 0.65, KEEPS[-1])
-LEAST = 0.005  # of a step: what a kind of place has to save, so that noise is not taken for it
 CONTEXT = 64  # tokens before the ones that are timed
 
 
@@ -35,28 +35,28 @@ def step(decoder: Any, tokens: np.ndarray) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Payoff:
-    """Seconds of a decode step with all places of one kind by channel, and with none.
+    """A decode step with all places of one kind by channel, against one with none.
 
     Attributes
     ----------
     dense : float
+        Seconds.
     by_keep : dict of float to float
-        For each share of the channels.
+        Seconds with each share of the channels.
+    largest_keep : float or None
+        The largest share with which a step is faster, as with all smaller ones; None where there is none.
     """
 
     dense: float
     by_keep: dict[float, float]
+    largest_keep: float | None
 
-    @property
-    def largest_keep(self) -> float | None:
-        """The largest share of channels with which a step is faster than dense; None where none is."""
-        keeps = np.array(list(self.by_keep))
-        slope, start = np.polyfit(keeps, np.array(list(self.by_keep.values())), 1)
-        limit = (1 - LEAST) * self.dense
-        fits = start + slope * keeps <= limit
-        if not fits.any():
-            return None
-        return float(min((limit - start) / slope, 1.0)) if slope > 0 else 1.0
+    @classmethod
+    def of(cls, dense: Times, by_keep: Mapping[float, Times]) -> Payoff:
+        """What was timed in turns."""
+        paying = list(takewhile(lambda keep: by_keep[keep].beat(dense), sorted(by_keep)))
+        seconds = {keep: times.typical for keep, times in by_keep.items()}
+        return cls(dense.typical, seconds, paying[-1] if paying else None)
 
 
 def time_channels(
@@ -92,8 +92,8 @@ def time_channels(
         for keep in TIMED_KEEPS:
             thresholds = {p: Threshold.calibrated(size, keep).threshold for p, size in sizes.items()}
             ways[str(keep)] = _with(decoder, thresholds, step(decoder, tokens))
-        seconds = seconds_in_turns(ways, lambda share, done=done: progress((done + share) / len(kinds)))
-        found[kind] = Payoff(seconds["dense"], {keep: seconds[str(keep)] for keep in TIMED_KEEPS})
+        times = take_turns(ways, lambda share, done=done: progress((done + share) / len(kinds)))
+        found[kind] = Payoff.of(times["dense"], {keep: times[str(keep)] for keep in TIMED_KEEPS})
     return found
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.calibrate.channels import PlaceCandidates, fit_places
+from shortlist.calibrate.channels import PlaceCandidates, fit_places, kind_of
 from shortlist.calibrate.head import CHOOSE, FEWEST, MEASURE, RANKS, calibrate_head
-from shortlist.calibrate.interleaved import seconds_in_turns
+from shortlist.calibrate.interleaved import take_turns
 from shortlist.calibrate.payoff import step, time_channels
 from shortlist.calibrate.reference import Reference
 from shortlist.calibrate.sensitivity import options, sensitivities
@@ -108,13 +108,13 @@ class Search:
         reference = self._reference(PLACE_TOKENS, "neurons")
         ways: tuple[Way, ...] = ("exact", "estimated")
         decoders = {way: self._make(ffn=way) for way in ways}
-        seconds = seconds_in_turns(
+        times = take_turns(
             {"dense": step(self.dense, self._tokens)}
             | {way: step(decoder, self._tokens) for way, decoder in decoders.items()}
         )
-        for way in sorted(ways, key=lambda way: -seconds[way]):  # the fastest comes last
+        for way in sorted(ways, key=lambda way: -times[way].typical):  # the fastest comes last
             loss = reference.measure(decoders[way]).divergence
-            if seconds[way] < seconds["dense"] and loss <= self._limit:
+            if times[way].beat(times["dense"]) and loss <= self._limit:
                 self._limit -= max(loss, 0.0)
                 self.rungs.append(Rung(replace(self._recipe, ffn=way)))
 
@@ -147,10 +147,8 @@ class Search:
             return
         state = self.dense.forward(self._tokens[:1], self.dense.new_cache(1))[0]
         heads = {"dense": DenseHead(rows), "exact": ExactHead(rows)}
-        seconds = seconds_in_turns(
-            {name: lambda head=head: head.argmax(state) for name, head in heads.items()}
-        )
-        if seconds["exact"] < seconds["dense"]:
+        times = take_turns({name: lambda head=head: head.argmax(state) for name, head in heads.items()})
+        if times["exact"].beat(times["dense"]):
             self.rungs.append(Rung(replace(self._recipe, head="exact")))
 
     def _shortlist_channels(self) -> None:
@@ -167,6 +165,7 @@ class Search:
             self._make,
             keeps,
             self._tokens[:INPUT_TOKENS],
+            self._tokenizer.encode(""),
             self._stage("fit channels"),
             weights=self._weights,
         )
@@ -179,7 +178,7 @@ class Search:
         paying = [
             option
             for option in options(fitted, tolerance)
-            if option.keep <= keeps[option.place.rpartition(".")[2]]
+            if option.keep <= keeps[kind_of(option.place)] + 0.01  # shares are those of real inputs
         ]
         reference = self._reference(TUNE_TOKENS, "combine")
 
@@ -208,8 +207,8 @@ class Search:
         """Replace the last of `rungs` by one that costs less."""
         steps = self.rungs.pop().steps
         expected = np.cumsum([step.loss for step in steps])
-        fewer = steps[: int(np.sum(expected <= LOWER * expected[-1]))] if len(steps) else []
-        if fewer:
+        count = int(np.sum(expected <= LOWER * expected[-1])) if len(steps) else 0
+        if fewer := steps[: min(count, len(steps) - 1)]:
             self.rungs.append(Rung(with_channels(self._base, self._fitted, fewer), fewer))
 
     def _is_faster(self, recipe: Recipe, base: Recipe) -> bool:
@@ -218,8 +217,8 @@ class Search:
             name: step(self._make(ffn=some.ffn, parts=some.layer_parts), self._tokens)
             for name, some in (("with", recipe), ("without", base))
         }
-        seconds = seconds_in_turns(ways, self._stage("time channels"))
-        return seconds["with"] < seconds["without"]
+        times = take_turns(ways, self._stage("time channels"))
+        return times["with"].beat(times["without"])
 
     def _note(self, name: str, figures: dict[str, Any]) -> None:
         """Keep what was measured with the best recipe so far."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.calibrate.interleaved import seconds_in_turns
+from shortlist.calibrate.interleaved import take_turns
 from shortlist.calibrate.payoff import step
 from shortlist.engine.choose_head import choose_head
 from shortlist.evaluate.on_text import Pair, compare_on_text
@@ -72,9 +72,10 @@ class Verifier:
     def seconds_per_token(self, recipe: Recipe) -> dict[str, float]:
         """How long a greedy token takes with all dense and with the recipe."""
         tokens = np.array(self._tokens, dtype=np.int32)
-        return seconds_in_turns(
+        times = take_turns(
             {"dense": _token(self._dense, tokens), "recipe": _token(self._pair(recipe), tokens)}, self._report
         )
+        return {name: taken.typical for name, taken in times.items()}
 
     def _pair(self, recipe: Recipe) -> Pair:
         decoder = self._dense_decoder

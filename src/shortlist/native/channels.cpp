@@ -27,19 +27,21 @@ void row_codes(const RowsView& v, int64_t r, uint8_t* codes) {
 // Output `o` of a panel of w: its scales, minima and codes of all inputs.
 void write_quantized(const ChannelsView& v, uint8_t* panel, int w, int o, const RowsView& rows, int64_t r, uint8_t* codes) {
   row_codes(rows, r, codes);
-  const size_t stride = v.channel_stride(w);
-  const int place = o / kBlock * kBlock + o % kBlock / 32 * 32 + channel_place(o % 32);
+  const int block = o / kBlock, in_block = o % kBlock, place = channel_place(o % 32);
   for (int g = 0; g < v.groups(); g++) {
     uint8_t* group = panel + static_cast<size_t>(g) * v.group_bytes(w);
     std::memcpy(group + o * 2, rows.scales(r) + g, 2);
     if (v.format.minimum) std::memcpy(group + (w + o) * 2, rows.minima(r) + g, 2);
-    uint8_t* to = group + v.header_bytes(w);
-    for (int c = 0; c < v.group(); c++, to += stride) {
-      const uint8_t code = codes[g * v.group() + c];
-      if (v.stored_bits() == 4)
-        to[o / kBlock * 32 + channel_place(o % 32)] |= static_cast<uint8_t>(code << (o % kBlock < 32 ? 0 : 4));
-      else
-        to[place] = static_cast<uint8_t>(code - (v.format.minimum ? 0 : v.format.offset()));
+    uint8_t* to = group + v.header_bytes(w) + static_cast<size_t>(block) * v.channel_bytes(kBlock);
+    for (int c = 0; c < v.group(); c++, to += v.channel_stride(w)) {
+      const int code = codes[g * v.group() + c];
+      if (v.format.bits == 8) {
+        to[in_block / 32 * 32 + place] = static_cast<uint8_t>(code - v.format.offset());
+        continue;
+      }
+      to[place] |= static_cast<uint8_t>((code & 15) << (in_block < 32 ? 0 : 4));
+      for (int plane = 0; plane < v.format.bits - 4; plane++)
+        to[32 + plane * 8 + in_block % 8] |= static_cast<uint8_t>((code >> (4 + plane) & 1) << in_block / 8);
     }
   }
 }

@@ -7,10 +7,11 @@
 //
 //   group:  scales, float16 [w] | minima, likewise | codes of its first channel, [w] | codes of its second channel | ...
 //
-// 4-bit codes of 64 outputs of a channel are 32 bytes: the low halves are outputs 0-31, the high halves outputs 32-63. Codes
-// of 5, 6 and 8 bits are whole, as signed bytes (5 and 6 bits are read as 8: they would have to be put together again).
-// Each 32 of them lie in the order of channel_place(), so that four channels interleaved give outputs in their order. Floats
-// have neither scales nor that order, and count as groups of 32.
+// Codes of 64 outputs of a channel (a block) lie together. Those of 8 bits are two runs of 32 signed bytes. Of 4 to 6 bits, 32 bytes
+// hold the nibbles, outputs 0-31 in the low halves and outputs 32-63 in the high ones; then follow 8 bytes for bit 4, and 8 for bit
+// 5, in which bit k of byte j is that of output 8 k + j. Each run of 32 lies in the order of channel_place(), so that four
+// channels interleaved give outputs in their order, and so do their 8 bytes of bits. Floats have neither scales nor that order, and
+// count as groups of 32.
 #pragma once
 #include <memory>
 #include <vector>
@@ -33,10 +34,9 @@ struct ChannelsView {
 
   int group() const { return format.group ? format.group : 32; }
   int groups() const { return (inputs + group() - 1) / group(); }
-  int stored_bits() const { return format.kind != Kind::Quantized || format.bits == 4 ? format.bits : 8; }
   // Of w outputs, a multiple of kBlock.
   size_t header_bytes(int w) const { return format.group ? static_cast<size_t>(w) * 2 * (format.minimum ? 2 : 1) : 0; }
-  size_t channel_bytes(int w) const { return static_cast<size_t>(w) * static_cast<size_t>(stored_bits()) / 8; }
+  size_t channel_bytes(int w) const { return static_cast<size_t>(w) * static_cast<size_t>(format.bits) / 8; }
   // From a channel to the next: not a power of two, or the channels of a group would push each other out of the cache.
   size_t channel_stride(int w) const { return channel_bytes(w) + (channel_bytes(w) % 1024 ? 0 : 64); }
   size_t group_bytes(int w) const { return header_bytes(w) + static_cast<size_t>(group()) * channel_stride(w); }

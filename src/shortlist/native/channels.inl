@@ -85,7 +85,7 @@ static void channels_quantized(const ChannelsView& m, const ChannelList& list, c
     walk.next(ahead);
     StepFetch fetching(ahead, start, run);
     // scale * (codes - offset) and scale * codes + minimum, times x = d q: the sums of codes times q are whole numbers.
-    const Lanes offset = Lanes::set1(bits == 4 && !minimum ? static_cast<float>(8 * step.sum) : 0.0f);
+    const Lanes offset = Lanes::set1(static_cast<float>((1 << (bits - 1)) * step.sum));
     const Lanes d = Lanes::set1(step.d), base = Lanes::set1(step.d * static_cast<float>(step.sum));
     for (int b = 0; b < blocks; b++) {
       Lanes sums[kBlock / 8];
@@ -100,7 +100,7 @@ static void channels_quantized(const ChannelsView& m, const ChannelList& list, c
       const uint16_t* scales = reinterpret_cast<const uint16_t*>(step.group) + at;
       for (int i = 0; i < kBlock; i += 8) {
         float* to = y + b * kBlock + i;
-        const Lanes products = bits == 4 && !minimum ? sums[i / 8] - offset : sums[i / 8];
+        const Lanes products = minimum || bits == 8 ? sums[i / 8] : sums[i / 8] - offset;  // 8-bit codes are signed
         Lanes total = fma(products, Lanes::load_f16(scales + i) * d, Lanes::load(to));
         if constexpr (minimum) total = fma(Lanes::load_f16(scales + w + i), base, total);
         total.store(to);
@@ -130,8 +130,12 @@ static void dot_channels(const ChannelsView& m, const ChannelList& list, int beg
       case Kind::BF16: return channels_floats<uint16_t, F::load_bf16>;
       case Kind::Quantized: break;
     }
-    if (m.format.bits == 4) return m.format.minimum ? channels_quantized<4, true> : channels_quantized<4, false>;
-    return m.format.minimum ? channels_quantized<8, true> : channels_quantized<8, false>;
+    switch (m.format.bits) {
+      case 4: return m.format.minimum ? channels_quantized<4, true> : channels_quantized<4, false>;
+      case 5: return m.format.minimum ? channels_quantized<5, true> : channels_quantized<5, false>;
+      case 6: return channels_quantized<6, false>;
+      default: return channels_quantized<8, false>;
+    }
   }();
   const int start = begin / kPanel * kPanel;
   float y[kPanel] = {};

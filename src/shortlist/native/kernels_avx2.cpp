@@ -109,21 +109,26 @@ struct ChannelDot {
   template <int bits, class Meanwhile>
   static SHORTLIST_INLINE void sums(const uint8_t* codes, const uint32_t* at, const int32_t* q, int quads, F* sums, Meanwhile meanwhile) {
     const __m256i ones = _mm256_set1_epi16(1);
-    if constexpr (bits == 4) {
-      __m256i total[8];
-      for (auto& t : total) t = _mm256_setzero_si256();
-      for (int i = 0; i < quads; i++) {  // up to 8, so that int16 holds the sums: 15 * 127 * 16
-        __m256i four[4];
-        interleave(codes, at + i * 4, four);
-        meanwhile();
-        const __m256i x = _mm256_set1_epi32(q[i]);
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-          total[k] = _mm256_add_epi16(total[k], _mm256_maddubs_epi16(field(four[k], 0, 0, 15), x));
-          total[k + 4] = _mm256_add_epi16(total[k + 4], _mm256_maddubs_epi16(field(four[k], 4, 0, 15), x));
+    if constexpr (bits < 8) {
+      constexpr int fit = bits == 4 ? 8 : bits == 5 ? 4 : 2;  // quads whose sums cannot leave int16; a group has up to 8
+      __m256i wide[8];
+      for (int first = 0; first < quads; first += fit) {
+        __m256i total[8];
+        for (auto& t : total) t = _mm256_setzero_si256();
+        for (int i = first; i < quads && i < first + fit; i++) {
+          __m256i four[8];
+          block_of_four<bits>(codes, at + i * 4, four);
+          meanwhile();
+          const __m256i x = _mm256_set1_epi32(q[i]);
+#pragma GCC unroll 8
+          for (int k = 0; k < 8; k++) total[k] = _mm256_add_epi16(total[k], _mm256_maddubs_epi16(four[k], x));
+        }
+        for (int k = 0; k < 8; k++) {
+          const __m256i sum = _mm256_madd_epi16(total[k], ones);
+          wide[k] = bits == 4 || first == 0 ? sum : _mm256_add_epi32(wide[k], sum);
         }
       }
-      for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(_mm256_madd_epi16(total[k], ones))};
+      for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(wide[k])};
     } else {
       for (int half = 0; half < 2; half++) {
         __m256i total[4];

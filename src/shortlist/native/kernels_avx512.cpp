@@ -91,19 +91,21 @@ struct ChannelDot {
     for (auto& t : total) t = _mm256_setzero_si256();
     for (int i = 0; i < quads; i++) {
       const __m256i x = _mm256_set1_epi32(q[i]);
-#pragma GCC unroll 2
-      for (int half = 0; half < bits / 4; half++) {
-        __m256i four[4];
-        interleave(codes + half * 32, at + i * 4, four);
+      if constexpr (bits < 8) {
+        __m256i four[8];
+        block_of_four<bits>(codes, at + i * 4, four);
         meanwhile();
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) total[k] = _mm256_dpbusd_epi32(total[k], four[k], x);
+      } else {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+          __m256i four[4];
+          interleave(codes + half * 32, at + i * 4, four);
+          meanwhile();
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-          if constexpr (bits == 4) {
-            total[k] = _mm256_dpbusd_epi32(total[k], field(four[k], 0, 0, 15), x);
-            total[k + 4] = _mm256_dpbusd_epi32(total[k + 4], field(four[k], 4, 0, 15), x);
-          } else {  // the codes' signs go to x
+          for (int k = 0; k < 4; k++)  // the codes' signs go to x
             total[half * 4 + k] = _mm256_dpbusd_epi32(total[half * 4 + k], _mm256_abs_epi8(four[k]), _mm256_sign_epi8(x, four[k]));
-          }
         }
       }
     }

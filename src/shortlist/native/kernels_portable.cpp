@@ -60,7 +60,9 @@ struct ChannelDot {
       const int factor = reinterpret_cast<const int8_t*>(q)[i];
       for (int o = 0; o < kBlock; o++) {
         const int place = channel_place(o % 32);
-        total[o] += factor * (bits == 4 ? from[place] >> (o < 32 ? 0 : 4) & 15 : static_cast<int8_t>(from[o / 32 * 32 + place]));
+        int code = bits == 8 ? static_cast<int8_t>(from[o / 32 * 32 + place]) : from[place] >> (o < 32 ? 0 : 4) & 15;
+        for (int plane = 0; plane < bits - 4 && bits < 8; plane++) code |= (from[32 + plane * 8 + o % 8] >> o / 8 & 1) << (4 + plane);
+        total[o] += factor * code;
       }
     }
     for (int o = 0; o < kBlock; o++) sums[o / 8].v[o % 8] = static_cast<float>(total[o]);
