@@ -52,6 +52,15 @@ def test_a_decoder_that_foretells_wrongly_agrees_nowhere():
     assert heard[-1] == 1
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_rest_is_left_out_when_it_is_enough(shared):
+    first = Pair(ShiftedDecoder(0, 100), NextHead())
+    other = first if shared else Pair(ShiftedDecoder(0, 100), NextHead())
+    quality = compare_on_text(TOKENS, [], first, other, enough=lambda: True)
+    assert quality.tokens == 511
+    assert first.decoder.fed == other.decoder.fed == 511
+
+
 def test_a_decoder_that_both_share_reads_the_text_once():
     decoder = ShiftedDecoder(0, 100)
     quality = compare_on_text(TOKENS, [9], Pair(decoder, NextHead()), Pair(decoder, NextHead()))

@@ -152,8 +152,8 @@ def tune(
     quality = None
     try:
         while True:
-            left = goal.max_seconds and max(0.0, goal.max_seconds - (monotonic() - start))
-            quality = verifier.measure(search.rungs[-1].recipe, left, FEWEST_TOKENS)
+            deadline = goal.max_seconds and start + goal.max_seconds
+            quality = verifier.measure(search.rungs[-1].recipe, deadline)
             if goal.holds(quality):  # as the lowest rung does, which is all dense
                 break
             search.lower()

@@ -17,8 +17,6 @@ from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead
 from shortlist.recipe import Recipe
 
-PACE_TOKENS = 32  # that say how long the others will take
-
 
 class Verifier:
     """Measures recipes against the dense model.
@@ -51,23 +49,23 @@ class Verifier:
         self._make, self._tokenizer, self._name = make, tokenizer, name
         self._tokens, self._report = tokens, report
 
-    def measure(self, recipe: Recipe, seconds: float | None, fewest: int) -> Quality:
+    def measure(self, recipe: Recipe, deadline: float | None) -> Quality:
         """Compare a recipe with the dense model.
 
         Parameters
         ----------
         recipe
-        seconds
-            For as many tokens as these allow, but at least the `fewest`; None takes all.
-        fewest
+        deadline
+            The `monotonic` time after which no more text is read; the first 512 tokens always are.
         """
-        pair, tokens = self._pair(recipe), self._tokens
-        if seconds is not None:
-            start = monotonic()
-            self._compare(tokens[:PACE_TOKENS], pair)
-            pace = (monotonic() - start) / PACE_TOKENS
-            tokens = tokens[: max(fewest, int(seconds / pace))]
-        return self._compare(tokens, pair, self._report)
+        return compare_on_text(
+            self._tokens,
+            self._tokenizer.encode(""),
+            self._dense,
+            self._pair(recipe),
+            self._report,
+            enough=lambda: deadline is not None and monotonic() > deadline,
+        )
 
     def seconds_per_token(self, recipe: Recipe) -> dict[str, float]:
         """How long a greedy token takes with all dense and with the recipe."""
@@ -82,11 +80,6 @@ class Verifier:
         if recipe.layer_parts or recipe.ffn != "dense":
             decoder = self._make(ffn=recipe.ffn, parts=recipe.layer_parts)
         return Pair(decoder, choose_head("auto", decoder, self._tokenizer, self._name, recipe=recipe).head)
-
-    def _compare(
-        self, tokens: Sequence[int], pair: Pair, progress: Callable[[float], None] | None = None
-    ) -> Quality:
-        return compare_on_text(tokens, self._tokenizer.encode(""), self._dense, pair, progress)
 
 
 def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from shortlist.evaluate.quality import Head, Quality, compare, compare_models
 from shortlist.evaluate.teacher_forced import Forward, windows
@@ -29,6 +29,7 @@ def compare_on_text(
     dense: Pair,
     shortlisted: Pair,
     progress: Callable[[float], None] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Quality:
     """Measure a shortlisted model against the dense one, position by position.
 
@@ -38,18 +39,27 @@ def compare_on_text(
         As for `teacher_forced.windows`.
     dense, shortlisted
         Where they share the decoder, it reads the text once.
+    enough
+        Asked after each window of 512 tokens; where it says so, the rest of the text is left out.
 
     Raises
     ------
     UsageError
         There is no position to measure.
     """
-    batches = windows(shortlisted.decoder, tokens, prefix, progress)
+    batches = _until(enough, windows(shortlisted.decoder, tokens, prefix, progress))
     if dense.decoder is shortlisted.decoder:
         return compare(batches, dense.head, shortlisted.head, shortlisted.decoder.layer_bytes)
     references = windows(dense.decoder, tokens, prefix)
     pairs = (
         (reference, hidden, targets)
-        for (reference, targets), (hidden, _) in zip(references, batches, strict=True)
+        for (hidden, targets), (reference, _) in zip(batches, references, strict=False)
     )
     return compare_models(pairs, dense, shortlisted)
+
+
+def _until(enough: Callable[[], bool], batches: Iterator[Any]) -> Iterator[Any]:
+    for batch in batches:
+        yield batch
+        if enough():
+            return
