@@ -150,9 +150,9 @@ def tune(
         search.dense, make, tokenizer, name, held_out[:VERIFY_TOKENS], lambda share: report("verify", share)
     )
     quality = None
+    deadline = goal.max_seconds and start + goal.max_seconds
     try:
         while True:
-            deadline = goal.max_seconds and start + goal.max_seconds
             quality = verifier.measure(search.rungs[-1].recipe, deadline)
             if goal.holds(quality):  # as the lowest rung does, which is all dense
                 break
@@ -160,17 +160,22 @@ def tune(
     except KeyboardInterrupt:
         interrupted, quality = True, None
     recipe = search.rungs[-1].recipe
-    tuned = {
+    measured = dict(recipe.measured)
+    if quality is not None:
+        measured["whole"] = quality.to_dict()
+    if quality is not None and not interrupted:
+        ways = [rung.recipe for rung in search.rungs]
+        try:
+            seconds = verifier.seconds_per_token({"dense": ways[0], "recipe": recipe})
+            measured["whole"]["seconds_per_token"] = seconds
+            measured["frontier"] = verifier.frontier(ways, deadline)
+        except KeyboardInterrupt:
+            interrupted = True
+    measured["tuned"] = {
         **asdict(goal),
         "tuned_on_tokens": len(tuned_on),
         "verified": quality is not None,
         "interrupted": interrupted,
         "seconds": monotonic() - start,
     }
-    measured = {**recipe.measured, "tuned": tuned}
-    if quality is not None:
-        measured["whole"] = {
-            **quality.to_dict(),
-            "seconds_per_token": {} if interrupted else verifier.seconds_per_token(recipe),
-        }
     return Tuned(replace(recipe, measured=measured), quality is not None, interrupted)

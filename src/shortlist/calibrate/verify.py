@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -16,6 +16,8 @@ from shortlist.evaluate.quality import Quality
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead
 from shortlist.recipe import Recipe
+
+FRONTIER_TOKENS = 1024  # that each recipe on the way is measured on
 
 
 class Verifier:
@@ -67,19 +69,54 @@ class Verifier:
             enough=lambda: deadline is not None and monotonic() > deadline,
         )
 
-    def seconds_per_token(self, recipe: Recipe) -> dict[str, float]:
-        """How long a greedy token takes with all dense and with the recipe."""
+    def seconds_per_token(self, recipes: Mapping[str, Recipe]) -> dict[str, float]:
+        """How long a greedy token takes with each recipe, by name."""
         tokens = np.array(self._tokens, dtype=np.int32)
-        times = take_turns(
-            {"dense": _token(self._dense, tokens), "recipe": _token(self._pair(recipe), tokens)}, self._report
+        ways = {name: _token(self._pair(recipe), tokens) for name, recipe in recipes.items()}
+        return {name: taken.typical for name, taken in take_turns(ways, self._report).items()}
+
+    def frontier(self, recipes: Sequence[Recipe], deadline: float | None) -> list[dict[str, Any]]:
+        """Quality and speed of each recipe on the beginning of the text, as `shortlist report` draws them."""
+        named = {describe(recipe): recipe for recipe in recipes}
+        seconds = self.seconds_per_token(named)
+        short = Verifier(
+            self._dense_decoder,
+            self._make,
+            self._tokenizer,
+            self._name,
+            self._tokens[:FRONTIER_TOKENS],
+            self._report,
         )
-        return {name: taken.typical for name, taken in times.items()}
+        points = []
+        for name, recipe in named.items():
+            found = short.measure(recipe, deadline).shortlisted
+            points.append(
+                {
+                    "name": name,
+                    "tokens_per_s": 1 / seconds[name],
+                    "perplexity_change": found.perplexity_change,
+                    "perplexity_change_error": found.perplexity_change_error,
+                    "agreement": found.agreement,
+                    "bytes_per_token": found.bytes_per_token,
+                }
+            )
+        return points
 
     def _pair(self, recipe: Recipe) -> Pair:
         decoder = self._dense_decoder
         if recipe.layer_parts or recipe.ffn != "dense":
             decoder = self._make(ffn=recipe.ffn, parts=recipe.layer_parts)
         return Pair(decoder, choose_head("auto", decoder, self._tokenizer, self._name, recipe=recipe).head)
+
+
+def describe(recipe: Recipe) -> str:
+    """A recipe in a few words, such as `estimated head, 12 places by channel`."""
+    words = [f"{recipe.head} head"] if recipe.head != "dense" else []
+    if recipe.ffn != "dense":
+        words.append(f"{recipe.ffn} neurons")
+    if recipe.layer_parts:
+        words.append(f"{len(recipe.layer_parts)} places by channel")
+    return ", ".join(words) or "dense"
 
 
 def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:
