@@ -127,11 +127,13 @@ class LowRank(Estimator):
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         self._check_width(width)
+        codes, scales = int8_layout(units, self._eight)
         layout = {
             "projection": ("float32", (self._projected(self.rank, width), width)),
+            "codes": codes,
+            "scales": scales,
             "residual": ("float32", (units,)),
         }
-        layout["codes"], layout["scales"] = int8_layout(units, self._eight)
         if self.eight_bit is not None:
             layout["trailing"], layout["trailing_scales"] = int4_layout(units, self.rank - self._eight)
         return layout

@@ -34,6 +34,7 @@ LOOKS = {
     "low_rank": Look("#0072B2", "o"),
     "quantized": Look("#D55E00", "s"),
     "codebook": Look("#009E73", "^"),
+    "shared_codebook": Look("#009E73", "<", "-."),
     "sketch": Look("#CC79A7", "D", "--"),
     "low_rank_sparse": Look("#56B4E9", "v"),
     "mixed_width": Look("#E69F00", "P"),
