@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from shortlist.calibrate.interleaved import take_turns
-from shortlist.calibrate.payoff import step
+from shortlist.calibrate.payoff import CONTEXT, step
 from shortlist.engine.choose_head import choose_head
 from shortlist.evaluate.on_text import Pair, compare_on_text
 from shortlist.evaluate.quality import Quality
@@ -122,10 +123,11 @@ def describe(recipe: Recipe) -> str:
 def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:
     """A call that decodes one greedy token: a step of the decoder, then the head."""
     one_step = step(pair.decoder, tokens)
-    state = pair.decoder.forward(tokens[:1], pair.decoder.new_cache(1))[0]
+    # Each time another state: how much a head reads depends on it.
+    states = cycle(pair.decoder.forward(tokens[:CONTEXT], pair.decoder.new_cache(CONTEXT)))
 
     def once() -> None:
         one_step()
-        pair.head.argmax(state)
+        pair.head.argmax(next(states))
 
     return once
