@@ -83,6 +83,6 @@ class MaskedModel:
 
 def _floats(tensor: StoredTensor) -> np.ndarray:
     """Matrices [rows, cols], vectors [1, n]."""
-    shape = (1, *tensor.shape)[-2:]
-    rows = _native.Rows.pack(tensor.data, tensor.type, *shape)
-    return rows.unpack(np.arange(shape[0], dtype=np.int32))
+    count, width = (1, *tensor.shape)[-2:]
+    rows = _native.Rows.pack(tensor.data, tensor.type, count, width)
+    return rows.unpack(np.arange(count, dtype=np.int32))
