@@ -164,11 +164,13 @@ def tune(
     if quality is not None:
         measured["whole"] = quality.to_dict()
     if quality is not None and not interrupted:
-        ways = [rung.recipe for rung in search.rungs]
         try:
-            seconds = verifier.seconds_per_token({"dense": ways[0], "recipe": recipe})
-            measured["whole"]["seconds_per_token"] = seconds
-            measured["frontier"] = verifier.frontier(ways, deadline)
+            frontier = verifier.frontier([rung.recipe for rung in search.rungs], deadline)
+            measured["frontier"] = frontier
+            measured["whole"]["seconds_per_token"] = {
+                "dense": 1 / frontier[0]["tokens_per_s"],
+                "recipe": 1 / frontier[-1]["tokens_per_s"],
+            }
         except KeyboardInterrupt:
             interrupted = True
     measured["tuned"] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from time import monotonic
 from typing import Any
@@ -61,40 +61,20 @@ class Verifier:
         deadline
             The `monotonic` time after which no more text is read; the first 512 tokens always are.
         """
-        return compare_on_text(
-            self._tokens,
-            self._tokenizer.encode(""),
-            self._dense,
-            self._pair(recipe),
-            self._report,
-            enough=lambda: deadline is not None and monotonic() > deadline,
-        )
-
-    def seconds_per_token(self, recipes: Mapping[str, Recipe]) -> dict[str, float]:
-        """How long a greedy token takes with each recipe, by name."""
-        tokens = np.array(self._tokens, dtype=np.int32)
-        ways = {name: _token(self._pair(recipe), tokens) for name, recipe in recipes.items()}
-        return {name: taken.typical for name, taken in take_turns(ways, self._report).items()}
+        return self._compare(self._pair(recipe), self._tokens, deadline)
 
     def frontier(self, recipes: Sequence[Recipe], deadline: float | None) -> list[dict[str, Any]]:
         """Quality and speed of each recipe on the beginning of the text, as `shortlist report` draws them."""
-        named = {describe(recipe): recipe for recipe in recipes}
-        seconds = self.seconds_per_token(named)
-        short = Verifier(
-            self._dense_decoder,
-            self._make,
-            self._tokenizer,
-            self._name,
-            self._tokens[:FRONTIER_TOKENS],
-            self._report,
-        )
+        pairs = {describe(recipe): self._pair(recipe) for recipe in recipes}
+        tokens = np.array(self._tokens, dtype=np.int32)
+        times = take_turns({name: _token(pair, tokens) for name, pair in pairs.items()}, self._report)
         points = []
-        for name, recipe in named.items():
-            found = short.measure(recipe, deadline).shortlisted
+        for name, pair in pairs.items():
+            found = self._compare(pair, self._tokens[:FRONTIER_TOKENS], deadline).shortlisted
             points.append(
                 {
                     "name": name,
-                    "tokens_per_s": 1 / seconds[name],
+                    "tokens_per_s": 1 / times[name].typical,
                     "perplexity_change": found.perplexity_change,
                     "perplexity_change_error": found.perplexity_change_error,
                     "agreement": found.agreement,
@@ -102,6 +82,16 @@ class Verifier:
                 }
             )
         return points
+
+    def _compare(self, pair: Pair, tokens: Sequence[int], deadline: float | None) -> Quality:
+        return compare_on_text(
+            tokens,
+            self._tokenizer.encode(""),
+            self._dense,
+            pair,
+            self._report,
+            enough=lambda: deadline is not None and monotonic() > deadline,
+        )
 
     def _pair(self, recipe: Recipe) -> Pair:
         decoder = self._dense_decoder

@@ -68,9 +68,10 @@ class Race {
       std::vector<float> middle(rows.size()), radius(rows.size());
       kernels().dot_upper_list(m_, x_, rows.data(), static_cast<int64_t>(rows.size()), middle.data(), radius.data());
       mine.best.upper += static_cast<int64_t>(rows.size());
+      const float to_reach = mark();
       size_t kept = 0;
       for (size_t i = 0; i < rows.size(); i++)
-        if (!(middle[i] + radius[i] < mark())) rows[kept++] = rows[i];
+        if (!(middle[i] + radius[i] < to_reach)) rows[kept++] = rows[i];
       rows.resize(kept);
     }
     read(rows.data(), static_cast<int64_t>(rows.size()), mine);
