@@ -39,7 +39,7 @@ bench: .venv/bench.stamp
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) scripts/preflight.py
 	$(PYTHON) -m venv --clear .venv
-	$(PIP) install scikit-build-core nanobind cmake ninja
+	$(PIP) install scikit-build-core nanobind cmake ninja setuptools
 	@touch $@
 
 .venv/runtime.stamp: .venv/tools.stamp $(NATIVE)

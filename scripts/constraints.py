@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
-BUILD_TOOLS = ["cmake", "ninja"]  # what scikit-build-core asks for when the machine has none
+BUILD_TOOLS = ["cmake", "ninja", "setuptools"]  # for scikit-build-core, and for dependencies without a wheel
 NOT_OURS = {"pip", "wheel", "shortlist"}
 
 

@@ -1,0 +1,1 @@
+"""PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
