@@ -128,7 +128,7 @@ def largest_in_groups(values: Array, size: int) -> Array:
     """The largest value of each run of `size` neighbours [..., groups]."""
     xp = array_namespace(values)
     cut = in_groups(values, size)
-    # One long pass for each place in a group: NumPy's own maximum over so short an axis takes five times as long.
+    # One long pass for each place in a group: NumPy takes five times as long for the maximum of a short axis.
     return reduce(xp.maximum, (cut[..., place] for place in range(size)))
 
 

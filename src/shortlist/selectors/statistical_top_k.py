@@ -45,6 +45,6 @@ class StatisticalTopK(Selector):
             centred = values - mean
             deviation = (
                 xp.vecdot(centred, centred) / values.shape[0]
-            ) ** 0.5  # two passes; xp.std takes four
+            ) ** 0.5  # half of what xp.std takes
             threshold = mean + deviation * NormalDist().inv_cdf(1 - self.keep)
         return read(reaching(values, threshold), exact)
