@@ -5,16 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
-from shortlist.engine.exact_sampling import BoundedHead, Draw, sample_exact
-from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
+from shortlist.engine.choose import Chooser
+from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions
-from shortlist.engine.sampling import sample
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
 from shortlist.engine.stop import StopMatcher
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.streaming import StreamDecoder
 from shortlist.models.tokenizer import Tokenizer
 
@@ -79,7 +75,7 @@ def generate_pieces(
     options: GenerationOptions,
     *,
     session: Session,
-    head: DenseHead | EstimatedHead | ExactHead,
+    chooser: Chooser,
     tokenizer: Tokenizer,
     generation: Generation,
 ) -> Iterator[str]:
@@ -91,11 +87,11 @@ def generate_pieces(
         Tokens, one at least.
     options
         With `max_tokens`, and with a seed unless greedy.
+    chooser
+        Of this text.
     """
     assert options.max_tokens is not None
     text = list(prompt)
-    seen = np.zeros(generation.stats.vocab_size, dtype=bool)
-    seen[text] = True
     characters = StreamDecoder(tokenizer, continues=True)
     stop = StopMatcher(options.stops)
 
@@ -108,21 +104,23 @@ def generate_pieces(
         started = time.perf_counter()
         with session.lock:
             hidden, reused = session.extend(text)
-            draw, logits = choose(head, hidden, options, position=len(text), seen=seen)
+            chosen = chooser.choose(hidden, position=len(text))
             generation.stats.layer_bytes = session.layer_bytes
         if generation.stats.draws == 0:
             generation.stats.reused_tokens = reused
-        generation.stats.add(time.perf_counter() - started, draw.read, full=draw.full)
+        generation.stats.add(
+            time.perf_counter() - started, chosen.read, full=chosen.full, agrees=chosen.agrees
+        )
 
-        if draw.token in tokenizer.eos_ids:
+        if chosen.token in tokenizer.eos_ids:
             generation.finish_reason = "stop"
             break
-        text.append(draw.token)
-        seen[draw.token] = True
-        generation.tokens.append(draw.token)
-        if generation.logprobs is not None and options.logprobs is not None and logits is not None:
-            generation.logprobs.append(token_logprobs(logits, draw.token, options.logprobs, tokenizer))
-        yield from passed(stop.push(characters.push(draw.token)))
+        text.append(chosen.token)
+        chooser.push(chosen.token)
+        generation.tokens.append(chosen.token)
+        if generation.logprobs is not None and chosen.logprobs is not None:
+            generation.logprobs.append(chosen.logprobs)
+        yield from passed(stop.push(characters.push(chosen.token)))
         if stop.stopped:
             generation.finish_reason = "stop"
             return
@@ -134,26 +132,3 @@ def generate_pieces(
         generation.finish_reason = "stop"
     else:
         yield from passed(stop.flush())
-
-
-def choose(
-    head: DenseHead | EstimatedHead | ExactHead,
-    hidden: np.ndarray,
-    options: GenerationOptions,
-    *,
-    position: int,
-    seen: np.ndarray,
-) -> tuple[Draw, np.ndarray | None]:
-    """The next token by the cheapest path that the options allow, and all logits where that path has them.
-
-    In this order: log-probabilities need all logits; greedy without penalty needs only the greatest; an exact
-    head draws from bounds; another head draws from its logits.
-    """
-    if options.logprobs is None:
-        if options.greedy and options.repetition_penalty == 1:
-            token, read = head.argmax(hidden)
-            return Draw(token, read), None
-        if isinstance(head, BoundedHead):
-            return sample_exact(head, hidden, options, position, seen), None
-    logits, read = head.logits(hidden)
-    return Draw(sample(logits, options, position, seen), read), logits

@@ -3,10 +3,13 @@
 import dataclasses
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from shortlist.engine.adjust import Adjustment
+from shortlist.engine.choose import Chooser
 from shortlist.engine.generation import Generation, Stream, generate_pieces
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.session import Session
@@ -18,7 +21,7 @@ from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
-RELEASED = ("decoder", "head", "_session")
+RELEASED = ("decoder", "head", "dense_head", "_session")
 """What holds the memory of a model: gone once it is closed."""
 
 
@@ -105,8 +108,9 @@ class Model:
             max_tokens=chosen.max_tokens or self.context - len(tokens),
             seed=None if chosen.greedy else secrets.randbits(32) if chosen.seed is None else chosen.seed,
         )
+        chooser = self.chooser(tokens, chosen)
         self.stats = RunStats(
-            head=self.head.name,
+            head=chooser.head.name,
             vocab_size=self.config.vocab_size,
             layer_bytes=self.decoder.layer_bytes,
             prompt_tokens=len(tokens),
@@ -120,7 +124,7 @@ class Model:
             tokens,
             chosen,
             session=self._session,
-            head=self.head,
+            chooser=chooser,
             tokenizer=self.tokenizer,
             generation=generation,
         )
@@ -132,6 +136,22 @@ class Model:
         for _ in stream:
             pass
         return stream.generation
+
+    def chooser(self, prompt: Sequence[int], options: GenerationOptions) -> Chooser:
+        """What chooses the tokens of one text.
+
+        Raises
+        ------
+        UsageError
+            A bias is for no token of the vocabulary, or the constraint cannot be used.
+        """
+        adjust = Adjustment(options, prompt, self.config.vocab_size, self.tokenizer)
+        return Chooser(self.head, self.dense_head, options, adjust, self.tokenizer)
+
+    @cached_property
+    def dense_head(self) -> DenseHead:
+        """All rows of the same head: what others are compared with. It shares their memory."""
+        return self.head if isinstance(self.head, DenseHead) else DenseHead(self.decoder.head_rows)
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """The tokens of a prompt, those that the model wants at its start included.
