@@ -10,7 +10,8 @@ import numpy as np
 
 from shortlist.engine.adjust import Adjustment
 from shortlist.engine.choose import Chooser
-from shortlist.engine.generation import Generation, Stream, generate_pieces
+from shortlist.engine.generation import Stream, generate_pieces
+from shortlist.engine.growing import Generation, GrowingText
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
@@ -100,35 +101,41 @@ class Model:
             An option is out of range, the prompt is empty, or prompt and answer do not fit the context;
             raised here, before any work.
         """
-        chosen = GenerationOptions(**options)
-        tokens = self.encode(prompt)
-        self._check_fits(len(tokens), chosen.max_tokens or 1)
+        text = self.prepare(self.encode(prompt), GenerationOptions(**options))
+        self.stats = text.generation.stats
+        return Stream(generate_pieces(text, self._session), text.generation)
+
+    def prepare(self, tokens: Sequence[int], options: GenerationOptions) -> GrowingText:
+        """A text that is about to be generated, with what the options leave open filled in.
+
+        Parameters
+        ----------
+        tokens
+            The prompt, from `encode`.
+        options
+
+        Raises
+        ------
+        UsageError
+            Prompt and answer do not fit the context, a bias is for no token of the vocabulary, or the
+            constraint cannot be used.
+        """
+        self._check_fits(len(tokens), options.max_tokens or 1)
         chosen = dataclasses.replace(
-            chosen,
-            max_tokens=chosen.max_tokens or self.context - len(tokens),
-            seed=None if chosen.greedy else secrets.randbits(32) if chosen.seed is None else chosen.seed,
+            options,
+            max_tokens=options.max_tokens or self.context - len(tokens),
+            seed=None if options.greedy else secrets.randbits(32) if options.seed is None else options.seed,
         )
-        chooser = self.chooser(tokens, chosen)
-        self.stats = RunStats(
+        adjust = Adjustment(chosen, tokens, self.config.vocab_size, self.tokenizer)
+        chooser = Chooser(self.head, self.dense_head, chosen, adjust, self.tokenizer)
+        stats = RunStats(
             head=chooser.head.name,
             vocab_size=self.config.vocab_size,
             layer_bytes=self.decoder.layer_bytes,
             prompt_tokens=len(tokens),
         )
-        generation = Generation(
-            self.stats,
-            seed=chosen.seed,
-            logprobs=None if chosen.logprobs is None else [],
-        )
-        pieces = generate_pieces(
-            tokens,
-            chosen,
-            session=self._session,
-            chooser=chooser,
-            tokenizer=self.tokenizer,
-            generation=generation,
-        )
-        return Stream(pieces, generation)
+        generation = Generation(stats, chosen.seed, logprobs=None if chosen.logprobs is None else [])
+        return GrowingText(tokens, chosen, self.tokenizer, generation, chooser)
 
     def generate(self, prompt: str | Sequence[int], **options: Any) -> Generation:
         """Generate a whole text; parameters and errors as for `stream`."""
@@ -136,17 +143,6 @@ class Model:
         for _ in stream:
             pass
         return stream.generation
-
-    def chooser(self, prompt: Sequence[int], options: GenerationOptions) -> Chooser:
-        """What chooses the tokens of one text.
-
-        Raises
-        ------
-        UsageError
-            A bias is for no token of the vocabulary, or the constraint cannot be used.
-        """
-        adjust = Adjustment(options, prompt, self.config.vocab_size, self.tokenizer)
-        return Chooser(self.head, self.dense_head, options, adjust, self.tokenizer)
 
     @cached_property
     def dense_head(self) -> DenseHead:
