@@ -13,13 +13,16 @@ from shortlist.models.heads import Read
 def fake_model(script: bytes | None = None, *, context: int | None = None, **decoder: Any) -> Any:
     """A model of fakes; with `script` it answers every prompt with that."""
     parts: Any = FakeDecoder(script, **decoder), ByteTokenizer(), FakeHead(scripted=script is not None)
-    return Model(*parts, context=context)
+    model: Any = Model(*parts, context=context)
+    model.dense_head = FakeDenseHead(scripted=script is not None)
+    return model
 
 
 class FixedHead:
     """A bounded head whose logits and bounds are given, whatever the query."""
 
     name = "exact"
+    row_bytes = 10
 
     def __init__(self, logits, lower, upper):
         self.values = np.asarray(logits, dtype=np.float32)
@@ -139,6 +142,7 @@ class FakeHead:
     """A bounded head over a random matrix, or over the token that a script put into the hidden state."""
 
     name = "exact"
+    row_bytes = 10
 
     def __init__(self, scripted=False):
         self.scripted = scripted
@@ -170,3 +174,23 @@ class FakeHead:
 
     def exact_rows(self, hidden, rows):
         return self._values(hidden)[rows]
+
+
+class FakeDenseHead:
+    """All rows of `FakeHead`."""
+
+    name = "dense"
+    row_bytes = 10
+
+    def __init__(self, scripted=False):
+        self._head = FakeHead(scripted)
+        self.calls = self._head.calls
+
+    def argmax(self, hidden):
+        return self._head.argmax(hidden)[0], Read(ByteTokenizer.vocab_size, 2000)
+
+    def logits(self, hidden):
+        return self._head.logits(hidden)
+
+    def exact_rows(self, hidden, rows):
+        return self._head.exact_rows(hidden, rows)

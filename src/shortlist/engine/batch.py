@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shortlist.engine.events import DoneEvent, Event, FailedEvent, Timings, TokenEvent
-from shortlist.engine.generation import choose
 from shortlist.engine.growing import GrowingText
 from shortlist.engine.model import Model
 from shortlist.engine.options import GenerationOptions
@@ -116,12 +115,11 @@ class BatchEngine:
         Raises
         ------
         UsageError
-            Prompt and answer can never fit, or the engine is closed.
+            Prompt and answer can never fit, the constraint cannot be used, or the engine is closed.
         QueueFull
             As many requests wait as may.
         """
-        options, generation = self.model.prepare(prompt, options)
-        job = Job(GrowingText(prompt, options, self.model.tokenizer, generation), on_event)
+        job = Job(self.model.prepare(prompt, options), on_event)
         with self._changed:
             if self._closing:
                 raise UsageError("the engine is closed and takes no more requests")
@@ -199,26 +197,21 @@ class BatchEngine:
                     timings.prefill += seconds
                 else:
                     timings.decode += seconds
-                draw, logits = choose(
-                    model.head, hidden, text.options, position=len(text.tokens), seen=text.seen
-                )
+                chosen = text.chooser.choose(hidden, position=len(text.tokens))
                 counts = text.generation.stats
+                counts.layer_bytes = session.layer_bytes
                 if first:
                     counts.reused_tokens = reused
                     stats.reused_tokens += reused
-                counts.add(seconds, draw.read, full=draw.full)
-                known = len(text.generation.logprobs or ())
-                piece = text.add(draw, logits)
-                logprobs = (text.generation.logprobs or [])[known:]
+                counts.add(seconds, chosen.read, full=chosen.full, agrees=chosen.agrees)
+                piece = text.add(chosen)
                 timings.sampling += self._lap(job)
                 stats.steps += 1
                 stats.generated_tokens += 1
-                stats.head_rows += draw.read.rows
-                stats.head_bytes += draw.read.bytes
-                share = draw.read.rows / model.config.vocab_size
-                job.on_event(
-                    TokenEvent(draw.token, piece, logprobs[0] if logprobs else None, draw.read.rows, share)
-                )
+                stats.head_rows += chosen.read.rows
+                stats.head_bytes += chosen.read.bytes
+                share = chosen.read.rows / model.config.vocab_size
+                job.on_event(TokenEvent(chosen, piece, share, counts.layer_bytes + chosen.read.bytes))
                 self._answer([self._calls.popleft() for _ in range(len(self._calls))])
         except Exception as error:
             stats.failed += 1

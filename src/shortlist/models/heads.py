@@ -40,6 +40,11 @@ class DenseHead:
         token, *_ = self._native.dense_argmax(hidden)
         return token, self._read_all()
 
+    @property
+    def row_bytes(self) -> int:
+        """Of one row."""
+        return self.rows.row_bytes
+
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]."""
         return self._native.dense(hidden), self._read_all()
@@ -84,6 +89,11 @@ class EstimatedHead:
     def estimate_bytes(self) -> int:
         """Bytes that every query reads before any row."""
         return self._low_rank.nbytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one row."""
+        return self.rows.row_bytes
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The greedy token among the shortlist.
