@@ -23,6 +23,7 @@ class Activations {
   float* x(int token) { return x_.data() + static_cast<size_t>(token) * padded_; }
   void quantize(int token) { quantize(token, 0, width_); }
   void quantize(int token, int64_t begin, int64_t end);  // columns from a multiple of 32 to another, or to the last
+  void copy(const Batch& from, int token);  // the first of a batch of this width, as it is
   Batch batch(int tokens) const;
 
  private:
@@ -82,6 +83,9 @@ struct Input {
 // of the member's share of `next`, the matrix that comes after, are on their way to the cache when it returns.
 Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
                      const Vector& bias = {});
+
+// out[t * stride + r] = row r . x_t for rows [begin, end), on this thread alone.
+void multiply_rows(const Rows& rows, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride, std::vector<uint8_t>& scratch);
 
 // Sends the first rows of this member's share of a matrix on their way to the cache.
 void fetch_start(Team& team, const Rows& rows);
