@@ -30,6 +30,7 @@ void bind_moe(nb::module_& m) {
           nb::kw_only(), "router"_a, "experts"_a, "per_token"_a, "normalize"_a, "activation"_a, "shared"_a = nb::none(), "shared_gate"_a = nb::none(),
           "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; `router` and `shared_gate` are floats.")
       .def_prop_ro("expert_bytes", &Mixture::expert_bytes, "Packed bytes of one expert.")
+      .def_prop_ro("per_token", [](const Mixture& mixture) { return mixture.router().per_token; }, "Experts that a token computes.")
       .def_prop_ro("always_bytes", &Mixture::always_bytes, "Packed bytes of the router and of the shared expert, which every token reads.")
       .def_prop_ro(
           "loads",
@@ -39,7 +40,7 @@ void bind_moe(nb::module_& m) {
             std::copy(mixture.loads().begin(), mixture.loads().end(), out);
             return result;
           },
-          "Tokens that chose each expert so far: int64 [experts].")
+          nb::rv_policy::move, "Tokens that chose each expert so far: int64 [experts].")
       .def(
           "route",
           [](const Mixture& mixture, In2<float> x) {
