@@ -86,7 +86,7 @@ void bind_decoder(nb::module_& m) {
       .def(
           "add_layer",
           [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons,
-             const nb::dict& inputs) {
+             const nb::dict& inputs, std::shared_ptr<Mixture> mixture) {
             auto matrix = [&](const std::string& name) { return matrices.contains(name.c_str()) ? nb::cast<Matrix>(matrices[name.c_str()]) : Matrix(); };
             auto linear = [&](const std::string& name) {
               if (matrices.contains(name.c_str()) && nb::isinstance<Channels>(matrices[name.c_str()]))
@@ -100,6 +100,7 @@ void bind_decoder(nb::module_& m) {
             l.gate = linear("gate"), l.up = linear("up"), l.down = linear("down");
             l.qkv_input = input("qkv"), l.o_input = input("o"), l.gate_up_input = input("gate_up"), l.down_input = input("down");
             if (neurons) l.ffn = ShortlistedFfn{matrix("scores"), vector("margin"), std::move(neurons)};
+            l.mixture = std::move(mixture);
             l.attention_norm = vector("attention_norm"), l.post_attention_norm = vector("post_attention_norm");
             l.ffn_norm = vector("ffn_norm"), l.post_ffn_norm = vector("post_ffn_norm");
             l.q_norm = vector("q_norm"), l.k_norm = vector("k_norm");
@@ -107,9 +108,9 @@ void bind_decoder(nb::module_& m) {
             l.window = window, l.rope_table = rope_table;
             d.add_layer(std::move(l));
           },
-          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(), "inputs"_a = nb::dict(),
-          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down. `inputs` (qkv, o, "
-          "gate_up, down) are the shortlists of matrices by channel.")
+          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(), "inputs"_a = nb::dict(), "mixture"_a = nb::none(),
+          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down; so does `mixture`. "
+          "`inputs` (qkv, o, gate_up, down) are the shortlists of matrices by channel.")
       .def_prop_ro("neurons_read", &Decoder::neurons_read, "Neurons whose rows were read in shortlisted layers, over all tokens so far.")
       .def(
           "forward",

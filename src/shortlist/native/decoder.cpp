@@ -71,8 +71,9 @@ void Decoder::add_layer(Layer layer) {
   check_vector(layer.ffn_norm, c.width, true, "ffn_norm");
   check_vector(layer.post_attention_norm, c.width, false, "post_attention_norm");
   check_vector(layer.post_ffn_norm, c.width, false, "post_ffn_norm");
-  check_vector(layer.q_norm, c.head_dim, false, "q_norm");
-  check_vector(layer.k_norm, c.head_dim, false, "k_norm");
+  const bool wide = layer.wide_norms(c);
+  check_vector(layer.q_norm, wide ? c.heads * c.head_dim : c.head_dim, false, "q_norm");
+  check_vector(layer.k_norm, wide ? c.kv_heads * c.head_dim : c.head_dim, wide, "k_norm");
   check_vector(layer.q_bias, c.heads * c.head_dim, false, "q_bias");
   check_vector(layer.k_bias, c.kv_heads * c.head_dim, false, "k_bias");
   check_vector(layer.v_bias, c.kv_heads * c.head_dim, false, "v_bias");
@@ -92,6 +93,8 @@ void Decoder::reserve(int tokens, int64_t positions) {
     for (auto* v : {&gate_, &up_}) v->resize(n * static_cast<size_t>(c.ffn_width));
     for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
   }
+  for (const Layer& layer : layers_)
+    if (layer.mixture) mixtures_.reserve(*layer.mixture, tokens, members);
   const bool lists = std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return static_cast<bool>(layer.ffn); });
   if (lists && listed_counts_.size() < n) {
     listed_.resize(n * static_cast<size_t>(c.ffn_width));
@@ -168,7 +171,7 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
-    const Rows* first_of_ffn = (layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
+    const Rows* first_of_ffn = (layer.mixture ? layer.mixture->router().rows : layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
     const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.rows.get() : nullptr;
     const Input x = choose(team, layer.qkv_input.get(), step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm));
     multiply(team, layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.rows.get(), layer.q_bias);
@@ -181,7 +184,9 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
     team.barrier();
 
     const Batch y = step_residual(&layer.post_attention_norm, layer.ffn_norm);
-    if (layer.ffn)
+    if (layer.mixture)
+      layer.mixture->run(team, mixtures_, y, projected_.data(), following);
+    else if (layer.ffn)
       shortlisted_ffn(team, *layer.ffn, y, count, following);
     else
       dense_ffn(team, layer, y, count, following);
@@ -213,6 +218,18 @@ void Decoder::attention(Team& team, const Layer& layer, int index) {
   const int dim = c.head_dim, half = dim / 2;
   const int count = static_cast<int>(places_.size());
 
+  const bool wide = layer.wide_norms(c);
+  if (wide) {
+    const auto rows = team.share(2 * static_cast<int64_t>(count));
+    for (int64_t r = rows.begin; r < rows.end; r++) {
+      const bool is_query = r % 2 == 0;
+      const int n = (is_query ? c.heads : c.kv_heads) * dim;
+      float* x = (is_query ? q_ : k_).data() + r / 2 * n;
+      k.rms_norm(x, (is_query ? layer.q_norm : layer.k_norm).data(), n, c.norm_eps, x);
+    }
+    team.barrier();
+  }
+
   // Norm and RoPE of every query and key head; keys and values go to the cache.
   const int64_t per_token = c.heads + c.kv_heads;
   const auto units = team.share(per_token * count);
@@ -223,7 +240,7 @@ void Decoder::attention(Team& team, const Layer& layer, int index) {
     const int kv = h - c.heads;
     float* x = is_query ? q_.data() + (t * c.heads + h) * dim : k_.data() + (t * c.kv_heads + kv) * dim;
     const Vector& norm = is_query ? layer.q_norm : layer.k_norm;
-    if (!norm.empty()) k.rms_norm(x, norm.data(), dim, c.norm_eps, x);
+    if (!norm.empty() && !wide) k.rms_norm(x, norm.data(), dim, c.norm_eps, x);
     const int64_t angle = (static_cast<int64_t>(layer.rope_table) * count + t) * half;
     k.rope_half(x, cosine_.data() + angle, sine_.data() + angle, half);
     if (is_query) continue;

@@ -7,9 +7,12 @@
 
 #include "kernels.hpp"
 #include "linear.hpp"
+#include "moe.hpp"
 #include "neurons.hpp"
 
 namespace shortlist {
+
+struct Config;
 
 struct Layer {
   Vector attention_norm, q_norm, k_norm, post_attention_norm, ffn_norm, post_ffn_norm;
@@ -18,8 +21,12 @@ struct Layer {
   Linear gate, up, down;               // without a gate, the activation is applied to up
   std::shared_ptr<ChannelInput> qkv_input, o_input, gate_up_input, down_input;  // of matrices that lie by channel
   std::optional<ShortlistedFfn> ffn;   // in place of gate, up and down
+  std::shared_ptr<Mixture> mixture;    // likewise
   int window = 0;      // 0: attends to everything before it
   int rope_table = 0;  // which row of Config::rope
+
+  // Whether queries and keys are normed over all heads together (olmoe), not head by head.
+  bool wide_norms(const Config& c) const;
 };
 
 struct Config {
@@ -28,6 +35,8 @@ struct Config {
   Activation activation = Activation::SiLU;
   std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
 };
+
+inline bool Layer::wide_norms(const Config& c) const { return q_norm.size() > static_cast<size_t>(c.head_dim); }
 
 // Keys and values per layer and KV head, [capacity, head_dim] each. Memory is reserved at once and used as it fills.
 class Cache {
@@ -105,6 +114,7 @@ class Decoder {
   std::vector<int32_t> listed_;                // neurons, [slots, ffn_width]
   std::vector<int64_t> listed_counts_;
   int64_t neurons_read_ = 0;
+  MixtureScratch mixtures_;
   std::vector<Chosen> chosen_;  // channels of the current input, by slot
 };
 

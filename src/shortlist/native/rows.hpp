@@ -108,6 +108,11 @@ struct Batch {
             d16 + static_cast<size_t>(t) * 2 * g, s32 + static_cast<size_t>(t) * g, s16 + static_cast<size_t>(t) * 2 * g,
             l1 + static_cast<size_t>(t) * g};
   }
+  Batch slice(int first, int count) const {
+    Batch part = token(first);
+    part.tokens = count;
+    return part;
+  }
 };
 
 class Rows {
