@@ -1,6 +1,5 @@
 """The next token of one text, by the cheapest path that what was asked allows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,11 +183,6 @@ class Chooser:
             estimates = None
         scores = head.logits(hidden)[0] if estimates is None else estimates
         rows = top_k(scores, CANDIDATES)
-        return self._listed(rows, estimates, head.exact_rows(hidden, rows))
-
-    def _listed(
-        self, rows: np.ndarray, estimates: np.ndarray | None, exact: Sequence[float]
-    ) -> tuple[Candidate, ...]:
         return tuple(
             Candidate(
                 int(row),
@@ -196,5 +190,5 @@ class Chooser:
                 None if estimates is None else float(estimates[row]),
                 float(value),
             )
-            for row, value in zip(rows, exact, strict=True)
+            for row, value in zip(rows, head.exact_rows(hidden, rows), strict=True)
         )
