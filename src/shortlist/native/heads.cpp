@@ -210,7 +210,7 @@ float LowRank::encode(Team& team, const Query& h, Coordinates& to) const {
 }
 
 void LowRank::score(const Coordinates& of, int64_t begin, int64_t end, float* values) const {
-  kernels().dot_codes(codes_->view, of.kept.batch(1), begin, end, values);
+  kernels().dot_codes(codes_->view, of.kept.batch(1), begin, end, values, 0);
 }
 
 std::vector<int32_t> LowRank::all_rows() const {
