@@ -105,6 +105,8 @@ class FakeDecoder:
 
     width = 16
     layer_bytes = 5000
+    fingerprint = "0123456789abcdef"
+    head_rows = SimpleNamespace(nbytes=2000)
 
     def __init__(self, script=None, *, context_length=1024, seconds=0.0):
         self.config = SimpleNamespace(

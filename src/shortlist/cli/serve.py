@@ -22,11 +22,11 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
     name: Annotated[
-        str | None, typer.Option("--name", help="What clients call the model; MODEL by default.")
+        str | None, typer.Option("--name", help="What clients call the model; else MODEL without folders.")
     ] = None,
     slots: Annotated[int, typer.Option("--slots", min=1, help="Requests worked on at once.")] = 8,
     queue: Annotated[
-        int, typer.Option("--queue", min=1, help="Requests that may wait; more are refused with 429.")
+        int, typer.Option("--queue", min=1, help="Texts that may wait; more are refused with 429.")
     ] = 64,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a request may take.")] = 600.0,
     drain: Annotated[
@@ -69,7 +69,7 @@ def serve(
     from shortlist.server.settings import ServerSettings
 
     settings = ServerSettings(  # before the model is loaded, so that a mistake costs no time
-        name=name or model,
+        name=name or _name_of(model),
         slots=slots,
         queue=queue,
         timeout=timeout,
@@ -82,6 +82,7 @@ def serve(
         log_prompts=log_prompts,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with (
         bind(host, port) as socket,
         load_model(
@@ -96,6 +97,12 @@ def serve(
         ) as loaded,
     ):
         listen(loaded, settings, socket, drain_seconds=drain)
+
+
+def _name_of(model: str) -> str:
+    """What clients call a model: the name that it was given, or that of its file without the folders."""
+    path = Path(model)
+    return path.name.removesuffix(".gguf") if path.exists() else model
 
 
 def _more_keys(file: Path | None) -> list[str]:

@@ -36,6 +36,7 @@ async def _answer(service: Service, body: ChatBody, clock: Clock) -> Response:
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
     messages = [message.plain() for message in body.messages]
+    service.log_text("messages", messages)
     tokens = await service.on_tokenizer(lambda: service.encode_chat(messages))
     texts = Texts.of([tokens], options, body.n or 1)
     return await respond(service, body, texts, ChatFormat(service), clock)

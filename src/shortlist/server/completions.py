@@ -38,6 +38,7 @@ async def _complete(service: Service, body: CompletionBody, clock: Clock) -> Res
         raise ApiError(400, "max_tokens is 0: ask for 1 at least, or for echo", param="max_tokens")
     options = generation_options(body, service, max_tokens=max_tokens or 1, logprobs=body.logprobs)
     given = as_prompts(body.prompt)
+    service.log_text("prompts", given)
     prompts = await service.on_tokenizer(lambda: [service.encode(prompt) for prompt in given])
     texts = Texts.of(prompts, options, body.n or 1)
     form = CompletionFormat(service.model.tokenizer, body.n or 1)

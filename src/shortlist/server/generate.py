@@ -134,6 +134,7 @@ async def respond(
         for answer in answers:
             async for _ in answer:
                 pass
+    service.log_text("answers", [answer.generation.text for answer in answers])
     choices = [form.choice(place, answer) for place, answer in enumerate(answers)]
     cost = usage(texts.prompt_tokens, answers, clock, service.metrics)
     return json_response({**envelope, "choices": choices, "usage": cost})
@@ -166,6 +167,7 @@ async def _chunks(
             yield chunk({**form.piece(place, token), "shortlist": what_was_read(token)})
         elif token.text or token.chosen.logprobs:
             yield chunk(form.piece(place, token))
+    service.log_text("answers", [answer.generation.text for answer in answers])
     cost = usage(texts.prompt_tokens, answers, clock, service.metrics)
     if body.include_usage:
         yield event({**envelope, "choices": [], "usage": cost})

@@ -162,6 +162,11 @@ class Service:
         message = f"the prompt has {length}, and at most {self.max_prompt} tokens are taken: shorten it"
         raise ApiError(400, message, param="prompt", code="context_length_exceeded")
 
+    def log_text(self, what: str, text: str | Sequence[object]) -> None:
+        """Write a text to the log, where that is wanted."""
+        if self.settings.log_prompts:
+            log.info("%s: %r", what, text)
+
     @contextlib.asynccontextmanager
     async def answers(
         self, requests: Sequence[tuple[Sequence[int], GenerationOptions]]
