@@ -1,7 +1,7 @@
 """The decoder of an open checkpoint: its tensors packed, its family's data handed to the native runtime."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -259,11 +259,37 @@ class Decoder:
         chunks = []
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = tokens[start : start + PREFILL_CHUNK]
-            chunks.append(self._native.forward(chunk, cache, self.config.vocab_size))
-            self._tokens += len(chunk)
+            chunks.append(self.forward_together([(chunk, cache)]))
             if on_chunk:
                 on_chunk(start + len(chunk))
-        hidden = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+    def forward_together(self, segments: Sequence[tuple[np.ndarray, _native.Cache]]) -> np.ndarray:
+        """Append tokens to several caches in one pass, which reads the weights once.
+
+        Parameters
+        ----------
+        segments
+            For each sequence its next tokens, int [n], and its cache, which must have room for them.
+
+        Returns
+        -------
+        float32 [tokens, width]
+            Final-normed hidden states, those of one segment after those of another.
+
+        Raises
+        ------
+        CheckpointError
+            Not all of them are finite.
+        """
+        tokens = np.concatenate([np.asarray(each, np.int32) for each, _ in segments])
+        hidden = self._native.forward(
+            tokens,
+            [cache for _, cache in segments],
+            [len(each) for each, _ in segments],
+            self.config.vocab_size,
+        )
+        self._tokens += len(tokens)
         if not np.isfinite(hidden).all():
             raise CheckpointError(
                 "this model computes values that are not numbers, so its weights are damaged: "

@@ -1,5 +1,6 @@
 // Mixtures of experts in the Python module.
 #include "bind_arrays.hpp"
+#include "kernels.hpp"
 #include "moe.hpp"
 
 namespace shortlist {
@@ -50,9 +51,8 @@ void bind_moe(nb::module_& m) {
             auto result = new_array<float>(x.shape(0), static_cast<size_t>(experts), &out);
             nb::gil_scoped_release release;
             const Activations inputs(x.data(), tokens, mixture.width());
-            std::vector<uint8_t> unpacked;
             std::vector<Choice> chosen;
-            multiply_rows(*mixture.router().rows, inputs.batch(tokens), 0, experts, out, static_cast<size_t>(experts), unpacked);
+            kernels().gemm(mixture.router().rows->view, inputs.batch(tokens), 0, experts, out, static_cast<size_t>(experts));
             for (int t = 0; t < tokens; t++) {
               float* weights = out + static_cast<size_t>(t) * static_cast<size_t>(experts);
               mixture.router().choose(weights, chosen);

@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <new>
 #include <stdexcept>
+
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 
 namespace shortlist {
 
@@ -30,6 +35,28 @@ Cache::~Cache() {
 #else
   std::free(data_);
 #endif
+}
+
+void Cache::discard(int64_t positions) {
+#if defined(__linux__)
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), kept = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
+  for (int i = 0; i < 2 * layers_ * kv_heads_; i++) {
+    // Whole pages between what is kept of this head and the next one.
+    const size_t head = static_cast<size_t>(i) * head_bytes_, begin = (head + kept + page - 1) / page * page, end = (head + head_bytes_) / page * page;
+    if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  }
+#endif
+  length = positions;
+}
+
+void Cache::take_over(const Cache& from, int64_t positions) {
+  if (from.layers_ != layers_ || from.kv_heads_ != kv_heads_ || from.full_precision != full_precision || from.token_bytes() != token_bytes())
+    throw std::invalid_argument("the caches are not of the same kind");
+  if (positions > from.length || positions > capacity) throw std::length_error("a cache can only take over positions that are there, and that it has room for");
+  const size_t bytes = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
+  for (int i = 0; i < 2 * layers_ * kv_heads_; i++)
+    std::memcpy(data_ + static_cast<size_t>(i) * head_bytes_, from.data_ + static_cast<size_t>(i) * from.head_bytes_, bytes);
+  length = positions;
 }
 
 // ---- decoder ------------------------------------------------------------------------------------------------------
@@ -97,13 +124,20 @@ void Decoder::reserve(int tokens, int64_t positions) {
     if (s.size() < needed) s.resize(needed + needed / 2);
 }
 
-void Decoder::forward(const int32_t* tokens, int count, Cache& cache, float* out) {
-  reserve(count, cache.length + count);
-  Pool::instance().run([&](Team& team) { run(team, tokens, count, cache, out); });
-  cache.length += count;
+void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segments, float* out) {
+  int64_t longest = 0;
+  places_.clear();
+  for (const Segment& segment : segments) {
+    for (int i = 0; i < segment.count; i++) places_.push_back({segment.cache, segment.cache->length + i});
+    longest = std::max(longest, segment.cache->length + segment.count);
+  }
+  reserve(static_cast<int>(places_.size()), longest);
+  Pool::instance().run([&](Team& team) { run(team, tokens, out); });
+  for (const Segment& segment : segments) segment.cache->length += segment.count;
 }
 
-void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out) {
+void Decoder::run(Team& team, const int32_t* tokens, float* out) {
+  const int count = static_cast<int>(places_.size());
   const Config& c = config_;
   const Kernels& k = kernels();
   const int width = c.width, half = c.head_dim / 2;
@@ -122,7 +156,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
   const auto angles = team.share(static_cast<int64_t>(c.rope.size()) * count);
   for (int64_t a = angles.begin; a < angles.end; a++) {
     const Vector& frequencies = c.rope[static_cast<size_t>(a / count)];
-    const double position = static_cast<double>(cache.length + a % count);
+    const double position = static_cast<double>(places_[static_cast<size_t>(a % count)].position);
     for (int i = 0; i < half; i++) {
       const double angle = position * static_cast<double>(frequencies[static_cast<size_t>(i)]);
       cosine_[static_cast<size_t>(a * half + i)] = static_cast<float>(std::cos(angle));
@@ -160,7 +194,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     multiply(team, layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.rows.get(), layer.k_bias);
     multiply(team, layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.rows.get(), layer.v_bias);
     team.barrier();
-    attention(team, layer, static_cast<int>(l), count, cache);
+    attention(team, layer, static_cast<int>(l));
     const Input attended = choose(team, layer.o_input.get(), attended_.batch(count));
     multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
     team.barrier();
@@ -194,11 +228,11 @@ Input Decoder::choose(Team& team, ChannelInput* input, const Batch& x) {
 }
 
 // From q_, k_, v_ to attended_, through the cache. Ends with a barrier.
-void Decoder::attention(Team& team, const Layer& layer, int index, int count, Cache& cache) {
+void Decoder::attention(Team& team, const Layer& layer, int index) {
   const Config& c = config_;
   const Kernels& k = kernels();
   const int dim = c.head_dim, half = dim / 2;
-  const int64_t past = cache.length;
+  const int count = static_cast<int>(places_.size());
 
   const bool wide = layer.wide_norms(c);
   if (wide) {
@@ -227,13 +261,14 @@ void Decoder::attention(Team& team, const Layer& layer, int index, int count, Ca
     k.rope_half(x, cosine_.data() + angle, sine_.data() + angle, half);
     if (is_query) continue;
     const float* value = v_.data() + (t * c.kv_heads + kv) * dim;
-    if (cache.full_precision) {
-      const size_t at = static_cast<size_t>((past + t) * dim) * 4, bytes = static_cast<size_t>(dim) * 4;
-      std::memcpy(cache.keys(index, kv) + at, x, bytes);
-      std::memcpy(cache.values(index, kv) + at, value, bytes);
+    const auto [cache, position] = places_[static_cast<size_t>(t)];
+    if (cache->full_precision) {
+      const size_t at = static_cast<size_t>(position * dim) * 4, bytes = static_cast<size_t>(dim) * 4;
+      std::memcpy(cache->keys(index, kv) + at, x, bytes);
+      std::memcpy(cache->values(index, kv) + at, value, bytes);
     } else {
-      k.store_f16(x, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)) + (past + t) * dim);
-      k.store_f16(value, dim, reinterpret_cast<uint16_t*>(cache.values(index, kv)) + (past + t) * dim);
+      k.store_f16(x, dim, reinterpret_cast<uint16_t*>(cache->keys(index, kv)) + position * dim);
+      k.store_f16(value, dim, reinterpret_cast<uint16_t*>(cache->values(index, kv)) + position * dim);
     }
   }
   team.barrier();
@@ -247,14 +282,15 @@ void Decoder::attention(Team& team, const Layer& layer, int index, int count, Ca
   for (int64_t u = team.id; u < static_cast<int64_t>(count) * c.kv_heads * pieces; u += team.size) {
     const int64_t t = u / (c.kv_heads * pieces);
     const int first_head = static_cast<int>(u % (c.kv_heads * pieces)) * heads, kv = first_head / group;
-    const int64_t last = past + t, first = layer.window ? std::max<int64_t>(0, last - layer.window + 1) : 0;
+    const auto [cache, last] = places_[static_cast<size_t>(t)];
+    const int64_t first = layer.window ? std::max<int64_t>(0, last - layer.window + 1) : 0;
     const float* q = q_.data() + (t * c.heads + first_head) * dim;
     float* out = attended_.x(static_cast<int>(t)) + first_head * dim;
-    if (cache.full_precision)
-      k.attend_f32(q, heads, dim, reinterpret_cast<float*>(cache.keys(index, kv)), reinterpret_cast<float*>(cache.values(index, kv)), first, last,
+    if (cache->full_precision)
+      k.attend_f32(q, heads, dim, reinterpret_cast<float*>(cache->keys(index, kv)), reinterpret_cast<float*>(cache->values(index, kv)), first, last,
                    c.attention_scale, scores, out);
     else
-      k.attend_f16(q, heads, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)), reinterpret_cast<uint16_t*>(cache.values(index, kv)), first, last,
+      k.attend_f16(q, heads, dim, reinterpret_cast<uint16_t*>(cache->keys(index, kv)), reinterpret_cast<uint16_t*>(cache->values(index, kv)), first, last,
                    c.attention_scale, scores, out);
   }
   team.barrier();

@@ -84,9 +84,6 @@ struct Input {
 Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
                      const Vector& bias = {});
 
-// out[t * stride + r] = row r . x_t for rows [begin, end), on this thread alone.
-void multiply_rows(const Rows& rows, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride, std::vector<uint8_t>& scratch);
-
 // Sends the first rows of this member's share of a matrix on their way to the cache.
 void fetch_start(Team& team, const Rows& rows);
 

@@ -98,14 +98,14 @@ void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* ou
   MixtureScratch::Member& own = scratch.members_[static_cast<size_t>(team.id)];
   const bool one = x.tokens == 1;
   const auto rows = team.share(router_.experts(), one ? 4 : 16);
-  if (rows.begin < rows.end) multiply_rows(*router_.rows, x, rows.begin, rows.end, scratch.scores_.data(), static_cast<size_t>(router_.experts()), own.unpacked);
+  if (rows.begin < rows.end) kernels().gemm(router_.rows->view, x, rows.begin, rows.end, scratch.scores_.data(), static_cast<size_t>(router_.experts()));
   team.barrier();
   if (one)
     plan_one(scratch, own, x);
   else
     plan_many(team, scratch, x);
   const Plan& plan = one ? own.plan : scratch.plan_;
-  hidden_units(team, plan, own.unpacked);
+  hidden_units(team, plan);
   team.barrier();
   add_up(team, plan, own, x.tokens, out);
   if (next) fetch_start(team, *next);
@@ -207,7 +207,7 @@ class RowShares {
 
 }  // namespace
 
-void Mixture::hidden_units(Team& team, const Plan& plan, std::vector<uint8_t>& unpacked) const {
+void Mixture::hidden_units(Team& team, const Plan& plan) const {
   RowShares shares(team, plan.groups);
   for (const auto& group : plan.groups) {
     const auto rows = shares.next(group);
@@ -215,8 +215,8 @@ void Mixture::hidden_units(Team& team, const Plan& plan, std::vector<uint8_t>& u
     const Expert& block = *group.block;
     const size_t width = static_cast<size_t>(block.width()), first = static_cast<size_t>(group.at) * width;
     MixtureScratch::Hidden& hidden = *group.hidden;
-    if (block.gate) multiply_rows(*block.gate, group.x, rows.begin, rows.end, &hidden.gate[first], width, unpacked);
-    multiply_rows(*block.up, group.x, rows.begin, rows.end, &hidden.up[first], width, unpacked);
+    if (block.gate) kernels().gemm(block.gate->view, group.x, rows.begin, rows.end, &hidden.gate[first], width);
+    kernels().gemm(block.up->view, group.x, rows.begin, rows.end, &hidden.up[first], width);
     for (int i = 0; i < group.count; i++) {
       const size_t at = first + static_cast<size_t>(i) * width + static_cast<size_t>(rows.begin);
       activate(activation_, block.gate ? &hidden.gate[at] : &hidden.up[at], block.gate ? &hidden.up[at] : nullptr, static_cast<int>(rows.end - rows.begin),
@@ -236,7 +236,7 @@ void Mixture::add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, 
     const Batch hidden = group.hidden->activations.batch(group.at + group.count).slice(group.at, group.count);
     own.products.resize(std::max(own.products.size(), static_cast<size_t>(group.count) * count + static_cast<size_t>(columns.begin)));
     // Column c of the matrix lies at c: those of this member begin where its share does.
-    multiply_rows(*group.block->down, hidden, columns.begin, columns.end, own.products.data(), count, own.unpacked);
+    kernels().gemm(group.block->down->view, hidden, columns.begin, columns.end, own.products.data(), count);
     for (int i = 0; i < group.count; i++) {
       const auto& pair = plan.pairs[static_cast<size_t>(group.first + i)];
       const float* product = &own.products[static_cast<size_t>(i) * count + static_cast<size_t>(columns.begin)];

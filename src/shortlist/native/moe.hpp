@@ -74,7 +74,6 @@ class MixtureScratch {
     Plan plan;  // of one token, which every member plans for itself
     std::vector<Choice> chosen;
     Vector scores, products;
-    std::vector<uint8_t> unpacked;
   };
 
   std::vector<Member> members_;
@@ -108,7 +107,7 @@ class Mixture {
   void add_shared(Plan& plan, MixtureScratch& scratch, const Batch& x) const;
   void plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, const Batch& x) const;
   void plan_many(Team& team, MixtureScratch& scratch, const Batch& x) const;
-  void hidden_units(Team& team, const Plan& plan, std::vector<uint8_t>& unpacked) const;
+  void hidden_units(Team& team, const Plan& plan) const;
   void add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, int tokens, float* out) const;
 
   Router router_;

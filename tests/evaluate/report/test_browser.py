@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from evaluate.report.example import HOSTILE, example_figures
+from report_example import HOSTILE, example_figures
 
 from shortlist.evaluate.report.page import render
 
