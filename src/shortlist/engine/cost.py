@@ -40,7 +40,19 @@ class StepCost:
         self._targets = FORGET * self._targets + (1 - FORGET) * targets
         self._products += weight * np.outer(features, features)
         self._targets += weight * features * seconds
-        self._weights = np.maximum(np.linalg.solve(self._products, self._targets), 0.0)
+        self._weights = self._solved()
+
+    def _solved(self) -> np.ndarray:
+        """The best weights of which none is negative: nothing makes a step shorter."""
+        weights = np.zeros(len(PRIOR))
+        kept = np.arange(len(PRIOR))
+        while len(kept):
+            solved = np.linalg.solve(self._products[np.ix_(kept, kept)], self._targets[kept])
+            if (solved >= 0).all():
+                weights[kept] = solved
+                break
+            kept = kept[solved >= 0]
+        return weights
 
     def chunk(self, decoded: int, attended: int, start: int, most: int, seconds: float) -> int:
         """The most tokens of a prompt that a step can take on and still end in time, at least one.
