@@ -70,7 +70,7 @@ def measure(model: str, arguments: argparse.Namespace) -> bool:
     threads = str(arguments.threads)
     with ExitStack() as stack:
         ports = {"shortlist": free_port()}
-        own = [sys.executable, "-m", "shortlist", "serve", str(path), "--context", "2048"]
+        own = [sys.executable, "-m", "shortlist", "serve", str(path), "--name", "served", "--context", "2048"]
         own += ["--head", arguments.head, "--threads", threads, "--port", str(ports["shortlist"])]
         stack.enter_context(running(own, ports["shortlist"]))
         if arguments.peer_python:
@@ -161,20 +161,21 @@ def together(requests: Sequence[Callable[[], Request]]) -> list[Request]:
         thread.start()
     for thread in threads:
         thread.join(WAIT)
-    if len(answers) != len(requests):
-        raise SystemExit("a request failed: see above")
+    if len(answers) != len(requests) or not all(answer.times for answer in answers):
+        raise SystemExit("a request failed or had no answer")
     return answers
 
 
 def ask(port: int, prompt: Sequence[int], answer: int) -> Request:
     """Stream one greedy completion."""
-    body = {"model": "", "prompt": list(prompt), "max_tokens": answer, "temperature": 0, "stream": True}
+    body = {"model": "served", "prompt": list(prompt), "max_tokens": answer, "temperature": 0, "stream": True}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
     request = Request(time.perf_counter())
     connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
-        raise SystemExit(f"port {port}: {response.status} {response.read().decode()}")
+        print(f"port {port}: {response.status} {response.read().decode()}", file=sys.stderr)
+        return request
     for line in response:
         if line.startswith(b"data: {") and json.loads(line[6:])["choices"]:
             request.times.append(time.perf_counter() - request.start)
