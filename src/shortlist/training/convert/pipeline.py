@@ -90,8 +90,8 @@ def convert_checkpoint(
     path
         A GGUF file or a Hugging Face folder.
     texts
-        Names and contents; the first half of each is for calibration and healing, the second is measured on. With
-        none, the model writes its own.
+        Names and contents; the first half of each is for calibration and healing, the second is measured
+        on. With none, the model writes its own.
     budget
         Of healing; 3 minutes by default.
     report
@@ -141,7 +141,7 @@ def heal(
     interrupt: Interrupt | None = None,
     report: Report = lambda stage, share: None,
 ) -> Healed:
-    """Bring a converted model back to the dense one: a least-squares fit where the method asks for it, then steps."""
+    """Bring a mixture back to the dense model: least squares where the method asks for it, then steps."""
     started = perf_counter()
 
     def used(tokens: int) -> float:
