@@ -55,6 +55,7 @@ class Cluster(Method):
         layers, experts = layers_of(model, options), options.experts or self.experts
         gate = GateConfig("norm_threshold", tau=1.0, width=ROUTER_WIDTH)
         config = MoEConfig("cluster", experts, expert_width(model, experts), 0, gate, False, layers)
+        torch.manual_seed(options.seed)
         blocks: dict[int, MoE] = {}
         scores, churns = [], []
         walk = Walk(model, text.ids)
