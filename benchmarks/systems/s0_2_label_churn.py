@@ -1,9 +1,9 @@
-"""Average sensitivity of k-clustering (s0-2): how many neurons change their expert without some of the tokens.
+"""Average sensitivity of k-clustering (s0-2): neurons that change their expert without some tokens.
 
 Neurons of SmolLM2-135M are clustered by their sizes on calibration tokens, as `shortlist convert --method
-cluster` does. A tenth of the tokens is left out, drawn anew each time: the share of neurons that land in another
-cluster, once clusters are matched by what they share. Seeds apart say how much of that is the start alone. There
-is no target: the number of clusters with the least churn per seed is what the diagnostic is for.
+cluster` does. A tenth of the tokens is left out, drawn anew each time: the share of neurons that land in
+another cluster, once clusters are matched by what they share. Beside it how much another seed changes, and what
+labels in random order give.
 
     .venv/bin/python benchmarks/systems/s0_2_label_churn.py [--text FILE] [--model smollm2-135m]
 """
@@ -21,9 +21,7 @@ DROP, REPEATS, SEEDS = 0.1, 3, 3
 
 def main() -> None:
     arguments = arguments_of(__doc__, "smollm2-135m")
-    print(
-        "| layer | experts | tokens | churn, 10 % of the tokens left out | churn, other seed | cut at random |"
-    )
+    print("| layer | experts | tokens | without 10 % of the tokens | other seed | random labels |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     with open_model(arguments.model, arguments.text, fit=max(TOKENS), test=64) as model:
         for layer in LAYERS:
@@ -41,7 +39,8 @@ def print_row(layer: int, profiles: np.ndarray, clusters: int) -> None:
     seeds = np.mean([churn(a, b) for a, b in combinations(labels, 2)])
     shuffled = np.random.default_rng(0).permutation(labels[0])
     print(
-        f"| {layer} | {clusters} | {profiles.shape[1]} | {dropped:.1%} | {seeds:.1%} | {churn(labels[0], shuffled):.1%} |",
+        f"| {layer} | {clusters} | {profiles.shape[1]} | {dropped:.1%} | {seeds:.1%} "
+        f"| {churn(labels[0], shuffled):.1%} |",
         flush=True,
     )
 

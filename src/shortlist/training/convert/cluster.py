@@ -122,7 +122,7 @@ def fit_router(gate: NormThreshold, x: Tensor, norms: Tensor, seed: int) -> Tens
 
 
 def threshold(scores: list[Tensor], active: float) -> float:
-    """The tau with which so large a share of all experts runs, from scores [tokens, experts] of each layer."""
+    """The tau with which so large a share of experts runs, from scores [tokens, experts] of each layer."""
     behind = torch.cat([(s - s.amax(-1, keepdim=True)).flatten() for s in scores]).numpy()
     return float(np.exp(np.quantile(behind, 1 - active)))
 

@@ -36,11 +36,11 @@ ROUTER_STEPS, ROUTER_BATCH, ROUTER_RATE = 300, 8, 3e-3
 class ReadMe(Method):
     """Read-ME (https://arxiv.org/abs/2410.19123), https://github.com/VITA-Group/READ-ME.
 
-    Domains are the texts that are given, or parts of the only one. For each domain a layer's neurons are ranked
-    by their mean size there, and the wanted share of them is its mask. What all masks have in common is the
-    shared part, as large in every layer as the smallest of these; the rest of each mask is an expert, so an
-    important neuron may be in several. Then, as theirs, in turns: the router learns which expert loses least of
-    a token, and the masks are made anew for the tokens that it sends there.
+    Domains are the texts that are given, or parts of the only one. For each domain a layer's neurons are
+    ranked by their mean size there, and the wanted share of them is its mask. What all masks have in
+    common is the shared part, as large in every layer as the smallest of these; the rest of each mask is
+    an expert, so an important neuron may be in several. Then, as theirs, in turns: the router learns
+    which expert loses least of a token, and the masks are made anew for the tokens that it sends there.
     """
 
     experts = 8
