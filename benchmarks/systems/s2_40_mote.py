@@ -41,9 +41,8 @@ def main() -> None:
     halves = read_halves(path, text, LENGTH)
     dense, _ = load_dense(path)
     print(f"dense: perplexity {measure(dense, halves.test).perplexity:.3f}\n")
-    print(
-        "| experts | neurons | bytes of one | learning rate | perplexity |\n| --- | ---: | ---: | ---: | ---: |"
-    )
+    print("| experts | neurons | bytes of one | learning rate | perplexity |")
+    print("| --- | ---: | ---: | ---: | ---: |")
     best = {}
     for ternary, neurons in ((False, SHARE), (True, ternary_width())):
         found = [trained(dense, halves, ternary, neurons, rate, arguments.tokens) for rate in RATES]
@@ -51,7 +50,7 @@ def main() -> None:
     met = print_criteria(
         [
             (
-                "perplexity with ternary experts / 16 bits",
+                "perplexity, ternary / 16 bits",
                 best[True] / best[False],
                 best[True] <= best[False],
                 "1",

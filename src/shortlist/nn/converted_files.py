@@ -17,7 +17,6 @@ from torch.nn.utils import parametrize
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.nn import ternary
 from shortlist.nn.converted import MoEConfig, install
-from shortlist.nn.experts import Experts
 from shortlist.nn.patch import find_blocks
 
 WEIGHTS = "model.safetensors"
@@ -114,7 +113,7 @@ def stored_tensors(model: Any, config: MoEConfig) -> dict[str, Tensor]:
     return tensors
 
 
-def _packed(prefix: str, experts: Experts) -> dict[str, Tensor]:
+def _packed(prefix: str, experts: Any) -> dict[str, Tensor]:
     tensors = {}
     for name in PACKED:
         assert parametrize.is_parametrized(experts, name)

@@ -48,7 +48,7 @@ def refit(
 
 
 @torch.no_grad()
-def fit_down(block: MoE, neurons: Tensor, lacking: Tensor) -> None:
+def fit_down(block: Any, neurons: Tensor, lacking: Tensor) -> None:
     """Change the down matrices so that they add what comes nearest to `lacking` [tokens, width].
 
     Parameters
@@ -68,7 +68,7 @@ def fit_down(block: MoE, neurons: Tensor, lacking: Tensor) -> None:
 
 
 @torch.no_grad()
-def active_neurons(block: MoE, x: Tensor, weights: Tensor) -> Tensor:
+def active_neurons(block: Any, x: Tensor, weights: Tensor) -> Tensor:
     """What the down matrices are multiplied with: neurons of the shared part, then of all experts.
 
     Parameters
