@@ -1,11 +1,11 @@
 """Read-ME (s2-5): a dense model at half of its FFN, with one router that knows every route before layer 1.
 
-Converts, fits and heals within `--minutes`, measures perplexity on the other half of the text, then what a
-cache of half of the experts hits: least recently used, and Belady's, which knows the routes of the tokens in
-the queue. Both meet the same routes: requests in turns, each a piece of the text. Exits with 1 where a
-target is missed.
+Converts, fits and heals on one half of the text, measures perplexity on the other, then what a cache of
+half of the experts hits: least recently used, and Belady's, which knows the routes of the tokens in the
+queue. Both meet the same routes: requests in turns, each a piece of the text. Exits with 1 where a target
+is missed.
 
-    .venv/bin/python benchmarks/systems/s2_5_read_me.py [--text FILE] [--model smollm2-135m] [--minutes 3]
+    .venv/bin/python benchmarks/systems/s2_5_read_me.py [--text FILE] [--model smollm2-135m] [--tokens 8192]
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="one that was pulled, or its file")
     parser.add_argument("--text", type=Path, default=TEXT, help="its halves are healed on and tested on")
-    parser.add_argument("--minutes", type=float, default=3.0, help="for healing")
+    parser.add_argument("--tokens", type=int, default=8192, help="of gradient steps, after the fit")
     parser.add_argument("--experts", type=int, default=4)
     arguments = parser.parse_args()
     path = checkpoints.resolve(arguments.model)
@@ -47,9 +47,12 @@ def main() -> None:
     converted = method.convert(model, some(halves.text), options, lambda *_: None)
     print(f"converted: {measure(model, halves.test, converted.config)}", flush=True)
     print(", ".join(f"{name} {value:.1%}" for name, value in converted.notes.items()), flush=True)
-    healed = heal(converted, dense, halves.text, method, Budget(minutes=arguments.minutes))
+    healed = heal(converted, dense, halves.text, method, Budget(tokens=arguments.tokens))
     after = measure(model, halves.test, converted.config)
-    print(f"healed, {healed.tokens} tokens of steps after the fit: {after}\n", flush=True)
+    print(
+        f"healed, {healed.tokens} tokens in {healed.seconds:.0f} s of steps after the fit: {after}\n",
+        flush=True,
+    )
 
     leads = cache_leads(model, halves.test, arguments.experts)
     met = print_criteria(

@@ -1,5 +1,6 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
+from shortlist.nn.converted_files import load_converted
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
 from shortlist.nn.experts import Experts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
@@ -18,6 +19,7 @@ __all__ = [
     "SoftmaxTopK",
     "after_step",
     "auxiliary_losses",
+    "load_converted",
     "moe_layers",
     "patch",
     "set_progress",

@@ -9,7 +9,6 @@ from typing import Any
 
 import safetensors
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -68,6 +67,8 @@ def load_converted(folder: str | Path) -> Any:
     CheckpointError
         The folder is not a converted checkpoint, or is damaged.
     """
+    import transformers  # takes seconds
+
     folder = Path(folder)
     try:
         settings = json.loads((folder / "config.json").read_bytes())

@@ -43,7 +43,7 @@ class ReadMe(Method):
     which expert loses least of a token, and the masks are made anew for the tokens that it sends there.
     """
 
-    experts = 8
+    experts = 4
     refits = True
     text_weight = 0.0
 
