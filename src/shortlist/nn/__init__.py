@@ -1,7 +1,7 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
-from shortlist.nn.experts import Experts
+from shortlist.nn.experts import ExpertBank, Experts, UnequalExperts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
 from shortlist.nn.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
 from shortlist.nn.patch import Patch, patch
@@ -9,6 +9,7 @@ from shortlist.nn.patch import Patch, patch
 __all__ = [
     "GATES",
     "Dispatcher",
+    "ExpertBank",
     "Experts",
     "Gate",
     "LocalDispatcher",
@@ -16,6 +17,7 @@ __all__ = [
     "Patch",
     "Routing",
     "SoftmaxTopK",
+    "UnequalExperts",
     "after_step",
     "auxiliary_losses",
     "moe_layers",
