@@ -1,5 +1,6 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
+from shortlist.nn.adopt import adopt
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
 from shortlist.nn.experts import ExpertBank, Experts, UnequalExperts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
@@ -18,6 +19,7 @@ __all__ = [
     "Routing",
     "SoftmaxTopK",
     "UnequalExperts",
+    "adopt",
     "after_step",
     "auxiliary_losses",
     "moe_layers",
