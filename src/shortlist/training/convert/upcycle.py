@@ -28,11 +28,12 @@ MASKED = 0.1  # share of an expert's neurons that start at zero, others in each 
 
 
 class Upcycle(Method):
-    """Experts evolve from one dense layer, and the gate from dense to sparse (EvoMoE,
-    https://arxiv.org/abs/2112.14397).
+    """Experts evolve from one dense layer, and the gate from dense to sparse.
 
-    Every expert is the dense layer without a tenth of its neurons, drawn anew for each; they grow again. While
-    healing, tokens take all experts at first and one at the end; that one then has weight 1.
+    After EvoMoE (https://arxiv.org/abs/2112.14397).
+
+    Every expert is the dense layer without a tenth of its neurons, drawn anew for each; they grow again.
+    While healing, tokens take all experts at first and one at the end; that one then has weight 1.
     """
 
     experts = 4
