@@ -68,7 +68,15 @@ void bind_decoder(nb::module_& m) {
             if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be truncated to fewer positions");
             c.length = length;
           },
-          "length"_a);
+          "length"_a)
+      .def(
+          "discard",
+          [](Cache& c, int64_t length) {
+            if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be cut to fewer positions");
+            nb::gil_scoped_release release;
+            c.discard(length);
+          },
+          "length"_a, "As truncate, and gives memory back.");
 
   nb::class_<Decoder>(m, "Decoder")
       .def(

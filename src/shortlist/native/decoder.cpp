@@ -6,6 +6,10 @@
 #include <new>
 #include <stdexcept>
 
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
 namespace shortlist {
 
 // ---- cache --------------------------------------------------------------------------------------------------------
@@ -31,6 +35,18 @@ Cache::~Cache() {
 #else
   std::free(data_);
 #endif
+}
+
+void Cache::discard(int64_t positions) {
+#if defined(__linux__)
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), kept = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
+  for (int i = 0; i < 2 * layers_ * kv_heads_; i++) {
+    // Whole pages between what is kept of this head and the next one.
+    const size_t head = static_cast<size_t>(i) * head_bytes_, begin = (head + kept + page - 1) / page * page, end = (head + head_bytes_) / page * page;
+    if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  }
+#endif
+  length = positions;
 }
 
 void Cache::take_over(const Cache& from, int64_t positions) {

@@ -50,6 +50,8 @@ class Cache {
   const int64_t capacity;
   const bool full_precision;  // float32 instead of float16
   size_t token_bytes() const { return head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(2 * layers_ * kv_heads_); }
+  // Keeps the first `length` positions and gives the memory of the others back.
+  void discard(int64_t length);
   // Makes the first `length` positions those of another cache of the same model, precision and at least that length.
   void take_over(const Cache& from, int64_t length);
   uint8_t* keys(int layer, int head) const { return at(layer, 0, head); }

@@ -113,7 +113,8 @@ def test_a_single_expert_of_a_token_still_teaches_the_router(name):
     torch.manual_seed(0)
     gate = GATES[name](WIDTH, 8, k=1)
     (gate(*tokens_of(64)).dense() * torch.randn(64, 8)).sum().backward()
-    assert all(parameter.grad.abs().max() > 0 for parameter in gate.parameters())
+    gradients = [parameter.grad for parameter in gate.parameters()]
+    assert all(gradient is not None and gradient.any() for gradient in gradients)
 
 
 def same(one, other):

@@ -1,8 +1,11 @@
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from shortlist.nn.gates import KMeans  # noqa: E402
+from shortlist.nn.gates import KMeans, Routing  # noqa: E402
+from shortlist.nn.gates.k_means import least_squares  # noqa: E402
 
 
 def clusters(count=400, groups=4, apart=8.0):
@@ -22,8 +25,29 @@ def joined(experts, labels, groups=4):
 def test_groups_that_lie_apart_get_an_expert_each():
     x, labels = clusters()
     gate = KMeans(6, 4)
-    gate.fit(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gate.fit(x)
     assert joined(gate.eval()(x).experts, labels)
+    assert gate.separation(x) > 0.5
+
+
+@pytest.mark.parametrize("width", [2, 16])
+def test_a_cloud_without_groups_is_warned_of(width):
+    torch.manual_seed(0)
+    gate = KMeans(width, 4)
+    with pytest.warns(UserWarning, match="300 states fall into no 4 groups"):
+        gate.fit(torch.randn(300, width) @ torch.randn(width, width))
+
+
+def test_least_squares_finds_the_map_of_each_group():
+    x, labels = clusters()
+    maps = torch.randn(4, 6, 3)
+    y = torch.einsum("nw,nwo->no", x, maps[labels])
+    routing = Routing.of_top_k(torch.ones(len(x), 1), labels[:, None], 5)
+    found = least_squares(x, y, routing)
+    torch.testing.assert_close(found[:4], maps, rtol=1e-3, atol=1e-3)
+    assert not found[4].any()  # has no tokens
 
 
 def test_the_first_batch_places_the_centroids():
@@ -53,6 +77,7 @@ def test_an_expert_without_tokens_stays_where_it_is():
 
 def test_fewer_different_tokens_than_experts():
     gate = KMeans(3, 4)
-    gate.fit(torch.ones(10, 3))
+    with pytest.warns(UserWarning, match="no 4 groups"):
+        gate.fit(torch.ones(10, 3))
     assert torch.equal(gate.centroids, torch.ones(4, 3))
     assert gate.eval()(torch.ones(5, 3)).active == 1

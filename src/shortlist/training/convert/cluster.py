@@ -16,6 +16,7 @@ from shortlist.nn.converted import GateConfig, MoEConfig, install, make_layer
 from shortlist.nn.gates.norm_threshold import NormThreshold
 from shortlist.training.convert.balanced_kmeans import balanced_kmeans, directions, label_churn
 from shortlist.training.convert.base import (
+    ACTIVE,
     GROUP,
     Converted,
     ConvertOptions,
@@ -66,7 +67,7 @@ class Cluster(Method):
                 assert isinstance(block.gate, NormThreshold)
                 scores.append(fit_router(block.gate, step.x, output_norms(block, step.x), options.seed))
             report("convert", (step.index + 1) / len(walk.blocks))
-        tau = threshold(scores, options.active)
+        tau = threshold(scores, options.active or ACTIVE)
         for block in blocks.values():
             block.gate.tau = tau
         config = replace(config, gate=replace(gate, tau=tau))

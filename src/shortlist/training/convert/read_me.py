@@ -12,6 +12,7 @@ from shortlist.nn import MoE
 from shortlist.nn.converted import GateConfig, MoEConfig, install, make_layer
 from shortlist.nn.shared_router import SharedRouter
 from shortlist.training.convert.base import (
+    ACTIVE,
     GROUP,
     Converted,
     ConvertOptions,
@@ -50,7 +51,7 @@ class ReadMe(Method):
         layers = layers_of(model, options)
         experts, labels = domain_labels(text, options.experts, self.experts)
         neurons = neurons_of(model)
-        active = min(whole_groups(options.active * neurons), neurons)
+        active = min(whole_groups((options.active or ACTIVE) * neurons), neurons)
 
         means = mean_sizes(model, text, labels, experts, layers)
         report("convert", 0.3)

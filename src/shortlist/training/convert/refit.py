@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,29 +11,40 @@ from torch import Tensor
 
 from shortlist.nn import MoE
 from shortlist.nn.activations import activation_of
-from shortlist.training.convert.base import Report
 from shortlist.training.convert.walk import Walk
 
 RIDGE = 0.01  # of the mean squared neuron, so that rare neurons stay where they were
 
 
 @torch.no_grad()
-def refit(model: Any, dense: Any, ids: Tensor, report: Report) -> None:
+def refit(
+    model: Any,
+    dense: Any,
+    ids: Tensor,
+    report: Callable[[float], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Fit the down matrices of a converted model's mixtures to the dense layers, on tokens [sequences, length].
 
     Each layer sees the hidden states that the mixtures before it lead to, so it makes good for what they lack, as
-    layer-wise pruning does. Neurons and routes stay as they are.
+    layer-wise pruning does. Neurons and routes stay as they are. `stop` is asked before each layer; where it says so,
+    the rest stay as they are too.
     """
     walk, reference = Walk(model, ids), Walk(dense, ids)
     for wanted in reference:
+        if stop():
+            return
         layer, name = walk.blocks[wanted.index]
         block = getattr(layer, name)
         if isinstance(block, MoE):
-            step, _ = walk.try_layer(wanted.index, block)
+            step, after = walk.try_layer(wanted.index, block)
             assert step.weights is not None
-            fit_down(block, active_neurons(block, step.x, step.weights), wanted.y - step.y)
+            # The layers that follow see hidden states at length 1, so that is how errors count.
+            lengths = reference.hidden.flatten(0, 1).norm(dim=-1, keepdim=True)
+            lacking = (reference.hidden - after).flatten(0, 1)
+            fit_down(block, active_neurons(block, step.x, step.weights) / lengths, lacking / lengths)
         walk.enter(wanted.index, block)
-        report("refit", (wanted.index + 1) / len(walk.blocks))
+        report((wanted.index + 1) / len(walk.blocks))
 
 
 @torch.no_grad()
