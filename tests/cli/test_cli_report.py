@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 from builders import tiny_gguf
-from evaluate.report.example import HOSTILE, example_figures
+from report_example import HOSTILE, example_figures
 
 from shortlist import recipe as recipes
 from shortlist.checkpoints import open_checkpoint

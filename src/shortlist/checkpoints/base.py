@@ -2,8 +2,9 @@
 
 import hashlib
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from shortlist.errors import CheckpointError
 from shortlist.models.config import ModelConfig
-from shortlist.models.families import FAMILIES
+from shortlist.models.expert_tensors import mixture_shapes
+from shortlist.models.families import FAMILIES, FFN_TENSORS
 
 TYPES: dict[str, tuple[int, int]] = {
     "F32": (1, 4),
@@ -27,6 +29,10 @@ TYPES: dict[str, tuple[int, int]] = {
     "Q6_K": (256, 210),
 }
 """For each tensor type the number of weights in a block, and the bytes of that block."""
+
+Shapes = dict[str, tuple[int, ...]]
+
+_MOST_MISSING = 10_000  # named in a message; the header of a damaged file may promise millions
 
 # Enough to tell two fine-tunes apart (every weight differs), little enough not to be felt on a cold disk.
 _SAMPLES = 32
@@ -165,22 +171,26 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
     CheckpointError
         A tensor is missing, of another layer, or of another shape.
     """
-    family = FAMILIES[config.family]
-    layer = {f"layers.{i}.{name}" for i in range(config.layers) for name in family.layer_tensors}
-    needed = {"embedding", "final_norm"} | layer | (set() if config.tied_head else {"head"})
-    if missing := sorted(needed - tensors.keys()):
+    outside, dense, mixture = _shapes(config)
+    if missing := sorted(islice(_missing(config, tensors), _MOST_MISSING)):
         raise CheckpointError(
             f"{path} lacks {len(missing)} of the tensors of a {config.family} model, "
             f"the first is {missing[0]}: fetch it again, or convert it again"
         )
-    shapes = _shapes(config)
     for name, tensor in tensors.items():
         prefix, _, rest = name.partition(".")
-        if prefix == "layers" and int(rest.partition(".")[0]) >= config.layers:
+        number, _, inner = rest.partition(".")
+        if prefix == "layers" and int(number) >= config.layers:
             raise CheckpointError(
                 f"{path}: tensor {tensor.name} is beyond the {config.layers} layers of the header"
             )
-        expected = shapes[name.rpartition(".")[2]]
+        layer = mixture if inner and config.is_mixture(int(number)) else dense
+        expected = layer.get(inner) if inner else outside.get(name)
+        if expected is None:
+            raise CheckpointError(
+                f"{path}: tensor {tensor.name} does not belong to the model that the header describes: "
+                "the file is damaged or of an unsupported variant"
+            )
         if tensor.shape != expected:
             raise CheckpointError(
                 f"{path}: tensor {tensor.name} has shape {tensor.shape}, but the header says {expected}: "
@@ -188,13 +198,27 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
             )
 
 
-def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def _missing(config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> Iterator[str]:
+    family = FAMILIES[config.family]
+    mixture = _mixture(config)
+    outside = ("embedding", "final_norm") if config.tied_head else ("embedding", "final_norm", "head")
+    yield from (name for name in outside if name not in tensors)
+    for i in range(config.layers):
+        needed = (*family.mixture_tensors, *mixture) if config.is_mixture(i) else family.layer_tensors
+        yield from (name for inner in needed if (name := f"layers.{i}.{inner}") not in tensors)
+
+
+def _shapes(config: ModelConfig) -> tuple[Shapes, Shapes, Shapes]:
+    """Of the tensors outside the layers, of those of a dense layer, and of a layer with a mixture."""
     width, ffn = (config.width,), config.ffn_width
     query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    return {
+    wide = FAMILIES[config.family].wide_norms
+    outside: Shapes = {
         "embedding": (config.vocab_size, *width),
         "head": (config.vocab_size, *width),
         "final_norm": width,
+    }
+    dense: Shapes = {
         "attention_norm": width,
         "q": (query, *width),
         "k": (key, *width),
@@ -203,8 +227,8 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "q_bias": (query,),
         "k_bias": (key,),
         "v_bias": (key,),
-        "q_norm": (config.head_dim,),
-        "k_norm": (config.head_dim,),
+        "q_norm": (query if wide else config.head_dim,),
+        "k_norm": (key if wide else config.head_dim,),
         "post_attention_norm": width,
         "ffn_norm": width,
         "gate": (ffn, *width),
@@ -212,6 +236,14 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "down": (*width, ffn),
         "post_ffn_norm": width,
     }
+    common = {name: shape for name, shape in dense.items() if name not in FFN_TENSORS}
+    return outside, dense, common | _mixture(config)
+
+
+def _mixture(config: ModelConfig) -> Shapes:
+    if config.mixture is None:
+        return {}
+    return mixture_shapes(config.mixture, config.width, gated=FAMILIES[config.family].gated)
 
 
 def _fingerprint(headers: Iterable[np.ndarray], tensors: Mapping[str, StoredTensor]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from shortlist.checkpoints import rope
 from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.base import StoredTensor
+from shortlist.checkpoints.experts import gguf_mixture
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,
@@ -73,6 +74,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         windows=windows,
         rope_frequencies=_rope_frequencies(settings, family, windows, head_dim, tensors.get("rope_freqs")),
         rope_interleaved=family.gguf_interleaved,
+        mixture=gguf_mixture(settings, family, layers, tensors),
     )
 
 

@@ -14,4 +14,5 @@ def require_torch(what: str) -> None:
         Needs them, for the message.
     """
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
-        raise ShortlistError(f"{what} needs {' and '.join(missing)}: pip install 'shortlist[torch]'")
+        names = " and ".join(missing)
+        raise ShortlistError(f"{what} needs {names}, which is not installed: pip install 'shortlist[torch]'")

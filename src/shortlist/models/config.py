@@ -11,6 +11,37 @@ ACTIVATIONS_WITH_ZEROS: tuple[Activation, ...] = ("relu", "relu2")
 
 
 @dataclass(frozen=True)
+class MixtureConfig:
+    """The feed-forward layers that are mixtures of experts; the others of a model are dense.
+
+    Parameters
+    ----------
+    layers
+        Which they are, ascending.
+    experts
+        In each of them.
+    width
+        Hidden units of one expert.
+    per_token
+        Experts that each token computes.
+    normalize
+        The weights of these, which a softmax over all gives, are divided by their sum.
+    shared_width
+        Hidden units of the expert that every token computes; 0: there is none.
+    shared_gate
+        What the shared expert adds is multiplied by the sigmoid of one more row.
+    """
+
+    layers: tuple[int, ...]
+    experts: int
+    width: int
+    per_token: int
+    normalize: bool
+    shared_width: int = 0
+    shared_gate: bool = False
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Sizes and constants of one decoder.
 
@@ -46,6 +77,8 @@ class ModelConfig:
     rope_interleaved
         Pairs are neighbours (0, 1), (2, 3), ... instead of halves (0, head_dim / 2), (1, ...), ...: the order
         of rows that GGUF uses for the `llama` architecture.
+    mixture
+        None: every layer is dense.
     """
 
     family: str
@@ -66,3 +99,8 @@ class ModelConfig:
     windows: tuple[int, ...]
     rope_frequencies: tuple[tuple[float, ...], ...]
     rope_interleaved: bool
+    mixture: MixtureConfig | None = None
+
+    def is_mixture(self, layer: int) -> bool:
+        """Whether the feed-forward part of a layer is a mixture of experts."""
+        return self.mixture is not None and layer in self.mixture.layers

@@ -7,6 +7,10 @@ namespace shortlist {
 
 void Decoder::check_ffn(const Layer& layer) const {
   const Config& c = config_;
+  if (layer.mixture) {
+    if (layer.mixture->width() != c.width) throw std::invalid_argument("a mixture of experts has the wrong width");
+    return;
+  }
   if (!layer.ffn) {
     if (layer.gate || !has_zeros(c.activation)) check_matrix(layer.gate, c.ffn_width, c.width, "gate");
     check_matrix(layer.up, c.ffn_width, c.width, "up");

@@ -13,6 +13,8 @@ from shortlist.training.tables import REST, check_range, from_table, to_table
 FILE_NAME = "training.json"
 """The configuration in the folder of a run, with every default filled in."""
 
+USUAL_LOSSES = {"load_balance": 0.01, "router_z": 0.001}
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -94,11 +96,14 @@ class GateConfig:
     ----------
     kind
         Its name.
+    wrap
+        Names of `shortlist.nn.gates.WRAPPERS` that go around it, from the inside outwards.
     options
         Arguments of its own, such as `k`.
     """
 
     kind: str = "softmax"
+    wrap: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, metadata=REST)
 
 
@@ -117,14 +122,15 @@ class MoEConfig:
     gate
         Which experts compute a token.
     losses
-        Weights of the gate's auxiliary losses by name; those that are not named are left out.
+        Weights of the gate's auxiliary losses by name, such as `load_balance`; those that are not named are
+        left out. Without the table, `USUAL_LOSSES` as far as the gate gives them.
     """
 
     experts: int | tuple[int, ...] = 8
     width: int | None = None
     shared: int = 0
     gate: GateConfig = GateConfig()
-    losses: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         for count in (self.experts,) if isinstance(self.experts, int) else self.experts:

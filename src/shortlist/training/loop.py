@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from shortlist.errors import UsageError
 from shortlist.nn import after_step, auxiliary_losses, set_progress
 from shortlist.training.config import Config
+from shortlist.training.model import loss_weights
 from shortlist.training.not_finite import NotFiniteError, first_in_forward, first_in_gradients
 from shortlist.training.text import Windows, in_order
 
@@ -70,7 +71,7 @@ class Loop:
         from transformers import get_scheduler
 
         self.config = config.training
-        self.weights = config.moe.losses if config.moe else {}
+        self.weights = loss_weights(model, config.moe)
         self.device = _device(self.config.device)
         self.model = model.to(self.device)  # pyright: ignore[reportArgumentType]
         self.optimizer = torch.optim.AdamW(

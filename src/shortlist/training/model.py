@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,9 +10,11 @@ from torch import nn
 
 from shortlist.errors import UsageError
 from shortlist.models.tokenizer import Tokenizer
-from shortlist.nn import GATES, Experts, Gate, MoE, patch
-from shortlist.training.config import Config, GateConfig, MoEConfig
-from shortlist.training.tables import to_table, unknown_key
+from shortlist.nn import Experts, Gate, MoE, patch
+from shortlist.nn.gates import GATES, WRAPPERS
+from shortlist.nn.moe import moe_layers
+from shortlist.training.config import USUAL_LOSSES, Config, GateConfig, MoEConfig
+from shortlist.training.tables import nearest, to_table, unknown_key
 from shortlist.training.tokenizer import end_of_text
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ def decoder_config(config: Config, tokenizer: Tokenizer) -> "PreTrainedConfig":
         known = AutoConfig.for_model(kind).to_dict()
     except ValueError:
         raise UsageError(
-            f"[model]: transformers knows no type {kind!r}: name one such as llama, qwen3 or mistral"
+            f"[model] type {kind!r} is not one of transformers': name one such as llama, qwen3 or mistral"
         ) from None
     for key in table:
         if key not in known:
@@ -80,11 +83,24 @@ def add_experts(model: "PreTrainedModel", config: MoEConfig) -> None:
         gate = make_gate(config.gate, settings.hidden_size, counts[index])
         return MoE(gate, experts, shared=_shared(settings, block, config.shared))
 
-    made = patch(model, make, [index for index, count in enumerate(counts) if count])
-    given = {name for layer in made.layers.values() for name in _losses(layer)}
+    patch(model, make, [index for index, count in enumerate(counts) if count])
+
+
+def loss_weights(model: nn.Module, config: MoEConfig | None) -> Mapping[str, float]:
+    """Weights of auxiliary losses by name, each of them one that some gate of the model gives.
+
+    Raises
+    ------
+    UsageError
+        A loss that is configured is given by none.
+    """
+    given = {name for layer in moe_layers(model) for name in layer.gate.gives}
+    if config is None or config.losses is None:
+        return {name: weight for name, weight in USUAL_LOSSES.items() if name in given}
     for name in config.losses:
         if name not in given:
             raise unknown_key("[moe.losses] ", name, given)
+    return config.losses
 
 
 def make_gate(config: GateConfig, width: int, experts: int) -> Gate:
@@ -96,22 +112,21 @@ def make_gate(config: GateConfig, width: int, experts: int) -> Gate:
         There is none of that name, or it has no such option.
     """
     if config.kind not in GATES:
-        raise UsageError(
-            f"[moe.gate] kind {config.kind!r} is unknown: choose one of {', '.join(sorted(GATES))}"
-        )
+        raise UsageError(f"[moe.gate] kind {config.kind!r} is unknown: {nearest(config.kind, GATES)}")
     cls = GATES[config.kind]
     known = [name for name in inspect.signature(cls).parameters if name not in ("width", "experts")]
     for key in config.options:
         if key not in known:
             raise unknown_key("[moe.gate] ", key, known)
     try:
-        return cls(width, experts, **config.options)
+        gate = cls(width, experts, **config.options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"[moe.gate]: {error}") from None
-
-
-def _losses(layer: nn.Module) -> frozenset[str]:
-    return layer.gate.gives if isinstance(layer, MoE) else frozenset()
+    for name in config.wrap:
+        if name not in WRAPPERS:
+            raise UsageError(f"[moe.gate] wrap {name!r} is unknown: {nearest(name, WRAPPERS)}")
+        gate = WRAPPERS[name](gate)
+    return gate
 
 
 def _shared(settings: Any, block: nn.Module, width: int) -> nn.Module | None:

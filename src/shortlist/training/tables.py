@@ -74,10 +74,14 @@ def to_table(value: Any) -> dict[str, Any]:
 
 def unknown_key(place: str, key: str, known: Iterable[str]) -> UsageError:
     """The error for a key that does not exist; it names the nearest one that does."""
+    return UsageError(f"{place}{key} is not a key that is known: {nearest(key, known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to suggest to whom wrote a name that is not known."""
     names = sorted(known)
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
-    return UsageError(f"{place}{key} is not a key that is known: {hint}")
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
 
 
 def check_range(key: str, value: float, low: float, high: float | None = None) -> None:

@@ -181,7 +181,7 @@ def neuron_sizes(mlp: Any, x: Tensor) -> Tensor:
 @torch.no_grad()
 def fill_expert(experts: Any, expert: int, mlp: Any, neurons: Tensor) -> None:
     """Give an expert the weights of so many neurons of a dense layer."""
-    experts.up[expert] = torch.cat([mlp.gate_proj.weight[neurons], mlp.up_proj.weight[neurons]])
+    experts.gate_up_proj[expert] = torch.cat([mlp.gate_proj.weight[neurons], mlp.up_proj.weight[neurons]])
     experts.down_proj[expert] = mlp.down_proj.weight[:, neurons]
 
 

@@ -83,7 +83,7 @@ def active_neurons(block: Any, x: Tensor, weights: Tensor) -> Tensor:
     routed = x.new_zeros(len(x), experts.count, experts.hidden)
     for e in range(experts.count):
         chosen = weights[:, e] != 0
-        gate, up = F.linear(x[chosen], experts.up[e]).chunk(2, dim=-1)
+        gate, up = F.linear(x[chosen], experts.gate_up_proj[e]).chunk(2, dim=-1)
         routed[chosen, e] = act(gate) * up * weights[chosen, e, None]
     parts = [] if shared is None else [act(shared.gate_proj(x)) * shared.up_proj(x)]
     return torch.cat([*parts, routed.flatten(1)], dim=1)
