@@ -40,13 +40,14 @@ def posted(url, body, path="/v1/completions", **options):
     )
 
 
+def counted(url, *names):
+    """The sum of some counters of the engine."""
+    values = dict(line.split(" ") for line in httpx.get(url + "/metrics").text.splitlines() if line[0] != "#")
+    return sum(float(values[f"shortlist_engine_{name}"]) for name in names)
+
+
 def running(url):
-    lines = httpx.get(url + "/metrics").text.splitlines()
-    return sum(
-        float(line.split()[1])
-        for line in lines
-        if line.startswith(("shortlist_engine_running ", "shortlist_engine_waiting "))
-    )
+    return counted(url, "running", "waiting")
 
 
 def eventually(condition, seconds=20):
@@ -200,7 +201,10 @@ def test_a_client_that_leaves_frees_its_slot(serve_script):
         connection = raw(url, as_request(text))
         eventually(lambda: running(url) == 1)
         connection.close()
-        eventually(lambda: running(url) == 0, seconds=5)  # 900 tokens would take 18
+        written = counted(url, "generated_tokens_total")
+        eventually(lambda: running(url) == 0)
+        # A token or two is all that it takes; the rest is for a busy machine.
+        assert counted(url, "generated_tokens_total") - written <= 20
 
 
 def test_a_request_ends_when_its_time_is_up(serve_script):
@@ -214,13 +218,20 @@ def test_a_request_ends_when_its_time_is_up(serve_script):
 
 
 def test_a_slow_reader_blocks_nobody(serve_script):
-    url = serve_script(b"a" * 30_000, context_length=32_000, slots=1)
-    body = b'{"prompt": "x", "max_tokens": 20000, "stream": true, "shortlist": {"trace": true}}'
-    connection = raw(url, as_request(body))  # some 20 MB, of which nothing is read
-    eventually(lambda: running(url) == 1)
-    answer = httpx.post(url + "/v1/completions", json={"prompt": "x", "max_tokens": 5}, timeout=60)
-    assert answer.json()["choices"][0]["text"] == "aaaaa"
-    connection.close()
+    url = serve_script(b"a" * 4000, context_length=5000, slots=1)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect((host, int(port)))
+        connection.sendall(as_request(b'{"prompt": "x", "max_tokens": 4000, "stream": true}'))
+        eventually(lambda: counted(url, "generated_tokens_total") == 4000)  # nothing was read of it yet
+        answer = httpx.post(url + "/v1/completions", json={"prompt": "x", "max_tokens": 5}, timeout=60)
+        assert answer.json()["choices"][0]["text"] == "aaaaa"
+        received = b""
+        while b"[DONE]" not in received:
+            received += connection.recv(1 << 16)
+    assert received.count(b'"text": "a"') == 4000
 
 
 def test_a_server_that_stops_ends_its_requests():
@@ -241,7 +252,7 @@ def test_a_server_that_stops_ends_its_requests():
         eventually(lambda: running(url) == 1)
     reader.join(20)
     assert not reader.is_alive()
-    assert len(ended) == 1
+    assert json.loads(ended[0].removeprefix("data: "))["error"]["code"] == "shutting_down"
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + "/health")
 
@@ -317,7 +328,7 @@ def test_texts_stand_in_the_log_only_where_that_is_wanted(serve_script, caplog):
         httpx.get(url + f"/{SECRET}")
 
     ask(serve_script(b"purple answer"))
-    assert len(caplog.records) >= 6
+    eventually(lambda: len(caplog.records) >= 6)
     assert not any(
         SECRET in record.getMessage() or "purple" in record.getMessage() for record in caplog.records
     )
