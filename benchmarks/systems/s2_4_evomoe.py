@@ -2,8 +2,8 @@
 
 Against a mixture of as many experts of the same size that chooses one from the first step on (top-1, with
 the weight of its softmax, a load-balance and a z loss), trained for as many multiply-adds, and hence more
-steps, over three seeds. Exits with 1 where EvoMoE's mean validation loss is not lower, or where a token has more than
-two experts on average at the end.
+steps, over three seeds. Exits with 1 where EvoMoE's mean validation loss is not lower, or where a
+token has more than two experts on average at the end.
 
     .venv/bin/python benchmarks/systems/s2_4_evomoe.py [--text FILE]
 """

@@ -57,10 +57,8 @@ def active_experts(run: Run) -> list[float]:
 
 
 def multiply_adds(run: Run) -> float:
-    """Of all forward passes of a run: every matrix of a token's way, with experts as often as they were chosen."""
-    routed = [
-        module for layer in moe_layers(run.model) for module in layer.modules() if isinstance(module, Experts)
-    ]
+    """Of all forward passes of a run: every matrix on a token's way, experts as often as they were chosen."""
+    routed = [layer.experts for layer in moe_layers(run.model)]
     in_experts = sum(p.numel() for experts in routed for p in experts.parameters())
     # The embedding is looked up, and as the head, which it is too, multiplied.
     always = sum(p.numel() for p in run.model.parameters() if p.dim() > 1) - in_experts
