@@ -117,8 +117,9 @@ def test_losses_of_gates_are_weighted(tmp_path, no_plots):
     assert balance(10.0) < balance(-10.0)
 
 
-def test_a_dense_model_runs_natively(tmp_path, no_plots):
-    run = training.train(tiny_config(tmp_path, steps=40), tmp_path / "run")
+@pytest.mark.parametrize("moe", [None, MoEConfig(experts=4, width=32)], ids=["dense", "experts"])
+def test_what_transformers_knows_runs_natively(tmp_path, no_plots, moe):
+    run = training.train(tiny_config(tmp_path, moe, steps=20), tmp_path / "run")
     tokens = run.tokenizer.encode("the cat sat on the")
     with torch.no_grad():
         expected = run.model(input_ids=torch.tensor([tokens])).logits[0].numpy()
