@@ -22,7 +22,7 @@ from shortlist.nn import moe_layers
 from shortlist.training.config import GateConfig, MoEConfig
 from shortlist.training.run import Run
 
-NEURONS, STEPS = 128, 400
+NEURONS, STEPS = 128, 300
 LAYOUTS = {
     "dense": None,
     "uniform": MoEConfig(16, width=NEURONS // 2, gate=GateConfig(options={"k": 2})),

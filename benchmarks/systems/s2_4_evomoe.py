@@ -20,7 +20,7 @@ from tiny_runs import SEEDS, active_experts, base_config, multiply_adds, print_t
 from shortlist.training.config import GateConfig, MoEConfig
 
 LAYERS, NEURONS, EXPERTS = 2, 128, 8
-ALONE, EVOLVING = 150, 350  # steps with one expert, and with all
+ALONE, EVOLVING = 100, 300  # steps with one expert, and with all
 TOP_1 = MoEConfig(EXPERTS, gate=GateConfig("softmax", options={"k": 1, "normalize": False}))
 EVO = MoEConfig(EXPERTS, gate=GateConfig("evomoe", options={"k": 1}))
 

@@ -40,6 +40,7 @@ def base_config(text: str, layers: int, neurons: int, steps: int) -> Config:
             log_every=1,
             validate_every=steps,
             checkpoint_every=steps,
+            validation_tokens=16_384,
         ),
     )
 
