@@ -4,6 +4,7 @@ import math
 
 from shortlist.checkpoints import rope
 from shortlist.checkpoints.activations import activation_of
+from shortlist.checkpoints.converted import converted_mixture
 from shortlist.checkpoints.experts import hf_mixture
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
@@ -80,7 +81,7 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
         windows=windows,
         rope_frequencies=_rope_frequencies(settings, family, windows, head_dim),
         rope_interleaved=False,
-        mixture=hf_mixture(settings, family, len(windows)),
+        mixture=converted_mixture(settings, len(windows)) or hf_mixture(settings, family, len(windows)),
     )
 
 

@@ -23,9 +23,14 @@ class MixtureConfig:
     width
         Hidden units of one expert.
     per_token
-        Experts that each token computes.
+        Experts that each token computes, those with the largest scores; None: all whose score, the logarithm
+        of the size of what they add, is at least the largest plus `margin`, with weight 1.
     normalize
         The weights of these, which a softmax over all gives, are divided by their sum.
+    margin
+        Not positive.
+    router_width
+        Hidden units of the network that scores the experts; 0: scores are linear.
     shared_width
         Hidden units of the expert that every token computes; 0: there is none.
     shared_gate
@@ -35,10 +40,12 @@ class MixtureConfig:
     layers: tuple[int, ...]
     experts: int
     width: int
-    per_token: int
+    per_token: int | None
     normalize: bool
     shared_width: int = 0
     shared_gate: bool = False
+    margin: float = 0.0
+    router_width: int = 0
 
 
 @dataclass(frozen=True)
