@@ -34,6 +34,20 @@ _OWN_SIZES: dict[str, dict[str, Any]] = {
     "qwen2": {},
     "qwen3": {"head_dim": 32},
     "gemma3": {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8, "num_hidden_layers": 6},
+    # Two kinds of layer with and without a cutoff, each kind shared by a later one; FFNs of several widths.
+    "gemma3n": {
+        "head_dim": 32,
+        "sliding_window": 8,
+        "num_hidden_layers": 6,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        "num_kv_shared_layers": 2,
+        "intermediate_size": [96, 70, 96, 128, 96, 96],
+        "activation_sparsity_pattern": [0.9, 0.7, 0.0, 0.9, 0.0, 0.5],
+        "vocab_size_per_layer_input": 300,
+        "hidden_size_per_layer_input": 20,
+        "laurel_rank": 12,
+        "final_logit_softcapping": 5.0,
+    },
 }
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _MERGES = (("t", "h"), ("th", "e"), ("Ġ", "the"))
@@ -52,6 +66,11 @@ def tiny_model(family: str, **overrides: Any) -> Any:
         for parameter in model.parameters():
             if parameter.ndim == 1:  # norms and biases start as ones and zeros, which would hide mistakes
                 parameter += 0.1 * torch.randn_like(parameter)
+        for name, parameter in model.named_parameters():
+            if family == "gemma3n" and "k_norm" in name:
+                parameter *= config.head_dim**-0.5  # attention has no scale of its own
+            if "modality_router" in name:
+                parameter *= config.hidden_size / 4  # its input is divided by all of it
     return model
 
 

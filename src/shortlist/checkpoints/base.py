@@ -11,7 +11,7 @@ import numpy as np
 
 from shortlist.errors import CheckpointError
 from shortlist.models.config import ModelConfig
-from shortlist.models.families import FAMILIES
+from shortlist.models.families import tensor_names
 
 TYPES: dict[str, tuple[int, int]] = {
     "F32": (1, 4),
@@ -165,22 +165,22 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
     CheckpointError
         A tensor is missing, of another layer, or of another shape.
     """
-    family = FAMILIES[config.family]
-    layer = {f"layers.{i}.{name}" for i in range(config.layers) for name in family.layer_tensors}
-    needed = {"embedding", "final_norm"} | layer | (set() if config.tied_head else {"head"})
-    if missing := sorted(needed - tensors.keys()):
+    if missing := sorted(tensor_names(config) - tensors.keys()):
         raise CheckpointError(
             f"{path} lacks {len(missing)} of the tensors of a {config.family} model, "
             f"the first is {missing[0]}: fetch it again, or convert it again"
         )
-    shapes = _shapes(config)
+    outside = _outer_shapes(config)
     for name, tensor in tensors.items():
         prefix, _, rest = name.partition(".")
-        if prefix == "layers" and int(rest.partition(".")[0]) >= config.layers:
+        number, _, inner = rest.partition(".")
+        if prefix == "layers" and int(number) >= config.layers:
             raise CheckpointError(
                 f"{path}: tensor {tensor.name} is beyond the {config.layers} layers of the header"
             )
-        expected = shapes[name.rpartition(".")[2]]
+        expected = _layer_shapes(config, int(number)).get(inner) if rest else outside.get(name)
+        if expected is None:
+            raise CheckpointError(f"{path}: tensor {tensor.name} does not belong to a {config.family} model")
         if tensor.shape != expected:
             raise CheckpointError(
                 f"{path}: tensor {tensor.name} has shape {tensor.shape}, but the header says {expected}: "
@@ -188,13 +188,28 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
             )
 
 
-def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    width, ffn = (config.width,), config.ffn_width
-    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    return {
+def _outer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    width = (config.width,)
+    shapes = {
         "embedding": (config.vocab_size, *width),
         "head": (config.vocab_size, *width),
         "final_norm": width,
+    }
+    if streams := config.streams:
+        inputs = config.layers * streams.input_width
+        shapes |= {f"{name}_{i}": 2 * width for name in ("expand", "merge") for i in range(1, streams.count)}
+        shapes |= {
+            "input_table": (streams.input_vocab_size, inputs),
+            "input_projection": (inputs, *width),
+            "input_table_norm": (streams.input_width,),
+        }
+    return shapes
+
+
+def _layer_shapes(config: ModelConfig, layer: int) -> dict[str, tuple[int, ...]]:
+    width, ffn = (config.width,), config.ffn_width_of(layer)
+    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    shapes = {
         "attention_norm": width,
         "q": (query, *width),
         "k": (key, *width),
@@ -212,6 +227,21 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "down": (*width, ffn),
         "post_ffn_norm": width,
     }
+    if rank := config.laurel_rank:
+        shapes |= {"laurel_left": (rank, *width), "laurel_right": (*width, rank), "laurel_norm": width}
+    if streams := config.streams:
+        count, inputs = streams.count, streams.input_width
+        shapes |= {
+            "altup_router": (count, *width),
+            "altup_router_norm": width,
+            "altup_predict": (count * count, count),
+            "altup_correct": (count, count),
+            "altup_scale": width,
+            "input_gate": (inputs, *width),
+            "input_up": (*width, inputs),
+            "input_norm": width,
+        }
+    return shapes
 
 
 def _fingerprint(headers: Iterable[np.ndarray], tensors: Mapping[str, StoredTensor]) -> str:

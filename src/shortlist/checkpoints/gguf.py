@@ -7,7 +7,7 @@ from shortlist.checkpoints.gguf_config import gguf_config
 from shortlist.checkpoints.gguf_header import Header, read_header
 from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.families import FAMILIES, Family, canonical_gguf_name
+from shortlist.models.families import FAMILIES, Family, canonical_gguf_name, unused_tensors
 
 
 def open_gguf(path: Path) -> Checkpoint:
@@ -25,6 +25,8 @@ def open_gguf(path: Path) -> Checkpoint:
     tensors = _tensors(file, header, family)
     config = gguf_config(Settings(path, header.metadata.settings(prefix), prefix), family, tensors)
     tensors.pop("rope_freqs", None)  # config.rope_frequencies has them now
+    for name in unused_tensors(config):
+        tensors.pop(name, None)
     check_tensors(path, config, tensors)
     return Checkpoint(
         path,

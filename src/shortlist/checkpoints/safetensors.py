@@ -16,7 +16,7 @@ from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTens
 from shortlist.checkpoints.hf_config import hf_config, hf_family
 from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.families import Family, canonical_hf_name
+from shortlist.models.families import Family, canonical_hf_name, unused_tensors
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -53,6 +53,8 @@ def open_folder(folder: Path) -> Checkpoint:
             if name in tensors:
                 raise CheckpointError(f"{path}: tensor {tensor.name} is in another file of the folder too")
             tensors[name], files[name] = tensor, file
+    for name in unused_tensors(config):
+        tensors.pop(name, None)
     check_tensors(folder, config, tensors)
     return Checkpoint(folder, config, tensors, files, headers, tokenizer_source=folder)
 

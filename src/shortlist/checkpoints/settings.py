@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from shortlist.errors import CheckpointError
 
 _MISSING = object()
@@ -47,6 +49,24 @@ class Settings:
         if type(value) is not int or not least <= value <= most:
             self.fail(key, f"is {value!r:.80}, but must be one whole number from {least} to {most}")
         return value
+
+    def integers(self, key: str, most: int, count: int) -> tuple[int, ...]:
+        """`count` whole numbers from 1 to `most`: a list of them, or one that stands for all."""
+        value = self.get(key)
+        values = list(value) if isinstance(value, list | np.ndarray) else [self.integer(key, most)] * count
+        numbers = [int(v) if isinstance(v, int | np.integer) and not isinstance(v, bool) else 0 for v in values]
+        if len(numbers) != count or not all(1 <= number <= most for number in numbers):
+            self.fail(key, f"must be one whole number from 1 to {most}, or {count} of them")
+        return tuple(numbers)
+
+    def numbers(self, key: str, count: int, default: Any = _MISSING) -> tuple[float, ...]:
+        """`count` finite numbers."""
+        value = self.get(key, default)
+        values = list(value) if isinstance(value, list | tuple | np.ndarray) else []
+        real = [isinstance(v, int | float | np.floating) and abs(v) < 1e300 for v in values]  # not NaN
+        if len(values) != count or not all(real):
+            self.fail(key, f"must be {count} numbers")
+        return tuple(float(v) for v in values)
 
     def positive(self, key: str, default: Any = _MISSING) -> float:
         """A finite number above zero."""

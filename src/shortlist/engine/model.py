@@ -14,7 +14,7 @@ from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
 from shortlist.models.config import ModelConfig
 from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
@@ -167,7 +167,7 @@ class Model:
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""
-        return self.decoder.head_rows.matmul(self.hidden(tokens))
+        return softcap(self.decoder.head_rows.matmul(self.hidden(tokens)), self.decoder.logit_cap)
 
     def close(self) -> None:
         """Release the weights and the KV cache; the model cannot be used afterwards."""

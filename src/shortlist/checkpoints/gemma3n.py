@@ -1,0 +1,65 @@
+"""What checkpoints say of gemma3n beyond what all families have.
+
+Where a Hugging Face folder is silent, transformers' `Gemma3nTextConfig` fills in.
+"""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+from shortlist.checkpoints.settings import MAX_LAYERS, MAX_WIDTH, Settings
+from shortlist.models.config import Streams
+from shortlist.models.families import MOST_STREAMS
+
+_SPARSE_LAYERS, _SPARSITY = 10, 0.95
+_MAX_VOCABULARY = 1 << 24
+
+
+def hf_extras(settings: Settings, windows: Sequence[int]) -> dict[str, Any]:
+    """Fields of `ModelConfig` from `config.json`, for layers with these windows.
+
+    Raises
+    ------
+    CheckpointError
+        A setting is missing, absurd or not supported.
+    """
+    if not settings.get("altup_correct_scale", True):
+        settings.fail("altup_correct_scale", "is false, which is not supported")
+    return {
+        "laurel_rank": settings.integer("laurel_rank", MAX_WIDTH, default=64),
+        "ffn_cutoffs": _cutoffs(settings, len(windows)),
+        "kv_sources": _kv_sources(settings, "num_kv_shared_layers", windows, default=15),
+        "streams": _streams(
+            settings,
+            settings.integer("altup_num_inputs", MOST_STREAMS, default=4, least=2),
+            settings.integer("altup_active_idx", MOST_STREAMS, default=0, least=0),
+            settings.integer("hidden_size_per_layer_input", MAX_WIDTH, default=256),
+            settings.integer("vocab_size_per_layer_input", _MAX_VOCABULARY, default=262_144),
+        ),
+    }
+
+
+def _streams(settings: Settings, count: int, active: int, input_width: int, input_vocab_size: int) -> Streams:
+    if active >= count:
+        settings.fail("altup_active_idx", f"is {active}, but there are {count} streams")
+    return Streams(count, active, input_width, input_vocab_size)
+
+
+def _cutoffs(settings: Settings, layers: int) -> tuple[float | None, ...]:
+    """From the share of the gates that each layer sets to zero, if they were normal."""
+    key = "activation_sparsity_pattern"
+    sparse = _SPARSE_LAYERS if layers > _SPARSE_LAYERS else 0
+    shares = settings.numbers(key, layers, default=[_SPARSITY] * sparse + [0.0] * (layers - sparse))
+    if any(not 0 <= share < 1 for share in shares):
+        settings.fail(key, "must be shares from 0 to below 1")
+    return tuple(NormalDist().inv_cdf(share) if share else None for share in shares)
+
+
+def _kv_sources(settings: Settings, key: str, windows: Sequence[int], default: int) -> tuple[int, ...]:
+    """The last layers attend to keys and values of the last one before them with the same window."""
+    shared = settings.integer(key, MAX_LAYERS, default=default, least=0)
+    first = len(windows) - shared
+    last = {window: i for i, window in enumerate(windows[: max(first, 0)])}
+    if first < 1 or any(window not in last for window in windows):
+        settings.fail(key, f"is {shared}, which leaves a kind of layer without keys and values")
+    return tuple(i if i < first else last[window] for i, window in enumerate(windows))
