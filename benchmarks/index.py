@@ -4,7 +4,7 @@ Two tables: the rows of a model's head, searched with hidden states of a text, w
 random vectors around random centres, searched with their like. Every engine gets the same vectors, threads
 and queries in one run; each figure is the best of a few rounds, in turns. Prints Markdown.
 
-    pip install 'shortlist[bench]'
+    pip install 'shortlist[bench,report]'
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/index.py TEXT [--model smollm2-135m] [--threads 2]
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import faiss  # pyright: ignore[reportMissingImports]
+import matplotlib.pyplot as plt
 import numpy as np
 from usearch.index import Index as Hnsw  # pyright: ignore[reportMissingImports]
 
@@ -32,6 +33,14 @@ EXPANSIONS = (32, 128, 512)
 KEEPS = (0.001, 0.003, 0.01, 0.03)
 
 Search = Callable[[np.ndarray], np.ndarray]  # queries [n, width] -> ids [n, K]
+Point = tuple[str, float, float]  # engine, recall, queries per second
+LOOKS = {  # colours that colour-blind eyes tell apart, and shapes
+    "faiss Flat": ("#000000", "*"),
+    "faiss IVF": ("#D55E00", "s"),
+    "usearch HNSW": ("#009E73", "^"),
+    "shortlist float32": ("#0072B2", "o"),
+    "shortlist int8": ("#56B4E9", "v"),
+}
 
 
 class Engine(NamedTuple):
@@ -45,14 +54,20 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--model", default="smollm2-135m", help="a model that was fetched, or a GGUF file")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--plot", type=Path, help="also draw recall against speed to this file")
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(arguments.threads)
     _native.set_threads(arguments.threads)
 
     head, hidden = head_and_hidden(arguments.model, arguments.text, arguments.threads)
-    compare(f"head rows of {Path(arguments.model).stem}", head, hidden[QUERIES:], hidden[:QUERIES], arguments)
+    rows = f"head rows of {Path(arguments.model).stem}"
     random, like = clustered()
-    compare("clustered vectors", random, like[QUERIES:], like[:QUERIES], arguments)
+    measured = {
+        rows: compare(rows, head, hidden[QUERIES:], hidden[:QUERIES], arguments),
+        "clustered vectors": compare("clustered vectors", random, like[QUERIES:], like[:QUERIES], arguments),
+    }
+    if arguments.plot:
+        draw(measured, arguments.plot)
 
 
 def head_and_hidden(model: str, text: Path, threads: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +97,8 @@ def clustered() -> tuple[np.ndarray, np.ndarray]:
 
 def compare(
     title: str, table: np.ndarray, examples: np.ndarray, queries: np.ndarray, arguments: argparse.Namespace
-) -> None:
+) -> list[Point]:
+    """Prints the table of one set of vectors, and returns its points."""
     engines = list(build(table, examples, arguments.threads))
     searches = {(e.name, setting): search for e in engines for setting, search in e.searches.items()}
     truth = searches["faiss Flat", ""](queries)
@@ -97,6 +113,7 @@ def compare(
         f"| index | setting | build s | recall@{K} | queries/s, {QUERIES} at once | queries/s, one by one |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
+    points: list[Point] = []
     for engine in engines:
         for setting, search in engine.searches.items():
             found = search(queries)
@@ -107,6 +124,22 @@ def compare(
                 f"| {batch[key]:.0f} | {single[key]:.0f} |",
                 flush=True,
             )
+            points.append((engine.name, float(recall), batch[key]))
+    return points
+
+
+def draw(measured: dict[str, list[Point]], file: Path) -> None:
+    """Recall against queries per second, a panel for each table, to a PNG or SVG file."""
+    figure, panels = plt.subplots(1, len(measured), figsize=(5.4 * len(measured), 4.2), layout="constrained")
+    for panel, (title, points) in zip(panels, measured.items(), strict=True):
+        for engine in dict.fromkeys(name for name, _, _ in points):
+            own = sorted((recall, speed) for name, recall, speed in points if name == engine)
+            colour, marker = LOOKS[engine]
+            panel.plot(*zip(*own, strict=True), marker, color=colour, label=engine, alpha=0.85)
+        panel.set(title=title, xlabel=f"recall@{K}", ylabel=f"queries/s, {QUERIES} at once", yscale="log")
+        panel.grid(alpha=0.3)
+    panels[-1].legend()
+    figure.savefig(file, dpi=110)
 
 
 def rate(search: Search, batches: list[np.ndarray]) -> float:

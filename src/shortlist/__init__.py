@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shortlist.checkpoints import pull
-    from shortlist.engine.generation import Generation, Stream
+    from shortlist.engine.generation import Stream
+    from shortlist.engine.growing import Generation
     from shortlist.engine.load import load
     from shortlist.engine.model import Model
     from shortlist.engine.options import GenerationOptions
@@ -35,7 +36,7 @@ __all__ = [
 _HOMES = {
     "CheckpointError": "errors",
     "DownloadError": "errors",
-    "Generation": "engine.generation",
+    "Generation": "engine.growing",
     "GenerationOptions": "engine.options",
     "Model": "engine.model",
     "RecipeError": "errors",

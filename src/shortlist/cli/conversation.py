@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shortlist.engine.generation import Generation
+    from shortlist.engine.growing import Generation
     from shortlist.engine.model import Model
 
 

@@ -1,60 +1,17 @@
-"""One text while it is being generated: choose a token, turn it into text, stop where asked."""
+"""One text while it is being generated: extend the cache, choose a token, turn it into text."""
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import numpy as np
 
 from shortlist.engine.exact_sampling import BoundedHead, Draw, sample_exact
-from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
+from shortlist.engine.growing import Generation, GrowingText
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.sampling import sample
 from shortlist.engine.session import Session
-from shortlist.engine.stats import RunStats
-from shortlist.engine.stop import StopMatcher
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
-from shortlist.models.streaming import StreamDecoder
 from shortlist.models.tokenizer import Tokenizer
-
-
-@dataclass
-class Generation:
-    """A generated text; while it is streamed, what there is of it so far.
-
-    Parameters
-    ----------
-    stats
-    seed
-        That gives the same text again; None when greedy.
-    text
-        Without the prompt and without the stop string.
-    tokens
-        Without the token that ended the text. A stop string may lie in the last of them.
-    logprobs
-        One for each of `tokens`, where they were asked for.
-    finish_reason
-        `stop`: the model or a stop string ended the text; `length`: `max_tokens` did; None: it is unfinished.
-    """
-
-    stats: RunStats
-    seed: int | None
-    text: str = ""
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprobs] | None = None
-    finish_reason: Literal["stop", "length"] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "text": self.text,
-            "tokens": self.tokens,
-            "finish_reason": self.finish_reason,
-            "seed": self.seed,
-            "logprobs": self.logprobs and [entry.to_dict() for entry in self.logprobs],
-            "stats": self.stats.to_dict(),
-        }
 
 
 class Stream(Iterator[str]):
@@ -92,48 +49,18 @@ def generate_pieces(
     options
         With `max_tokens`, and with a seed unless greedy.
     """
-    assert options.max_tokens is not None
-    text = list(prompt)
-    seen = np.zeros(generation.stats.vocab_size, dtype=bool)
-    seen[text] = True
-    characters = StreamDecoder(tokenizer, continues=True)
-    stop = StopMatcher(options.stops)
-
-    def passed(piece: str) -> Iterator[str]:
-        generation.text += piece
-        if piece:
-            yield piece
-
-    for _ in range(options.max_tokens):
+    text = GrowingText(prompt, options, tokenizer, generation)
+    while not text.finished:
         started = time.perf_counter()
         with session.lock:
-            hidden, reused = session.extend(text)
-            draw, logits = choose(head, hidden, options, position=len(text), seen=seen)
+            hidden, reused = session.extend(text.tokens)
+            draw, logits = choose(head, hidden, options, position=len(text.tokens), seen=text.seen)
             generation.stats.layer_bytes = session.layer_bytes
         if generation.stats.draws == 0:
             generation.stats.reused_tokens = reused
         generation.stats.add(time.perf_counter() - started, draw.read, full=draw.full)
-
-        if draw.token in tokenizer.eos_ids:
-            generation.finish_reason = "stop"
-            break
-        text.append(draw.token)
-        seen[draw.token] = True
-        generation.tokens.append(draw.token)
-        if generation.logprobs is not None and options.logprobs is not None and logits is not None:
-            generation.logprobs.append(token_logprobs(logits, draw.token, options.logprobs, tokenizer))
-        yield from passed(stop.push(characters.push(draw.token)))
-        if stop.stopped:
-            generation.finish_reason = "stop"
-            return
-    else:
-        generation.finish_reason = "length"
-
-    yield from passed(stop.push(characters.flush()))
-    if stop.stopped:
-        generation.finish_reason = "stop"
-    else:
-        yield from passed(stop.flush())
+        if piece := text.add(draw, logits):
+            yield piece
 
 
 def choose(

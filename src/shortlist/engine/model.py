@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from shortlist.engine.generation import Generation, Stream, generate_pieces
+from shortlist.engine.generation import Stream, generate_pieces
+from shortlist.engine.growing import Generation
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
@@ -97,25 +98,9 @@ class Model:
             An option is out of range, the prompt is empty, or prompt and answer do not fit the context;
             raised here, before any work.
         """
-        chosen = GenerationOptions(**options)
         tokens = self.encode(prompt)
-        self._check_fits(len(tokens), chosen.max_tokens or 1)
-        chosen = dataclasses.replace(
-            chosen,
-            max_tokens=chosen.max_tokens or self.context - len(tokens),
-            seed=None if chosen.greedy else secrets.randbits(32) if chosen.seed is None else chosen.seed,
-        )
-        self.stats = RunStats(
-            head=self.head.name,
-            vocab_size=self.config.vocab_size,
-            layer_bytes=self.decoder.layer_bytes,
-            prompt_tokens=len(tokens),
-        )
-        generation = Generation(
-            self.stats,
-            seed=chosen.seed,
-            logprobs=None if chosen.logprobs is None else [],
-        )
+        chosen, generation = self.prepare(tokens, GenerationOptions(**options))
+        self.stats = generation.stats
         pieces = generate_pieces(
             tokens,
             chosen,
@@ -125,6 +110,36 @@ class Model:
             generation=generation,
         )
         return Stream(pieces, generation)
+
+    def prepare(
+        self, tokens: Sequence[int], options: GenerationOptions
+    ) -> tuple[GenerationOptions, Generation]:
+        """Options with what is left open filled in, and the text that is about to be generated.
+
+        Parameters
+        ----------
+        tokens
+            The prompt, from `encode`.
+        options
+
+        Raises
+        ------
+        UsageError
+            Prompt and answer do not fit the context.
+        """
+        self._check_fits(len(tokens), options.max_tokens or 1)
+        chosen = dataclasses.replace(
+            options,
+            max_tokens=options.max_tokens or self.context - len(tokens),
+            seed=None if options.greedy else secrets.randbits(32) if options.seed is None else options.seed,
+        )
+        stats = RunStats(
+            head=self.head.name,
+            vocab_size=self.config.vocab_size,
+            layer_bytes=self.decoder.layer_bytes,
+            prompt_tokens=len(tokens),
+        )
+        return chosen, Generation(stats, chosen.seed, logprobs=None if chosen.logprobs is None else [])
 
     def generate(self, prompt: str | Sequence[int], **options: Any) -> Generation:
         """Generate a whole text; parameters and errors as for `stream`."""

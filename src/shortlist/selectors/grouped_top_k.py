@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, in_groups, read
+from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, largest_in_groups, read
 from shortlist.selectors.top_k import check_counts
 
 
@@ -44,7 +44,7 @@ class GroupedTopK(Selector):
         values = as_scores(estimate.values)
         xp = array_namespace(values)
         wanted = -(-(self.fetch or self.count) // self.group)
-        groups = best(xp.max(in_groups(values, self.group), axis=-1), wanted)
+        groups = best(largest_in_groups(values, self.group), wanted)
         members = groups[:, None] * self.group + xp.arange(self.group, device=device(values))
         indices = xp.reshape(members, (-1,))
         return read(indices[indices < values.shape[0]], exact, self.count)

@@ -42,14 +42,15 @@ class Margin(Selector):
     def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
         values = as_scores(estimate.values)
         xp = array_namespace(values)
-        first = best(values, self.fetch)
-        shortlist = read(first, exact)
-        if first.shape[0] == values.shape[0]:
-            return shortlist
+        if self.fetch >= values.shape[0]:
+            return read(best(values, self.fetch), exact)
         more = best(values, self.fetch + 1)
-        next_best = values[more[~xp.isin(more, first)]]
+        next_best = xp.min(values[more])
+        last = xp.max(more[values[more] == next_best])  # of equals the lowest indices come first
+        first = more[more != last]
+        shortlist = read(first, exact)
         mark = xp.max(shortlist.values)
-        if mark - next_best[0] >= self.margin:
+        if mark - next_best >= self.margin:
             return shortlist
         units = xp.arange(values.shape[0], device=device(values))
         return complete(Probes(first, shortlist.values, mark), units, exact)

@@ -41,5 +41,10 @@ class StatisticalTopK(Selector):
         if self.keep == 1 or values.shape[0] == 0:
             threshold = float("-inf")
         else:
-            threshold = xp.mean(values) + xp.std(values) * NormalDist().inv_cdf(1 - self.keep)
+            mean = xp.mean(values)
+            centred = values - mean
+            deviation = (
+                xp.vecdot(centred, centred) / values.shape[0]
+            ) ** 0.5  # half of what xp.std takes
+            threshold = mean + deviation * NormalDist().inv_cdf(1 - self.keep)
         return read(reaching(values, threshold), exact)

@@ -1,10 +1,13 @@
 """What a gate is: it estimates a score for every expert, and selects those that compute a token."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+from shortlist.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,17 @@ class Routing:
         """Pairs of each expert, int64 [experts]."""
         return torch.bincount(self.experts, minlength=self.shape[1])
 
+    @property
+    def active(self) -> Tensor:
+        """Experts of a token, on average."""
+        return self.load.sum() / max(self.shape[0], 1)
+
+    @property
+    def imbalance(self) -> Tensor:
+        """Load of the busiest expert in units of the mean load: 1 where all are equally busy."""
+        load = self.load.float()
+        return load.max() / load.mean().clamp(min=1 / self.shape[1])
+
     def dense(self) -> Tensor:
         """The weights as a matrix [tokens, experts], zero off the shortlist."""
         return self.weights.new_zeros(self.shape).index_put((self.tokens, self.experts), self.weights)
@@ -74,13 +88,19 @@ class Gate(nn.Module, ABC):
     progress : float
         From 0, the start of training, to 1, its end: what is annealed follows it. Training sets it
         (`set_progress` of a model does so for all of its gates).
+    gives : frozenset of str
+        Names of the losses of its `Routing`.
     """
+
+    gives: frozenset[str] = frozenset()
+    progress = 0.0
 
     def __init__(self, width: int, experts: int):
         super().__init__()
+        if width < 1 or experts < 1:
+            raise UsageError(f"a gate needs a width and experts of at least 1, not {width} and {experts}")
         self.width = width
         self.experts = experts
-        self.progress = 0.0
 
     @abstractmethod
     def estimate(self, x: Tensor) -> Tensor:
@@ -96,3 +116,99 @@ class Gate(nn.Module, ABC):
 
     def after_step(self) -> None:
         """To be called after every step of the optimizer: gates that balance without a loss adjust here."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Gate":
+        # Biases, prices and centroids add up small steps, which bfloat16 would lose.
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                self._buffers[name] = buffer.float()
+        return self
+
+
+class LinearGate(Gate):
+    """A gate whose scores are the logits of one linear layer, `router`."""
+
+    def __init__(self, width: int, experts: int):
+        super().__init__(width, experts)
+        self.router = nn.Linear(width, experts, bias=False)
+
+    def estimate(self, x: Tensor) -> Tensor:
+        """Router logits."""
+        return self.router(x)
+
+
+class AnnealedGate(LinearGate):
+    """A gate whose softmax becomes sharper with `progress`, which its `state_dict` keeps.
+
+    Parameters
+    ----------
+    width, experts
+        As for every gate.
+    k
+        Most experts of a token when `progress` is 1.
+    start, end
+        Temperatures of the softmax, which falls from one to the other in equal ratios.
+    """
+
+    annealed: Tensor
+
+    def __init__(self, width: int, experts: int, k: int = 2, *, start: float = 2.0, end: float = 0.3):
+        super().__init__(width, experts)
+        self.k = checked_k(k, experts)
+        self.start = start
+        self.end = end
+        self.register_buffer("annealed", torch.zeros(()))
+
+    @property
+    def progress(self) -> float:
+        return self.annealed.item()
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self.annealed.fill_(value)
+
+    @property
+    def temperature(self) -> Tensor:
+        """Of the softmax now, a scalar."""
+        return self.start * (self.end / self.start) ** self.annealed
+
+
+class Wrapper(Gate):
+    """A gate around another one: what a wrapper does not change is as the gate inside has it."""
+
+    def __init__(self, gate: Gate):
+        super().__init__(gate.width, gate.experts)
+        self.gate = gate
+        self.gives = gate.gives
+
+    @property
+    def progress(self) -> float:
+        return self.gate.progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self.gate.progress = value
+
+    def estimate(self, x: Tensor) -> Tensor:
+        """As the gate inside."""
+        return self.gate.estimate(x)
+
+    def select(self, scores: Tensor) -> Routing:
+        """As the gate inside."""
+        return self.gate.select(scores)
+
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+        """As the gate inside."""
+        return self.gate(x, token_ids)
+
+    def after_step(self) -> None:
+        """As the gate inside."""
+        self.gate.after_step()
+
+
+def checked_k(k: int, experts: int) -> int:
+    """`k`, if so many experts exist."""
+    if not 1 <= k <= experts:
+        raise UsageError(f"k must be from 1 to the number of experts, {experts}, not {k}")
+    return k

@@ -1,12 +1,15 @@
 """Softmax over all experts, of which the k with the largest scores are kept."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from shortlist.nn.gates.base import Gate, Routing
+from shortlist.nn.gates.base import LinearGate, Routing, checked_k
+from shortlist.nn.losses import load_balance, router_z
 
 
-class SoftmaxTopK(Gate):
+class SoftmaxTopK(LinearGate):
     """The gate of most released mixtures of experts: a linear router, softmax and top-k.
+
+    Gives the losses `load_balance` and `router_z`.
 
     Parameters
     ----------
@@ -19,21 +22,23 @@ class SoftmaxTopK(Gate):
         all experts gives them, as in OLMoE and Qwen2-MoE.
     """
 
+    gives = frozenset({"load_balance", "router_z"})
+
     def __init__(self, width: int, experts: int, k: int = 2, *, normalize: bool = True):
         super().__init__(width, experts)
-        if not 1 <= k <= experts:
-            raise ValueError(f"k must be from 1 to the number of experts, {experts}, not {k}")
-        self.k = k
+        self.k = checked_k(k, experts)
         self.normalize = normalize
-        self.router = nn.Linear(width, experts, bias=False)
-
-    def estimate(self, x: Tensor) -> Tensor:
-        """Router logits."""
-        return self.router(x)
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax weights, in float32, of the k largest logits."""
-        best, experts = scores.float().topk(self.k, dim=-1)
-        total = best if self.normalize else scores.float()
-        weights = (best - total.logsumexp(-1, keepdim=True)).exp()
-        return Routing.of_top_k(weights.to(scores.dtype), experts, self.experts)
+        return best_of_softmax(scores, self.k, normalize=self.normalize)
+
+
+def best_of_softmax(logits: Tensor, k: int, *, normalize: bool = True) -> Routing:
+    """The k largest of logits [tokens, experts], weighted by softmax, with both losses of such a router."""
+    probabilities = logits.float().softmax(-1)
+    weights, experts = probabilities.topk(k, dim=-1)
+    if normalize:
+        weights = weights / weights.sum(-1, keepdim=True)
+    losses = {"load_balance": load_balance(probabilities, experts), "router_z": router_z(logits)}
+    return Routing.of_top_k(weights.to(logits.dtype), experts, logits.shape[1], losses=losses)

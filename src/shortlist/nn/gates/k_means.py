@@ -1,0 +1,90 @@
+"""The nearest of centroids that are fitted to the inputs, without gradients."""
+
+import torch
+from torch import Tensor
+
+from shortlist.nn.gates.base import Gate, Routing
+
+
+class KMeans(Gate):
+    """Each token goes to the expert whose centroid is nearest, with weight 1 (MixER, https://arxiv.org/abs/2502.05335).
+
+    Centroids are buffers: `fit` places them, and while training they follow the means of what they get, one
+    step of mini-batch K-means for each step of the optimizer. The first batch places them where `fit` did
+    not. That separates tokens that lie apart; where inputs are all alike the cells are arbitrary, and any
+    learned gate is better. Gives no losses.
+
+    Parameters
+    ----------
+    width, experts
+        As for every gate.
+    memory
+        Share of their weight that earlier tokens keep from step to step.
+    """
+
+    centroids: Tensor
+    weight: Tensor
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(self, width: int, experts: int, *, memory: float = 0.9):
+        super().__init__(width, experts)
+        self.memory = memory
+        self.register_buffer("centroids", torch.randn(experts, width))
+        self.register_buffer("weight", torch.zeros(experts))  # of the tokens that the centroids are means of
+        self.register_buffer("sums", torch.zeros(experts, width), persistent=False)
+        self.register_buffer("counts", torch.zeros(experts), persistent=False)
+
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+        """The shortlist for states [tokens, width]."""
+        if self.training and not self.weight.any() and len(x) >= self.experts:
+            self.fit(x)
+        routing = self.select(self.estimate(x))
+        if self.training:
+            states = x.detach()[routing.tokens].to(self.sums.dtype)
+            self.sums.index_add_(0, routing.experts, states)
+            self.counts += routing.load
+        return routing
+
+    def estimate(self, x: Tensor) -> Tensor:
+        """Minus half the squared distances, but for a constant of each token."""
+        centroids = self.centroids.to(x.dtype)
+        return x.detach() @ centroids.T - centroids.square().sum(-1) / 2
+
+    def select(self, scores: Tensor) -> Routing:
+        """The largest score, with weight 1."""
+        experts = scores.argmax(-1, keepdim=True)
+        return Routing.of_top_k(torch.ones_like(experts, dtype=scores.dtype), experts, self.experts)
+
+    def after_step(self) -> None:
+        """Move the centroids towards the means of what they got since the last step."""
+        self.weight.mul_(self.memory).add_(self.counts)
+        got = self.counts > 0
+        shift = self.sums - self.counts[:, None] * self.centroids
+        self.centroids[got] += (shift / self.weight.clamp(min=1)[:, None])[got]
+        self.sums.zero_()
+        self.counts.zero_()
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, rounds: int = 10) -> None:
+        """Place the centroids by K-means of x [tokens, width]; what is there before is forgotten."""
+        x = x.detach().to(self.centroids.dtype)
+        centroids = spread_out(x, self.experts)
+        for _ in range(rounds):
+            nearest = torch.cdist(x, centroids).argmin(-1)
+            counts = torch.bincount(nearest, minlength=self.experts)
+            sums = torch.zeros_like(centroids).index_add_(0, nearest, x)
+            centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
+        self.centroids.copy_(centroids)
+        self.weight.copy_(counts)
+
+
+def spread_out(x: Tensor, count: int) -> Tensor:
+    """Rows of x [rows, width] that lie far apart: drawn by their squared distance (K-means++)."""
+    chosen = x[torch.randint(len(x), (1,), device=x.device)]
+    for _ in range(count - 1):
+        distances = torch.cdist(x, chosen).amin(-1).square()
+        if not distances.any():
+            distances = torch.ones_like(distances)  # fewer different rows than centroids
+        chosen = torch.cat((chosen, x[distances.multinomial(1)]))
+    return chosen

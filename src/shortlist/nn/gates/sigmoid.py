@@ -1,0 +1,53 @@
+"""Independent sigmoid scores, balanced by a bias on the choice instead of a loss."""
+
+import torch
+from torch import Tensor
+
+from shortlist.nn.gates.base import LinearGate, Routing, checked_k
+
+
+class Sigmoid(LinearGate):
+    """Top-k of sigmoid scores plus a bias, which moves towards equal loads (https://arxiv.org/abs/2408.15664).
+
+    The bias takes part in the choice alone: weights are the scores, added up to one, so the router's gradient
+    is that of the task and of nothing else. After every step of the optimizer each expert's bias moves by
+    `rate` against the sign of its excess load. Gives no losses.
+
+    Parameters
+    ----------
+    width, experts
+        As for every gate.
+    k
+        Experts of a token.
+    rate
+        Step of the bias. Long runs use 0.001; a run of a few hundred steps needs more.
+    """
+
+    bias: Tensor
+    load: Tensor
+
+    def __init__(self, width: int, experts: int, k: int = 2, *, rate: float = 0.001):
+        super().__init__(width, experts)
+        self.k = checked_k(k, experts)
+        self.rate = rate
+        self.register_buffer("bias", torch.zeros(experts))
+        self.register_buffer("load", torch.zeros(experts, dtype=torch.int64), persistent=False)
+
+    def select(self, scores: Tensor) -> Routing:
+        """Sigmoid weights, in float32, of the k with the largest sigmoid plus bias."""
+        values = scores.float().sigmoid()
+        experts = (values.detach() + self.bias).topk(self.k, dim=-1).indices
+        weights = values.gather(-1, experts)
+        weights = weights / weights.sum(-1, keepdim=True)
+        routing = Routing.of_top_k(
+            weights.to(scores.dtype), experts, self.experts, stats={"bias": self.bias.clone()}
+        )
+        if self.training:
+            self.load += routing.load
+        return routing
+
+    def after_step(self) -> None:
+        """Move the bias against what was too much or too little since the last step."""
+        load = self.load.float()
+        self.bias -= self.rate * (load - load.mean()).sign()
+        self.load.zero_()

@@ -1,0 +1,124 @@
+"""The mixture-of-experts layer, and what reaches all such layers of a model."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.errors import UsageError
+from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
+from shortlist.nn.experts import Experts
+from shortlist.nn.gates import Gate, Routing
+
+LOCAL = LocalDispatcher()
+
+
+class MoE(nn.Module):
+    """A feed-forward layer of which every token computes the experts that its gate chooses.
+
+    Parameters
+    ----------
+    gate
+        Chooses.
+    experts
+        Compute; parameters in `transformers`' layout.
+    dispatcher
+        Brings states to the experts and their outputs back.
+    shared
+        A module that computes every token, added with weight 1 (a shared expert; with a gate that chooses one
+        expert, the residual layer of DeepSpeed-MoE). Its parameters are named `shared_expert`.
+    shared_gate
+        A module whose sigmoid [tokens, 1] weighs what `shared` computes, as in Qwen2-MoE.
+
+    Raises
+    ------
+    UsageError
+        The gate is made for another number of experts.
+
+    Attributes
+    ----------
+    routing : Routing or None
+        Of the last forward pass.
+    token_ids : int64 [batch, length] or None
+        For gates that ask for them where `forward` is not given any: `patch` keeps this up to date.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        experts: Experts,
+        dispatcher: Dispatcher = LOCAL,
+        shared: nn.Module | None = None,
+        shared_gate: nn.Module | None = None,
+    ):
+        super().__init__()
+        if gate.experts != experts.count:
+            raise UsageError(f"the gate chooses among {gate.experts} experts, and there are {experts.count}")
+        self.gate = gate
+        self.experts = experts
+        self.dispatcher = dispatcher
+        self.shared_expert = shared
+        self.shared_expert_gate = shared_gate
+        self.routing: Routing | None = None
+        self.token_ids: Tensor | None = None
+
+    def forward(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+        """States [..., width] to states of the same shape; `token_ids` [...] for gates that ask for them."""
+        x = hidden.reshape(-1, hidden.shape[-1])
+        y = self._routed(x, self._route(x, token_ids)) + self._shared(x)
+        return y.reshape(hidden.shape)
+
+    def reference(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+        """What `forward` computes, by definition: all experts compute all tokens, most weigh nothing."""
+        x = hidden.reshape(-1, hidden.shape[-1])
+        weights = self._route(x, token_ids).dense().to(x.dtype)
+        y = torch.zeros_like(x)
+        for e in range(self.experts.count):
+            y = y + weights[:, e, None] * self.experts.one(x, e)
+        return (y + self._shared(x)).reshape(hidden.shape)
+
+    def _route(self, x: Tensor, token_ids: Tensor | None) -> Routing:
+        ids = self.token_ids if token_ids is None else token_ids
+        routing = self.routing = self.gate(x, None if ids is None else ids.reshape(-1))
+        return routing
+
+    def _routed(self, x: Tensor, routing: Routing) -> Tensor:
+        segments = self.dispatcher.dispatch(x, routing)
+        outputs = self.experts(segments.x, segments.load)
+        return self.dispatcher.combine(outputs, segments)
+
+    def _shared(self, x: Tensor) -> Tensor | int:
+        if self.shared_expert is None:
+            return 0
+        y = self.shared_expert(x)
+        return y if self.shared_expert_gate is None else self.shared_expert_gate(x).sigmoid() * y
+
+    def __getstate__(self) -> dict:
+        # The last routing belongs to a graph, and tensors of a graph cannot be copied: a copy starts without.
+        return super().__getstate__() | {"routing": None, "token_ids": None}
+
+
+def moe_layers(model: nn.Module) -> Iterator[MoE]:
+    """All mixture-of-experts layers of a model, in order."""
+    return (module for module in model.modules() if isinstance(module, MoE))
+
+
+def auxiliary_losses(model: nn.Module) -> dict[str, Tensor]:
+    """Sums over a model's layers of the losses of the last forward pass, by name."""
+    total: dict[str, Tensor] = {}
+    for layer in moe_layers(model):
+        for name, loss in (layer.routing.losses if layer.routing else {}).items():
+            total[name] = total[name] + loss if name in total else loss
+    return total
+
+
+def set_progress(model: nn.Module, progress: float) -> None:
+    """Tells all gates how far training is, from 0 to 1."""
+    for layer in moe_layers(model):
+        layer.gate.progress = progress
+
+
+def after_step(model: nn.Module) -> None:
+    """To be called after every step of the optimizer: gates that balance without a loss adjust."""
+    for layer in moe_layers(model):
+        layer.gate.after_step()

@@ -1,0 +1,69 @@
+"""The layer against its definition: all experts compute all tokens."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from shortlist.errors import UsageError
+from shortlist.nn import Experts, MoE, SoftmaxTopK, after_step, auxiliary_losses, set_progress
+
+
+def layer(experts=4, k=2, width=8, hidden=12, activation="silu", gated=True, **rest) -> MoE:
+    torch.manual_seed(0)
+    return MoE(SoftmaxTopK(width, experts, k), Experts(experts, width, hidden, activation, gated), **rest)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_pytorch_tanh", "relu", "relu2", "silu"])
+def test_layer_is_the_dense_loop(activation, gated):
+    moe = layer(activation=activation, gated=gated)
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(moe(x), moe.reference(x))
+
+
+def test_shared_expert_is_added():
+    shared = nn.Linear(8, 8)
+    moe, plain = layer(shared=shared), layer()
+    x = torch.randn(6, 8)
+    torch.testing.assert_close(moe(x), plain(x) + shared(x))
+
+
+def test_a_gate_for_another_number_of_experts_is_refused():
+    with pytest.raises(UsageError, match="among 3 experts, and there are 4"):
+        MoE(SoftmaxTopK(8, 3), Experts(4, 8, 12))
+
+
+def test_no_tokens():
+    assert layer()(torch.zeros(0, 8)).shape == (0, 8)
+
+
+def test_losses_progress_and_steps_reach_all_gates():
+    class Recorder(SoftmaxTopK):
+        steps = 0
+
+        def select(self, scores):
+            routing = super().select(scores)
+            routing.losses["z"] = scores.square().mean()
+            return routing
+
+        def after_step(self):
+            self.steps += 1
+
+    layers = [MoE(Recorder(8, 4), Experts(4, 8, 12)) for _ in range(2)]
+    model = nn.Sequential(*layers)
+    assert auxiliary_losses(model) == {}
+    model(torch.randn(5, 8))
+    total = layers[0].routing.losses["z"] + layers[1].routing.losses["z"]
+    torch.testing.assert_close(auxiliary_losses(model), {"z": total})
+    set_progress(model, 0.5)
+    after_step(model)
+    assert [(m.gate.progress, m.gate.steps) for m in layers] == [(0.5, 1)] * 2
+
+
+def test_a_layer_can_be_copied_after_a_forward_pass():
+    moe = layer()
+    moe(torch.randn(5, 8))
+    assert copy.deepcopy(moe).routing is None
+    assert moe.routing is not None
