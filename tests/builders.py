@@ -5,7 +5,9 @@ follow what llama.cpp's converter does to them.
 """
 
 import functools
+import re
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import gguf
@@ -99,6 +101,8 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
+    if family == "gemma3n":
+        _add_gemma3n(writer, config)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -109,11 +113,12 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
         writer.add_sliding_window(window)
     _add_rope(writer, model, head_dim)
     _add_tokenizer(writer, config.vocab_size)
-    for name, weight in model.state_dict().items():
+    for name, weight in _stacked(model.state_dict()).items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         array = _as_converter_does(family, name, weight.numpy(), config)
-        kind = gguf.GGMLQuantizationType[type if array.ndim == 2 else "F32"]
+        quantizable = array.ndim > 1 and array.shape[-1] % 32 == 0
+        kind = gguf.GGMLQuantizationType[type if quantizable else "F32"]
         writer.add_tensor(_gguf_name(family, name), gguf.quants.quantize(array, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -172,6 +177,32 @@ def _add_rope(writer: gguf.GGUFWriter, model: Any, head_dim: int) -> None:
         case "llama3":
             plain = parameters["rope_theta"] ** -(np.arange(0, head_dim, 2, dtype=np.float32) / head_dim)
             writer.add_tensor("rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.numpy())
+
+
+def _add_gemma3n(writer: gguf.GGUFWriter, config: Any) -> None:
+    writer.add_altup_active_idx(config.altup_active_idx)
+    writer.add_altup_num_inputs(config.altup_num_inputs)
+    writer.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+    writer.add_shared_kv_layers(config.num_kv_shared_layers)
+    writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+    shares = config.activation_sparsity_pattern
+    scales = [NormalDist().inv_cdf(share) if share else float("-inf") for share in shares]
+    writer.add_activation_sparsity_scale(scales)
+
+
+def _stacked(weights: dict[str, Any]) -> dict[str, Any]:
+    """Weights with the matrices of gemma3n's streams as one tensor, and its scales named like the others."""
+    import torch
+
+    found: dict[str, Any] = {}
+    stacks: dict[str, list[Any]] = {}
+    for name, weight in weights.items():
+        if match := re.fullmatch(r"(model\.altup_\w*projections)\.\d+(\.weight)", name):
+            stacks.setdefault("".join(match.groups()), []).append(weight)
+        else:
+            found[name + ".weight" if name.endswith("_scale") else name] = weight
+    return found | {name: torch.stack(stack) for name, stack in stacks.items()}
 
 
 def _as_converter_does(family: str, name: str, array: np.ndarray, config: Any) -> np.ndarray:

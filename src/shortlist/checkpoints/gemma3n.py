@@ -1,17 +1,23 @@
 """What checkpoints say of gemma3n beyond what all families have.
 
-Where a Hugging Face folder is silent, transformers' `Gemma3nTextConfig` fills in.
+Where a Hugging Face folder is silent, transformers' `Gemma3nTextConfig` fills in, and where a GGUF file is,
+llama.cpp does (src/models/gemma3n.cpp).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
+
+from shortlist.checkpoints.base import StoredTensor
 from shortlist.checkpoints.settings import MAX_LAYERS, MAX_WIDTH, Settings
 from shortlist.models.config import Streams
 from shortlist.models.families import MOST_STREAMS
 
 _SPARSE_LAYERS, _SPARSITY = 10, 0.95
+_OWN_KV_LAYERS = 20
 _MAX_VOCABULARY = 1 << 24
 
 
@@ -25,24 +31,62 @@ def hf_extras(settings: Settings, windows: Sequence[int]) -> dict[str, Any]:
     """
     if not settings.get("altup_correct_scale", True):
         settings.fail("altup_correct_scale", "is false, which is not supported")
+    count = settings.integer("altup_num_inputs", MOST_STREAMS, default=4, least=2)
     return {
         "laurel_rank": settings.integer("laurel_rank", MAX_WIDTH, default=64),
         "ffn_cutoffs": _cutoffs(settings, len(windows)),
         "kv_sources": _kv_sources(settings, "num_kv_shared_layers", windows, default=15),
-        "streams": _streams(
-            settings,
-            settings.integer("altup_num_inputs", MOST_STREAMS, default=4, least=2),
-            settings.integer("altup_active_idx", MOST_STREAMS, default=0, least=0),
+        "streams": Streams(
+            count,
+            settings.integer("altup_active_idx", count - 1, default=0, least=0),
             settings.integer("hidden_size_per_layer_input", MAX_WIDTH, default=256),
             settings.integer("vocab_size_per_layer_input", _MAX_VOCABULARY, default=262_144),
         ),
     }
 
 
-def _streams(settings: Settings, count: int, active: int, input_width: int, input_vocab_size: int) -> Streams:
-    if active >= count:
-        settings.fail("altup_active_idx", f"is {active}, but there are {count} streams")
-    return Streams(count, active, input_width, input_vocab_size)
+def gguf_extras(
+    settings: Settings, windows: Sequence[int], tensors: Mapping[str, StoredTensor]
+) -> dict[str, Any]:
+    """The same from GGUF metadata; sizes that no key states are those of the tensors, by canonical name.
+
+    Raises
+    ------
+    CheckpointError
+        A setting is missing, absurd or not supported.
+    """
+    layers = len(windows)
+    key = "activation_sparsity_scale"
+    sparse = [NormalDist().inv_cdf(_SPARSITY)] * min(layers, _SPARSE_LAYERS)
+    default = sparse + [-math.inf] * (layers - len(sparse))
+    cutoffs = settings.numbers(key, layers, default=default)
+    if math.inf in cutoffs:
+        settings.fail(key, "is infinite, which leaves a layer without neurons")
+    count = settings.integer("altup.num_inputs", MOST_STREAMS, default=4, least=2)
+    table, left = tensors.get("input_table"), tensors.get("layers.0.laurel_left")
+    return {
+        "laurel_rank": left.shape[0] if left else 1,
+        "ffn_cutoffs": tuple(None if cutoff == -math.inf else cutoff for cutoff in cutoffs),
+        "kv_sources": _kv_sources(
+            settings, "attention.shared_kv_layers", windows, default=max(layers - _OWN_KV_LAYERS, 0)
+        ),
+        "streams": Streams(
+            count,
+            settings.integer("altup.active_idx", count - 1, default=0, least=0),
+            settings.integer("embedding_length_per_layer_input", MAX_WIDTH, default=256),
+            table.shape[0] if table else 1,
+        ),
+    }
+
+
+def split_streams(tensors: dict[str, StoredTensor]) -> None:
+    """Replace GGUF's stacks `expand` and `merge` by their matrices, `expand_1` and so on, which share their bytes."""
+    for name in ("expand", "merge"):
+        stack = tensors.pop(name, None)
+        if stack is None or len(stack.shape) != 3:
+            continue
+        for i, data in enumerate(np.split(stack.data, stack.shape[0]), start=1):
+            tensors[f"{name}_{i}"] = StoredTensor(stack.name, stack.type, stack.shape[1:], data)
 
 
 def _cutoffs(settings: Settings, layers: int) -> tuple[float | None, ...]:

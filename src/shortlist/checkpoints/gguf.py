@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors
+from shortlist.checkpoints.gemma3n import split_streams
 from shortlist.checkpoints.gguf_config import gguf_config
 from shortlist.checkpoints.gguf_header import Header, read_header
 from shortlist.checkpoints.settings import Settings
@@ -23,6 +24,7 @@ def open_gguf(path: Path) -> Checkpoint:
     family = _family(Settings(path, header.metadata.settings("general.")))
     prefix = f"{family.gguf_architecture}."
     tensors = _tensors(file, header, family)
+    split_streams(tensors)
     config = gguf_config(Settings(path, header.metadata.settings(prefix), prefix), family, tensors)
     tensors.pop("rope_freqs", None)  # config.rope_frequencies has them now
     for name in unused_tensors(config):

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from shortlist.errors import CheckpointError
 
 _MISSING = object()
+
+
+def _no_number(value: Any) -> bool:
+    # `int` has no bound in JSON, and one beyond 1e308 is not a float.
+    return type(value) is not float and (type(value) is not int or abs(value) > 1e300) or value != value
 
 
 class Settings:
@@ -53,20 +56,17 @@ class Settings:
     def integers(self, key: str, most: int, count: int) -> tuple[int, ...]:
         """`count` whole numbers from 1 to `most`: a list of them, or one that stands for all."""
         value = self.get(key)
-        values = list(value) if isinstance(value, list | np.ndarray) else [self.integer(key, most)] * count
-        numbers = [int(v) if isinstance(v, int | np.integer) and not isinstance(v, bool) else 0 for v in values]
-        if len(numbers) != count or not all(1 <= number <= most for number in numbers):
+        values = value if isinstance(value, list) else [self.integer(key, most)] * count
+        if len(values) != count or any(type(v) is not int or not 1 <= v <= most for v in values):
             self.fail(key, f"must be one whole number from 1 to {most}, or {count} of them")
-        return tuple(numbers)
+        return tuple(values)
 
     def numbers(self, key: str, count: int, default: Any = _MISSING) -> tuple[float, ...]:
-        """`count` finite numbers."""
-        value = self.get(key, default)
-        values = list(value) if isinstance(value, list | tuple | np.ndarray) else []
-        real = [isinstance(v, int | float | np.floating) and abs(v) < 1e300 for v in values]  # not NaN
-        if len(values) != count or not all(real):
+        """A list of `count` numbers, which may be infinite."""
+        values = self.get(key, default)
+        if not isinstance(values, list) or len(values) != count or any(map(_no_number, values)):
             self.fail(key, f"must be {count} numbers")
-        return tuple(float(v) for v in values)
+        return tuple(map(float, values))
 
     def positive(self, key: str, default: Any = _MISSING) -> float:
         """A finite number above zero."""

@@ -51,6 +51,8 @@ class Family:
         RoPE base of the layers with a window where the checkpoint does not say; None = as in the others.
     attention_scale
         Multiplies the products of query and key; None: as the size of a head says.
+    gguf_logit_cap
+        Of logits where a GGUF file does not say; None: they are not capped.
     value_norm
         Values are normed, head by head and without weights.
     streams
@@ -73,6 +75,7 @@ class Family:
     hf_rope_base: float = 10_000.0
     local_rope_base: float | None = None
     attention_scale: float | None = None
+    gguf_logit_cap: float | None = None
     value_norm: bool = False
     streams: bool = False
     hf_layer_names: tuple[tuple[str, str], ...] = ()
@@ -123,6 +126,7 @@ FAMILIES: dict[str, Family] = {
             hf_rope_base=1_000_000.0,
             local_rope_base=10_000.0,
             attention_scale=1.0,
+            gguf_logit_cap=30.0,
             value_norm=True,
             streams=True,
             hf_layer_names=(
