@@ -188,6 +188,12 @@ class Decoder:
         return self._native.neurons_read
 
     @property
+    def listable_neurons(self) -> int:
+        """Neurons of all layers that a token may leave out."""
+        config, every = self.config, range(self.config.layers)
+        return sum(config.ffn_width_of(i) for i in every if self.ffn != "dense" and has_zeros(config, i))
+
+    @property
     def channels_read(self) -> dict[str, int]:
         """For each place with a shortlist of input channels, those that were read so far, over all tokens."""
         return {place: each.channels_read for place, each in self._inputs.items()}
