@@ -1,5 +1,7 @@
 """What is gemma3n's own in both formats: what its checkpoints leave unsaid, and what is refused."""
 
+import json
+import shutil
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -118,3 +120,20 @@ def test_a_table_of_another_size_is_refused(tmp_path: Path, refused):
     name = "model.embed_tokens_per_layer.weight"
     save_file({**tensors, name: tensors[name][:-1].copy()}, path)
     refused(tmp_path, name, "(299, 120)", "(300, 120)")
+
+
+def test_the_text_part_of_a_model_that_also_sees_and_hears(tmp_path: Path):
+    text, whole = tmp_path / "text", tmp_path / "whole"
+    tiny_hf("gemma3n", text)
+    shutil.copytree(text, whole)
+    config = json.loads((text / "config.json").read_text())
+    (whole / "config.json").write_text(json.dumps({"model_type": "gemma3n", "text_config": config}))
+    tensors = load_file(text / "model.safetensors")
+    wrapped = {name.replace("model.", "model.language_model.", 1): values for name, values in tensors.items()}
+    wrapped["model.audio_tower.conformer.0.norm.weight"] = np.ones(3, np.float32)
+    save_file(wrapped, whole / "model.safetensors")
+    with open_checkpoint(text) as one, open_checkpoint(whole) as other:
+        assert one.config == other.config
+        assert one.tensors.keys() == other.tensors.keys()
+        for name, tensor in one.tensors.items():
+            assert np.array_equal(tensor.data, other.tensors[name].data)

@@ -36,6 +36,7 @@ def hf_family(settings: Settings) -> Family:
         It names none that is supported.
     """
     by_type = {family.hf_model_type: family for family in FAMILIES.values()}
+    by_type |= {family.hf_wrapper: family for family in FAMILIES.values() if family.hf_wrapper}
     return by_type[settings.one_of("model_type", by_type)]
 
 

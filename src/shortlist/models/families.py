@@ -29,6 +29,9 @@ class Family:
         `general.architecture` of its GGUF files.
     hf_model_type
         `model_type` in `config.json` of its Hugging Face folders.
+    hf_wrapper
+        `model_type` of folders that hold such a model as their `text_config`, beside encoders of images and
+        sound.
     extras
         Tensors that each layer must have in addition to those of every decoder.
     activation
@@ -64,6 +67,7 @@ class Family:
     name: str
     gguf_architecture: str
     hf_model_type: str
+    hf_wrapper: str | None = None
     extras: tuple[str, ...] = ()
     activation: Activation = "silu"
     gated: bool = True
@@ -118,6 +122,7 @@ FAMILIES: dict[str, Family] = {
             "gemma3n",
             "gemma3n",
             "gemma3n_text",
+            hf_wrapper="gemma3n",
             extras=NORMS_OF_QUERY_AND_KEY + POST_NORMS + LAUREL + ALTUP + LAYER_INPUT,
             activation="gelu_tanh",
             scaled_embedding=True,
