@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from shortlist.checkpoints import open_checkpoint, resolve
+from shortlist.engine.adjust import Adjustment
 from shortlist.engine.exact_sampling import sample_exact
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
@@ -62,13 +63,12 @@ def compare(name: str, text: str, positions: int) -> int:
             shares["greedy"].append(read.rows / exact.rows.rows)
             done += 1
             if done % 10 == 0:
-                seen = np.zeros(exact.rows.rows, bool)
-                seen[window[: offset + 1]] = True
                 logits = dense.logits(hidden)[0]
                 for setting, values in SETTINGS.items():
                     options = SamplingOptions(seed=done, **values)
-                    drawn = sample_exact(exact, hidden, options, offset, seen)
-                    differing[setting] += drawn.token != sample(logits, options, offset, seen)
+                    adjust = Adjustment(options, window[: offset + 1].tolist(), exact.rows.rows)
+                    drawn = sample_exact(exact, hidden, options, offset, adjust)
+                    differing[setting] += drawn.token != sample(adjust(logits), options, offset)
                     full[setting] += drawn.full
                     shares[setting].append(drawn.read.rows / exact.rows.rows)
     for setting, read in shares.items():

@@ -50,6 +50,21 @@ _OWN_SIZES: dict[str, dict[str, Any]] = {
         "laurel_rank": 12,
         "final_logit_softcapping": 5.0,
     },
+    "mixtral": {"num_local_experts": 5, "num_experts_per_tok": 2},
+    "qwen2_moe": {
+        "num_experts": 6,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 64,
+    },
+    "qwen3_moe": {
+        "head_dim": 32,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "norm_topk_prob": True,
+    },
+    "olmoe": {"num_experts": 7, "num_experts_per_tok": 3, "intermediate_size": 32},
 }
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _MERGES = (("t", "h"), ("th", "e"), ("Ġ", "the"))
@@ -111,15 +126,17 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
     writer.add_value_length(head_dim)
     if window := getattr(config, "sliding_window", None):
         writer.add_sliding_window(window)
+    if FAMILIES[family].experts:
+        _add_experts(writer, config)
     _add_rope(writer, model, head_dim)
     _add_tokenizer(writer, config.vocab_size)
     for name, weight in _stacked(model.state_dict()).items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        array = _as_converter_does(family, name, weight.numpy(), config)
-        quantizable = array.ndim > 1 and array.shape[-1] % 32 == 0
-        kind = gguf.GGMLQuantizationType[type if quantizable else "F32"]
-        writer.add_tensor(_gguf_name(family, name), gguf.quants.quantize(array, kind), raw_dtype=kind)
+        for gguf_name, array in _as_converter_does(family, name, weight.numpy(), config).items():
+            matrix = array.ndim > 1 and array.shape[-1] % 32 == 0 and "gate_inp" not in gguf_name
+            kind = gguf.GGMLQuantizationType[type if matrix else "F32"]
+            writer.add_tensor(gguf_name, gguf.quants.quantize(array, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -205,7 +222,32 @@ def _stacked(weights: dict[str, Any]) -> dict[str, Any]:
     return found | {name: torch.stack(stack) for name, stack in stacks.items()}
 
 
-def _as_converter_does(family: str, name: str, array: np.ndarray, config: Any) -> np.ndarray:
+def _add_experts(writer: gguf.GGUFWriter, config: Any) -> None:
+    writer.add_expert_count(
+        config.num_local_experts if hasattr(config, "num_local_experts") else config.num_experts
+    )
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    if width := getattr(config, "moe_intermediate_size", None):
+        writer.add_expert_feed_forward_length(width)
+    if width := getattr(config, "shared_expert_intermediate_size", None):
+        writer.add_expert_shared_feed_forward_length(width)
+
+
+def _as_converter_does(family: str, name: str, array: np.ndarray, config: Any) -> dict[str, np.ndarray]:
+    """The tensors that a Hugging Face tensor becomes, by their names."""
+    if name.endswith("experts.gate_up_proj"):
+        layer = name.removesuffix("gate_up_proj")
+        gate, up = np.split(array, 2, axis=1)
+        names = (_gguf_name(family, f"{layer}{kind}_proj.weight") for kind in ("gate", "up"))
+        return dict(zip(names, (gate, up), strict=True))
+    if name.endswith("shared_expert_gate.weight"):
+        array = array[0]
+    if name.endswith("experts.down_proj"):
+        name += ".weight"
+    return {_gguf_name(family, name): _reordered(family, name, array, config)}
+
+
+def _reordered(family: str, name: str, array: np.ndarray, config: Any) -> np.ndarray:
     if family == "gemma3" and name.endswith("norm.weight"):
         return array + 1
     if FAMILIES[family].gguf_interleaved and "q_proj" in name:

@@ -139,7 +139,10 @@ WRONG = {
     "quantized": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config is set"),
     "capped attention": ({"attn_logit_softcapping": 30.0}, "attn_logit_softcapping is set"),
     "a cap of 0": ({"final_logit_softcapping": 0.0}, "final_logit_softcapping is 0.0"),
-    "too few FFN widths": ({"intermediate_size": [96, 96]}, "must be one whole number from 1 to 16777216, or 4"),
+    "too few FFN widths": (
+        {"intermediate_size": [96, 96]},
+        "must be one whole number from 1 to 16777216, or 4",
+    ),
     "an FFN without neurons": ({"intermediate_size": [96, 96, 0, 96]}, "intermediate_size must be"),
     "yarn": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn', which is not supported"),
     "scaling that is no object": ({"rope_scaling": "linear"}, "must be an object"),

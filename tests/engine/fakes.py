@@ -13,13 +13,16 @@ from shortlist.models.heads import Read
 def fake_model(script: bytes | None = None, *, context: int | None = None, **decoder: Any) -> Any:
     """A model of fakes; with `script` it answers every prompt with that."""
     parts: Any = FakeDecoder(script, **decoder), ByteTokenizer(), FakeHead(scripted=script is not None)
-    return Model(*parts, context=context)
+    model: Any = Model(*parts, context=context)
+    model.dense_head = FakeDenseHead(scripted=script is not None)
+    return model
 
 
 class FixedHead:
     """A bounded head whose logits and bounds are given, whatever the query."""
 
     name = "exact"
+    row_bytes = 10
 
     def __init__(self, logits, lower, upper):
         self.values = np.asarray(logits, dtype=np.float32)
@@ -72,6 +75,7 @@ class FakeCache:
     """Remembers the tokens themselves, so that a wrong reuse of the cache changes the hidden states."""
 
     nbytes = 0
+    token_bytes = 4
 
     def __init__(self, capacity):
         self.capacity = capacity
@@ -85,6 +89,12 @@ class FakeCache:
         assert length <= self.length
         del self.tokens[length:]
 
+    discard = truncate
+
+    def take_over(self, other, length):
+        assert length <= other.length
+        self.tokens = other.tokens[:length]
+
 
 class FakeDecoder:
     """Hidden states that depend on every token so far.
@@ -95,6 +105,8 @@ class FakeDecoder:
 
     width = 16
     layer_bytes = 5000
+    fingerprint = "0123456789abcdef"
+    head_rows = SimpleNamespace(nbytes=2000)
 
     def __init__(self, script=None, *, context_length=1024, seconds=0.0):
         self.config = SimpleNamespace(
@@ -106,6 +118,7 @@ class FakeDecoder:
         self.script, self.seconds = script, seconds
         self.prompt_length = 0
         self.forwarded = []
+        self.steps = []
         self.interrupt_after = None
 
     def new_cache(self, context):
@@ -126,6 +139,15 @@ class FakeDecoder:
             states.append(self._state(cache.tokens))
         return np.array(states, dtype=np.float32)
 
+    def forward_together(self, segments):
+        self.steps.append([len(tokens) for tokens, _ in segments])
+        assert len({id(cache) for _, cache in segments}) == len(segments)
+        seconds, self.seconds = self.seconds, 0.0
+        time.sleep(seconds)
+        states = [self.forward(tokens, cache) for tokens, cache in segments]
+        self.seconds = seconds
+        return np.concatenate(states)
+
     def _state(self, tokens):
         if self.script is None:
             return np.random.default_rng(tokens).normal(size=self.width)
@@ -139,6 +161,7 @@ class FakeHead:
     """A bounded head over a random matrix, or over the token that a script put into the hidden state."""
 
     name = "exact"
+    row_bytes = 10
 
     def __init__(self, scripted=False):
         self.scripted = scripted
@@ -156,6 +179,9 @@ class FakeHead:
         self.calls.append("argmax")
         return int(np.argmax(self._values(hidden))), self.read(2)
 
+    def argmax_together(self, hidden):
+        return [self.argmax(each) for each in hidden]
+
     def read(self, rows):
         return Read(rows, 1000 + 10 * rows)
 
@@ -170,3 +196,26 @@ class FakeHead:
 
     def exact_rows(self, hidden, rows):
         return self._values(hidden)[rows]
+
+
+class FakeDenseHead:
+    """All rows of `FakeHead`."""
+
+    name = "dense"
+    row_bytes = 10
+
+    def __init__(self, scripted=False):
+        self._head = FakeHead(scripted)
+        self.calls = self._head.calls
+
+    def argmax(self, hidden):
+        return self._head.argmax(hidden)[0], Read(ByteTokenizer.vocab_size, 2000)
+
+    def argmax_together(self, hidden):
+        return [self.argmax(each) for each in hidden]
+
+    def logits(self, hidden):
+        return self._head.logits(hidden)
+
+    def exact_rows(self, hidden, rows):
+        return self._head.exact_rows(hidden, rows)

@@ -1,13 +1,33 @@
+import dataclasses
+
 import numpy as np
 from engine.fakes import FixedHead
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from shortlist.engine.adjust import Adjustment
 from shortlist.engine.exact_sampling import sample_exact
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
 
 HIDDEN = np.zeros(4, dtype=np.float32)
+
+
+class Always:
+    """A constraint that allows the same rows at every step."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def start(self, _tokenizer, _vocab_size):
+        return self
+
+    def push(self, _token):
+        pass
+
+    def allowed(self):
+        return self.rows
+
 
 tied = st.integers(-3, 3).map(float)
 spread = st.floats(-40, 40, width=32)
@@ -33,6 +53,9 @@ option_sets = st.builds(
     top_p=st.sampled_from([1.0, 1.0, 1e-9, 0.25, 0.5, 0.75, 0.95, 1 - 1e-15]) | st.floats(0.01, 1),
     min_p=st.sampled_from([0.0, 0.0, 1e-300, 0.05, 0.5, 1.0]),
     repetition_penalty=st.sampled_from([1.0, 1.0, 0.5, 1.3, 100.0]),
+    frequency_penalty=st.sampled_from([0.0, 0.0, -2.0, 0.3, 2.0]),
+    presence_penalty=st.sampled_from([0.0, 0.0, -1.0, 0.5]),
+    logit_bias=st.just({}) | st.dictionaries(st.integers(0, 3), st.floats(-100, 100, width=32), max_size=3),
     seed=st.integers(0, 2**64 - 1),
 )
 
@@ -41,9 +64,16 @@ option_sets = st.builds(
 @given(bounded_heads(), option_sets, st.integers(0, 10_000), st.data())
 def test_token_equals_the_dense_draw(head, options, position, data):
     count = len(head.values)
-    seen = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
-    drawn = sample_exact(head, HIDDEN, options, position, seen)
-    assert drawn.token == sample(head.values, options, position, seen)
+    tokens = st.lists(st.integers(0, count - 1), max_size=30)
+    biases = {token: bias for token, bias in options.logit_bias.items() if token < count}
+    allowed = data.draw(st.none() | st.lists(st.booleans(), min_size=count, max_size=count).filter(any))
+    constraint = None if allowed is None else Always(np.array(allowed))
+    options = dataclasses.replace(options, logit_bias=biases, constraint=constraint)
+    adjust = Adjustment(options, data.draw(tokens), count, object())
+    for token in data.draw(tokens):
+        adjust.push(token)
+    drawn = sample_exact(head, HIDDEN, options, position, adjust)
+    assert drawn.token == sample(adjust(head.values), options, position)
     assert len(head.rows_read) == len(set(head.rows_read)), "no row is read twice"
     if not drawn.full:
         assert drawn.read.rows == len(head.rows_read)
@@ -66,9 +96,9 @@ def test_nucleus_over_many_rows(seed, share, k, temperature, gap):
     lower = logits - (gap * generator.random(len(logits))).astype(np.float32)
     upper = logits + (gap * generator.random(len(logits))).astype(np.float32)
     options = SamplingOptions(temperature=temperature, top_p=share, top_k=k, seed=seed)
-    seen = np.zeros(len(logits), dtype=bool)
-    drawn = sample_exact(FixedHead(logits, lower, upper), HIDDEN, options, 0, seen)
-    assert drawn.token == sample(logits, options, 0, seen)
+    unchanged = Adjustment(options, [], len(logits))
+    drawn = sample_exact(FixedHead(logits, lower, upper), HIDDEN, options, 0, unchanged)
+    assert drawn.token == sample(logits, options, 0)
 
 
 def test_equal_weights_at_the_edge_of_the_nucleus_read_all_rows():
@@ -76,9 +106,9 @@ def test_equal_weights_at_the_edge_of_the_nucleus_read_all_rows():
     # ends.
     head = FixedHead([1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 2])
     options = SamplingOptions(temperature=1.0, top_p=0.5, seed=0)
-    seen = np.zeros(4, dtype=bool)
-    draws = [sample_exact(head, HIDDEN, options, position, seen) for position in range(50)]
-    dense = [sample(head.values, options, position, seen) for position in range(50)]
+    unchanged = Adjustment(options, [], 4)
+    draws = [sample_exact(head, HIDDEN, options, position, unchanged) for position in range(50)]
+    dense = [sample(head.values, options, position) for position in range(50)]
     assert [drawn.token for drawn in draws] == dense
     assert set(dense) == {0, 1}
     assert any(drawn.full for drawn in draws)
@@ -90,7 +120,7 @@ def test_a_sure_model_reads_few_rows():
     logits = generator.normal(0, 1, 10_000).astype(np.float32)
     logits[123] = 30
     head = FixedHead(logits, logits - 1, logits + 1)
-    seen = np.zeros(len(logits), dtype=bool)
+    unchanged = Adjustment(SamplingOptions(), [], len(logits))
     for options in (
         SamplingOptions(),
         SamplingOptions(temperature=1.0, seed=1),
@@ -98,7 +128,7 @@ def test_a_sure_model_reads_few_rows():
         SamplingOptions(temperature=1.0, min_p=0.1, seed=1),
         SamplingOptions(temperature=1.0, top_k=5, top_p=0.9, seed=1),
     ):
-        drawn = sample_exact(head, HIDDEN, options, 0, seen)
+        drawn = sample_exact(head, HIDDEN, options, 0, unchanged)
         assert drawn.token == 123
         assert not drawn.full
         assert drawn.read.rows <= 20

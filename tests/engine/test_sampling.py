@@ -16,10 +16,6 @@ spread = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=40)
 logit_lists = tied | spread
 
 
-def unseen(count):
-    return np.zeros(count, dtype=bool)
-
-
 def in_order(values):
     return sorted(range(len(values)), key=lambda row: (-values[row], row))
 
@@ -39,6 +35,12 @@ def in_order(values):
         ("min_p", 1.1),
         ("repetition_penalty", 0.0),
         ("repetition_penalty", math.inf),
+        ("frequency_penalty", 2.1),
+        ("frequency_penalty", math.nan),
+        ("presence_penalty", -2.1),
+        ("logit_bias", {1: 100.5}),
+        ("logit_bias", {1: math.nan}),
+        ("logit_bias", dict.fromkeys(range(1025), 1.0)),
         ("seed", -1),
         ("seed", 2**64),
     ],
@@ -50,14 +52,7 @@ def test_values_out_of_range_are_named(field, value):
 
 def test_greedy_takes_the_lowest_of_equal_rows():
     logits = np.array([1, 3, 3, 2], dtype=np.float32)
-    assert sample(logits, SamplingOptions(), 0, unseen(4)) == 1
-
-
-def test_repetition_penalty_lowers_both_signs():
-    seen = np.array([True, False, False])
-    options = SamplingOptions(repetition_penalty=2.0)
-    assert sample(np.array([3, 2, 0], dtype=np.float32), options, 0, seen) == 1
-    assert sample(np.array([-1, -1.5, -3], dtype=np.float32), options, 0, seen) == 1
+    assert sample(logits, SamplingOptions(), 0) == 1
 
 
 @given(logit_lists, st.integers(1, 50))
@@ -97,13 +92,13 @@ def test_sample_equals_the_chain_written_with_loops(values, temperature, k, p, m
     expected = max(rows, key=lambda row: (scaled[row] + float(noise[row]), -row))
 
     options = SamplingOptions(temperature=temperature, top_k=k, top_p=p, min_p=min_p, seed=seed)
-    assert sample(logits, options, 9, unseen(len(values))) == expected
+    assert sample(logits, options, 9) == expected
 
 
 def test_frequencies_are_the_softmax():
     logits = np.array([2.0, 1.0, 0.0, -3.0], dtype=np.float32)
     options = SamplingOptions(temperature=1.5, seed=3)
-    draws = [sample(logits, options, position, unseen(4)) for position in range(2_000)]
+    draws = [sample(logits, options, position) for position in range(2_000)]
     expected = np.exp(logits / 1.5) / np.exp(logits / 1.5).sum()
     assert np.allclose(np.bincount(draws, minlength=4) / len(draws), expected, atol=0.04)
 
@@ -111,6 +106,6 @@ def test_frequencies_are_the_softmax():
 def test_the_seed_decides():
     logits = np.linspace(0, 1, 1000, dtype=np.float32)
     options = SamplingOptions(temperature=1.0, seed=3)
-    same = [sample(logits, options, 5, unseen(1000)) for _ in range(2)]
-    other = sample(logits, dataclasses.replace(options, seed=4), 5, unseen(1000))
+    same = [sample(logits, options, 5) for _ in range(2)]
+    other = sample(logits, dataclasses.replace(options, seed=4), 5)
     assert same[0] == same[1] != other

@@ -56,14 +56,13 @@ def write_passages(
     targets : int64 [count]
         The token that was drawn after each.
     """
-    unseen = np.zeros(decoder.head_rows.rows, dtype=bool)
     hidden, targets = [], []
     for prompt in cycle(_prompts(tokenizer)):
         cache = decoder.new_cache(len(prompt) + PASSAGE)
         state = decoder.forward(np.array(prompt, dtype=np.int32), cache)[-1]
         for _ in range(PASSAGE):
             logits = softcap(decoder.head_rows.matvec(state), decoder.logit_cap)
-            token = sample(logits, SAMPLING, position=len(targets), seen=unseen)
+            token = sample(logits, SAMPLING, position=len(targets))
             hidden.append(state)
             targets.append(token)
             progress(len(targets) / count)

@@ -80,7 +80,7 @@ def gguf_extras(
 
 
 def split_streams(tensors: dict[str, StoredTensor]) -> None:
-    """Replace GGUF's stacks `expand` and `merge` by their matrices, `expand_1` and so on, which share their bytes."""
+    """Replace GGUF's stacks `expand` and `merge` by views of their matrices, `expand_1` and so on."""
     for name in ("expand", "merge"):
         stack = tensors.pop(name, None)
         if stack is None or len(stack.shape) != 3:

@@ -12,6 +12,7 @@ import numpy as np
 from shortlist.checkpoints import rope
 from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.base import StoredTensor
+from shortlist.checkpoints.experts import gguf_mixture
 from shortlist.checkpoints.gemma3n import gguf_extras
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
@@ -78,6 +79,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         rope_interleaved=family.gguf_interleaved,
         logit_cap=settings.positive(cap) if cap in settings else family.gguf_logit_cap,
         ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
+        mixture=gguf_mixture(settings, family, layers, tensors),
         **(gguf_extras(settings, windows, tensors) if family.streams else {}),
     )
 

@@ -4,6 +4,7 @@ import math
 
 from shortlist.checkpoints import rope
 from shortlist.checkpoints.activations import activation_of
+from shortlist.checkpoints.experts import hf_mixture
 from shortlist.checkpoints.gemma3n import hf_extras
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
@@ -78,12 +79,14 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
         tied_head=bool(settings.get("tie_word_embeddings", family.hf_tied_head)),
         activation=activation_of(settings, family, activation_key),
         embedding_scale=math.sqrt(width) if family.scaled_embedding else 1.0,
-        attention_scale=family.attention_scale or settings.positive("query_pre_attn_scalar", head_dim) ** -0.5,
+        attention_scale=family.attention_scale
+        or settings.positive("query_pre_attn_scalar", head_dim) ** -0.5,
         windows=windows,
         rope_frequencies=_rope_frequencies(settings, family, windows, head_dim),
         rope_interleaved=False,
         logit_cap=settings.positive(cap) if cap in settings else None,
         ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
+        mixture=hf_mixture(settings, family, len(windows)),
         **(hf_extras(settings, windows) if family.streams else {}),
     )
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTensor, check_tensors
+from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
+from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.hf_config import hf_config, hf_family
 from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.families import Family, canonical_hf_name, unused_tensors
+from shortlist.models.families import Family, canonical_hf_name
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -59,8 +60,8 @@ def open_folder(folder: Path) -> Checkpoint:
             if name in tensors:
                 raise CheckpointError(f"{path}: tensor {tensor.name} is in another file of the folder too")
             tensors[name], files[name] = tensor, file
-    for name in unused_tensors(config):
-        tensors.pop(name, None)
+    tensors, files = split_experts(folder, config, tensors, files)
+    drop_unused(config, tensors)
     check_tensors(folder, config, tensors)
     return Checkpoint(folder, config, tensors, files, headers, tokenizer_source=folder)
 
@@ -141,7 +142,7 @@ def _canonical_name(path: Path, tensor: StoredTensor, family: Family) -> str | N
         return name
     raise CheckpointError(
         f"{path}: tensor {tensor.name!r:.200} does not belong to a {family.name} model that is supported "
-        "(mixtures of experts and adapters are not)"
+        "(adapters are not)"
     )
 
 

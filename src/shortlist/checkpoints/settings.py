@@ -12,7 +12,7 @@ _MISSING = object()
 
 def _no_number(value: Any) -> bool:
     # `int` has no bound in JSON, and one beyond 1e308 is not a float.
-    return type(value) is not float and (type(value) is not int or abs(value) > 1e300) or value != value
+    return (type(value) is not float and (type(value) is not int or abs(value) > 1e300)) or math.isnan(value)
 
 
 class Settings:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from shortlist.engine.choose import Chosen
 from shortlist.engine.growing import Generation
-from shortlist.engine.logprobs import TokenLogprobs
 
 
 @dataclass
@@ -34,40 +34,31 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A token that was looked at: its estimated logit, where there is one, and the exact one."""
-
-    token: int
-    estimated: float | None
-    exact: float
-
-
-@dataclass(frozen=True)
 class TokenEvent:
     """A token was chosen.
 
     Parameters
     ----------
-    token
-        It may be the one that ends the text, which is not part of it.
+    chosen
+        The token, and what was asked to be known of its choice. It may be the token that ends the text, which
+        is not part of it.
     text
         The text that is certain since the last event, maybe none.
-    logprobs
-        Where they were asked for, except of the token that ends the text.
-    rows_read
-        Rows of the head that were computed exactly for it.
     share
-        Of the vocabulary, that these are.
-    candidates
-        The likeliest rows that were computed, best first, where a trace was asked for.
+        Of the vocabulary, that the rows are which were read for it.
+    bytes_read
+        Of the weights, for this token if it were alone: layers and head.
     """
 
-    token: int
+    chosen: Chosen
     text: str
-    logprobs: TokenLogprobs | None
-    rows_read: int
     share: float
-    candidates: tuple[Candidate, ...] | None = None
+    bytes_read: int
+
+    @property
+    def token(self) -> int:
+        """The token that was chosen."""
+        return self.chosen.token
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The draw of `sampling.sample` from bounds: the same token, reading only rows that could change it.
 
 A bounded head knows for every row a lower and an upper bound of its logit, and can read a row's exact value.
-Penalty and temperature never reverse an order, so they turn bounds into bounds. From there:
+Neither adjustments nor temperature reverse an order, so they turn bounds into bounds. From there:
 
 - One row that looks best is read. Only rows whose upper bound is within reach of its value matter at all.
 - The best row is among those whose upper bound is at least that value. Every truncation keeps it. Where there
@@ -25,13 +25,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from shortlist.engine.adjust import Adjustment
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import (
     REACH,
     contenders,
     draw,
     first_maximum,
-    penalise,
     reaching,
     sample,
     temper,
@@ -70,18 +70,20 @@ class Draw:
 
 
 def sample_exact(
-    head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, position: int, seen: np.ndarray
+    head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, position: int, adjust: Adjustment
 ) -> Draw:
-    """The token that `sampling.sample` takes from all logits of `head`.
+    """The token that `sampling.sample` takes from all logits of `head`, adjusted.
 
     Parameters
     ----------
     head
     hidden : float32 [width]
-    options, position, seen
+    options, position
         As for `sampling.sample`.
+    adjust
+        Must allow one row at least.
     """
-    known = _Known(head, hidden, options, seen)
+    known = _Known(head, hidden, options, adjust)
     truncated = options.top_k or options.top_p < 1 or options.min_p > 0
     best = known.best() if options.greedy or truncated else known.likeliest
     token = int(known.rows[best]) if options.greedy else _draw(known, best, options, position)
@@ -90,7 +92,7 @@ def sample_exact(
         return Draw(token, read)
     logits, all_rows = head.logits(hidden)
     everything = Read(all_rows.rows, read.bytes + all_rows.bytes)
-    return Draw(sample(logits, options, position, seen), everything, full=True)
+    return Draw(sample(adjust(logits), options, position), everything, full=True)
 
 
 class _Known:
@@ -101,17 +103,17 @@ class _Known:
     rows : int [n]
         Ascending.
     lower, upper : float64 [n]
-        Bounds after penalty and temperature; they are equal where the value itself is known.
+        Bounds after adjustments and temperature; they are equal where the value itself is known.
     likeliest : int
         Where the row that looks best is; it was read.
     rows_read : int
     """
 
-    def __init__(self, head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, seen: np.ndarray):
-        self._head, self._hidden, self._options, self._seen = head, hidden, options, seen
-        lower, upper = (penalise(bound, options, seen) for bound in head.bounds(hidden))
+    def __init__(self, head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, adjust: Adjustment):
+        self._head, self._hidden, self._options, self._adjust = head, hidden, options, adjust
+        lower, upper = (adjust(bound) for bound in head.bounds(hidden))
         likeliest = np.argmax(lower + upper, keepdims=True)
-        value = penalise(head.exact_rows(hidden, likeliest), options, seen[likeliest])
+        value = adjust(head.exact_rows(hidden, likeliest), likeliest)
         self.rows = reaching(upper, value[0], options)
         self.lower = temper(lower[self.rows], options)
         self.upper = temper(upper[self.rows], options)
@@ -125,7 +127,7 @@ class _Known:
         places = places[self.lower[places] < self.upper[places]]
         if places.size:
             rows = self.rows[places]
-            values = penalise(self._head.exact_rows(self._hidden, rows), self._options, self._seen[rows])
+            values = self._adjust(self._head.exact_rows(self._hidden, rows), rows)
             self.lower[places] = self.upper[places] = temper(values, self._options)
             self.rows_read += len(places)
 

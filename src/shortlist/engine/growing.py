@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
-from shortlist.engine.exact_sampling import Draw
-from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
+from shortlist.engine.choose import Chooser, Chosen
+from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.stats import RunStats
 from shortlist.engine.stop import StopMatcher
@@ -65,13 +63,13 @@ class GrowingText:
     tokenizer
     generation
         Unfinished, without text.
+    chooser
+        Of this text.
 
     Attributes
     ----------
     tokens : list of int
         Prompt and answer.
-    seen : bool [vocab]
-        Tokens that occur in the text so far.
     """
 
     def __init__(
@@ -80,13 +78,13 @@ class GrowingText:
         options: GenerationOptions,
         tokenizer: Tokenizer,
         generation: Generation,
+        chooser: Chooser,
     ):
         assert options.max_tokens is not None
         self.options = options
         self.generation = generation
         self.tokens = list(prompt)
-        self.seen = np.zeros(generation.stats.vocab_size, dtype=bool)
-        self.seen[self.tokens] = True
+        self.chooser = chooser
         self._tokenizer = tokenizer
         self._characters = StreamDecoder(tokenizer, continues=True)
         self._stop = StopMatcher(options.stops)
@@ -96,28 +94,21 @@ class GrowingText:
         """Whether no more tokens are wanted."""
         return self.generation.finish_reason is not None
 
-    def add(self, draw: Draw, logits: np.ndarray | None) -> str:
-        """Take a token up; returns the text that is certain now, maybe none.
-
-        Parameters
-        ----------
-        draw
-        logits : float32 [vocab], optional
-            Needed where log-probabilities are asked for.
-        """
-        generation, options = self.generation, self.options
-        if draw.token in self._tokenizer.eos_ids:
+    def add(self, chosen: Chosen) -> str:
+        """Take a token up; returns the text that is certain now, maybe none."""
+        generation, token = self.generation, chosen.token
+        if token in self._tokenizer.eos_ids:
             return self._end("stop")
-        self.tokens.append(draw.token)
-        self.seen[draw.token] = True
-        generation.tokens.append(draw.token)
-        if generation.logprobs is not None and options.logprobs is not None and logits is not None:
-            generation.logprobs.append(token_logprobs(logits, draw.token, options.logprobs, self._tokenizer))
-        piece = self._stop.push(self._characters.push(draw.token))
+        self.tokens.append(token)
+        self.chooser.push(token)
+        generation.tokens.append(token)
+        if generation.logprobs is not None and chosen.logprobs is not None:
+            generation.logprobs.append(chosen.logprobs)
+        piece = self._stop.push(self._characters.push(token))
         generation.text += piece
         if self._stop.stopped:
             generation.finish_reason = "stop"
-        elif len(generation.tokens) == options.max_tokens:
+        elif len(generation.tokens) == self.options.max_tokens:
             piece += self._end("length")
         return piece
 

@@ -2,24 +2,29 @@
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from shortlist.engine.adjust import Adjustment
+from shortlist.engine.choose import Chooser
 from shortlist.engine.generation import Stream, generate_pieces
-from shortlist.engine.growing import Generation
+from shortlist.engine.growing import Generation, GrowingText
+from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions
+from shortlist.engine.scoring import score_pieces
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
 from shortlist.models.config import ModelConfig
-from shortlist.models.decoder import Decoder
+from shortlist.models.decoder import PREFILL_CHUNK, Decoder
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
-RELEASED = ("decoder", "head", "_session")
+RELEASED = ("decoder", "head", "dense_head", "_session")
 """What holds the memory of a model: gone once it is closed."""
 
 
@@ -98,23 +103,12 @@ class Model:
             An option is out of range, the prompt is empty, or prompt and answer do not fit the context;
             raised here, before any work.
         """
-        tokens = self.encode(prompt)
-        chosen, generation = self.prepare(tokens, GenerationOptions(**options))
-        self.stats = generation.stats
-        pieces = generate_pieces(
-            tokens,
-            chosen,
-            session=self._session,
-            head=self.head,
-            tokenizer=self.tokenizer,
-            generation=generation,
-        )
-        return Stream(pieces, generation)
+        text = self.prepare(self.encode(prompt), GenerationOptions(**options))
+        self.stats = text.generation.stats
+        return Stream(generate_pieces(text, self._session), text.generation)
 
-    def prepare(
-        self, tokens: Sequence[int], options: GenerationOptions
-    ) -> tuple[GenerationOptions, Generation]:
-        """Options with what is left open filled in, and the text that is about to be generated.
+    def prepare(self, tokens: Sequence[int], options: GenerationOptions) -> GrowingText:
+        """A text that is about to be generated, with what the options leave open filled in.
 
         Parameters
         ----------
@@ -125,7 +119,8 @@ class Model:
         Raises
         ------
         UsageError
-            Prompt and answer do not fit the context.
+            Prompt and answer do not fit the context, a bias is for no token of the vocabulary, or the
+            constraint cannot be used.
         """
         self._check_fits(len(tokens), options.max_tokens or 1)
         chosen = dataclasses.replace(
@@ -133,13 +128,16 @@ class Model:
             max_tokens=options.max_tokens or self.context - len(tokens),
             seed=None if options.greedy else secrets.randbits(32) if options.seed is None else options.seed,
         )
+        adjust = Adjustment(chosen, tokens, self.config.vocab_size, self.tokenizer)
+        chooser = Chooser(self.head, self.dense_head, chosen, adjust, self.tokenizer)
         stats = RunStats(
-            head=self.head.name,
+            head=chooser.head.name,
             vocab_size=self.config.vocab_size,
             layer_bytes=self.decoder.layer_bytes,
             prompt_tokens=len(tokens),
         )
-        return chosen, Generation(stats, chosen.seed, logprobs=None if chosen.logprobs is None else [])
+        generation = Generation(stats, chosen.seed, logprobs=None if chosen.logprobs is None else [])
+        return GrowingText(tokens, chosen, self.tokenizer, generation, chooser)
 
     def generate(self, prompt: str | Sequence[int], **options: Any) -> Generation:
         """Generate a whole text; parameters and errors as for `stream`."""
@@ -147,6 +145,15 @@ class Model:
         for _ in stream:
             pass
         return stream.generation
+
+    @cached_property
+    def dense_head(self) -> DenseHead:
+        """All rows of the same head: what others are compared with. It shares their memory."""
+        return (
+            self.head
+            if isinstance(self.head, DenseHead)
+            else DenseHead(self.decoder.head_rows, self.decoder.logit_cap)
+        )
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """The tokens of a prompt, those that the model wants at its start included.
@@ -176,9 +183,40 @@ class Model:
 
     def hidden(self, tokens: Sequence[int]) -> np.ndarray:
         """The final hidden state after each token, as the head gets it; float32 [tokens, width]."""
+        return np.concatenate(list(self.hidden_pieces(tokens)))
+
+    def hidden_pieces(self, tokens: Sequence[int]) -> Iterator[np.ndarray]:
+        """`hidden` in pieces of at most `PREFILL_CHUNK` tokens, each computed when it is asked for."""
         cache = self.decoder.new_cache(len(tokens))
-        with self._session.lock:
-            return self.decoder.forward(np.asarray(tokens, dtype=np.int32), cache)
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            piece = np.asarray(tokens[start : start + PREFILL_CHUNK], dtype=np.int32)
+            with self._session.lock:
+                hidden = self.decoder.forward(piece, cache)
+            yield hidden
+
+    def score(self, prompt: str | Sequence[int], *, logprobs: int = 0) -> list[TokenLogprobs | None]:
+        """How likely each token of a text is after those before it, by the dense head.
+
+        Parameters
+        ----------
+        prompt
+            As for `stream`.
+        logprobs
+            How many of the likeliest tokens to list at each place.
+
+        Returns
+        -------
+        list
+            One for each token; None for the first, which follows nothing.
+
+        Raises
+        ------
+        UsageError
+            The prompt cannot be used, or does not fit the context.
+        """
+        tokens = self.encode(prompt)
+        self._check_fits(len(tokens), 0)
+        return [entry for piece in score_pieces(self, tokens, logprobs) for entry in piece]
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""

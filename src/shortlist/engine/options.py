@@ -3,12 +3,20 @@
 Nothing here needs NumPy, so that the command line can read its defaults here and still start at once.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from shortlist.errors import UsageError
 
+if TYPE_CHECKING:
+    from shortlist.engine.constraints import Constraint
+
 MAX_LOGPROBS = 100
+MAX_BIAS = 100.0
+MAX_BIASES = 1024
+MAX_PENALTY = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +36,13 @@ class SamplingOptions:
     repetition_penalty
         Divide positive logits of tokens that occur in the text so far by it, multiply negative ones (CTRL,
         https://arxiv.org/abs/1909.05858); 1 changes nothing.
+    frequency_penalty, presence_penalty
+        Taken off the logit of each token of the answer so far, once for every time that it occurs, and once
+        if it occurs at all; from -2 to 2, as OpenAI defines them.
+    logit_bias
+        Added to the logits of single tokens, from -100, which all but forbids one, to 100.
+    constraint
+        What the answer must match, such as `JsonSchema` or `Regex`; None: nothing.
     seed
         Same seed, same text; None draws a new seed for each text.
 
@@ -42,6 +57,10 @@ class SamplingOptions:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    constraint: "Constraint | None" = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -58,8 +77,20 @@ class SamplingOptions:
                 "repetition penalty must be from 0.01 to 100 (1 changes nothing), "
                 f"not {self.repetition_penalty}"
             )
+        for name in ("frequency", "presence"):
+            penalty = getattr(self, f"{name}_penalty")
+            if not -MAX_PENALTY <= penalty <= MAX_PENALTY:
+                raise UsageError(f"{name} penalty must be from -2 to 2 (0 changes nothing), not {penalty}")
+        self._check_biases()
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise UsageError(f"seed must be from 0 to 2**64 - 1, not {self.seed}")
+
+    def _check_biases(self) -> None:
+        if len(self.logit_bias) > MAX_BIASES:
+            raise UsageError(f"logit bias is for up to {MAX_BIASES} tokens, not {len(self.logit_bias)}")
+        for token, bias in self.logit_bias.items():
+            if math.isnan(bias) or abs(bias) > MAX_BIAS:
+                raise UsageError(f"logit bias must be from -100 to 100, not {bias} (token {token})")
 
     @property
     def greedy(self) -> bool:
@@ -81,6 +112,13 @@ class GenerationOptions(SamplingOptions):
         Also return the log-probability of each token and of this many of the most likely ones; None returns
         none. They are those of the model, before penalty, temperature and truncation. The head reads all its
         rows for them.
+    dense_head
+        Read all rows of the head for this text, whichever head the model has.
+    audit
+        Compare every so many tokens, the first included, with what the dense head would have chosen; None
+        compares none. What that reads counts nowhere.
+    trace
+        Also report, for each token, the likeliest candidates with their estimated and exact scores.
 
     Raises
     ------
@@ -91,6 +129,9 @@ class GenerationOptions(SamplingOptions):
     max_tokens: int | None = 256
     stop: str | Sequence[str] = ()
     logprobs: int | None = None
+    dense_head: bool = False
+    audit: int | None = None
+    trace: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,6 +141,8 @@ class GenerationOptions(SamplingOptions):
             raise UsageError("a stop string must not be empty")
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
             raise UsageError(f"logprobs must be from 0 to {MAX_LOGPROBS}, not {self.logprobs}")
+        if self.audit is not None and self.audit < 1:
+            raise UsageError(f"audit must be 1 (every token) or more, not {self.audit}")
 
     @property
     def stops(self) -> tuple[str, ...]:

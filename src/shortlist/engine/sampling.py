@@ -1,6 +1,7 @@
 """How the next token is chosen from a vector of logits: the definition that every faster path must equal.
 
-The chain is: repetition penalty, temperature, top-k, top-p, min-p, then the greatest logit plus Gumbel noise.
+The chain is: penalties, biases and constraint (`adjust`), temperature, top-k, top-p, min-p, then the greatest
+logit plus Gumbel noise.
 All truncations keep a prefix of one order: greatest value first, and the lowest row first among equals.
 
 Rows that noise cannot lift to the top (`REACH`) are left out from the start, so that the work after the head
@@ -19,34 +20,11 @@ from shortlist.engine.options import SamplingOptions
 REACH = MAX_NOISE - MIN_NOISE
 
 
-def penalise(logits: np.ndarray, options: SamplingOptions, seen: np.ndarray) -> np.ndarray:
-    """Apply the repetition penalty.
-
-    Each value is mapped by a function that never falls, rounding included, so bounds of a logit become bounds
-    of its penalised value. The same holds for `temper`.
-
-    Parameters
-    ----------
-    logits : float32 [n]
-    options
-    seen : bool [n]
-        Whether the row's token occurs in the text so far.
-
-    Returns
-    -------
-    float32 [n]
-    """
-    if options.repetition_penalty == 1:
-        return logits
-    penalty = np.float32(options.repetition_penalty)
-    values = logits.copy()
-    rows = np.flatnonzero(seen)
-    values[rows] = np.where(values[rows] > 0, values[rows] / penalty, values[rows] * penalty)
-    return values
-
-
 def temper(logits: np.ndarray, options: SamplingOptions) -> np.ndarray:
-    """Divide by the temperature, in float64, where values that differ stay different; float64 [n]."""
+    """Divide by the temperature, in float64, where values that differ stay different; float64 [n].
+
+    Like an `Adjustment` it maps values by a function that never falls, so bounds of a logit become bounds.
+    """
     return logits.astype(np.float64) / (options.temperature or 1.0)
 
 
@@ -57,24 +35,35 @@ def reaching(logits: np.ndarray, best: float, options: SamplingOptions) -> np.nd
     return np.flatnonzero(logits >= np.nextafter(np.float32(cut), np.float32(-np.inf)))
 
 
-def sample(logits: np.ndarray, options: SamplingOptions, position: int, seen: np.ndarray) -> int:
-    """The next token, chosen with every logit known.
+def sample(logits: np.ndarray, options: SamplingOptions, position: int) -> int:
+    """Where the next token is, chosen with every logit that matters known.
 
     Parameters
     ----------
-    logits : float32 [vocab]
+    logits : float32 [n]
+        Adjusted; of the whole vocabulary.
     options
         With a seed unless greedy.
     position
         Of the token that is chosen, counted from the start of the text.
-    seen : bool [vocab]
-        Tokens that occur in the text so far.
     """
-    logits = penalise(logits, options, seen)
+    return sample_rows(np.arange(len(logits)), logits, options, position)
+
+
+def sample_rows(rows: np.ndarray, logits: np.ndarray, options: SamplingOptions, position: int) -> int:
+    """What `sample` returns where all other rows are forbidden.
+
+    Parameters
+    ----------
+    rows : int [n]
+        Ascending.
+    logits : float32 [n]
+        Adjusted, of `rows`.
+    """
     if options.greedy:
-        return int(np.argmax(logits))
-    rows = reaching(logits, logits.max(), options)
-    values = temper(logits[rows], options)
+        return int(rows[np.argmax(logits)])
+    places = reaching(logits, logits.max(), options)
+    rows, values = rows[places], temper(logits[places], options)
     if options.top_k:
         kept = top_k(values, options.top_k)
         rows, values = rows[kept], values[kept]

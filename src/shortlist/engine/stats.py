@@ -33,7 +33,10 @@ class RunStats:
     head_rows, head_bytes
         What choosing them read of the head.
     full_draws
-        How many of them had to read all rows because the exact head's bounds did not settle the draw.
+        How many of them had to read all rows: the exact head's bounds did not settle the draw, or the
+        estimated head does not estimate under a bias or a constraint.
+    audited, agreed
+        Tokens that were compared with the choice of the dense head, and those that equalled it.
     """
 
     head: str
@@ -47,9 +50,11 @@ class RunStats:
     head_rows: int = 0
     head_bytes: int = 0
     full_draws: int = 0
+    audited: int = 0
+    agreed: int = 0
 
-    def add(self, seconds: float, read: Read, *, full: bool) -> None:
-        """Count one token: the time since the one before, and what choosing it read of the head."""
+    def add(self, seconds: float, read: Read, *, full: bool, agrees: bool | None = None) -> None:
+        """Count one token: the time since the one before, what choosing it read, and how an audit ended."""
         if self.draws == 0:
             self.prefill_seconds += seconds
         else:
@@ -58,6 +63,9 @@ class RunStats:
         self.head_rows += read.rows
         self.head_bytes += read.bytes
         self.full_draws += full
+        if agrees is not None:
+            self.audited += 1
+            self.agreed += agrees
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -79,6 +87,11 @@ class RunStats:
         """Mean share of the head's rows that were read exactly."""
         return _ratio(self.head_rows, self.draws * self.vocab_size)
 
+    @property
+    def agreement(self) -> float | None:
+        """Share of the audited tokens that the dense head would have chosen too; None where none was."""
+        return _ratio(self.agreed, self.audited)
+
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
@@ -91,6 +104,8 @@ class RunStats:
             "bytes_per_token": self.bytes_per_token,
             "head_rows_share": self.head_rows_share,
             "full_draws": self.full_draws,
+            "audited": self.audited,
+            "agreement": self.agreement,
             "peak_rss_mb": peak_rss_bytes() / 1e6,
         }
 

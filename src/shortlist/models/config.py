@@ -33,6 +33,37 @@ class Streams:
 
 
 @dataclass(frozen=True)
+class MixtureConfig:
+    """The feed-forward layers that are mixtures of experts; the others of a model are dense.
+
+    Parameters
+    ----------
+    layers
+        Which they are, ascending.
+    experts
+        In each of them.
+    width
+        Hidden units of one expert.
+    per_token
+        Experts that each token computes.
+    normalize
+        The weights of these, which a softmax over all gives, are divided by their sum.
+    shared_width
+        Hidden units of the expert that every token computes; 0: there is none.
+    shared_gate
+        What the shared expert adds is multiplied by the sigmoid of one more row.
+    """
+
+    layers: tuple[int, ...]
+    experts: int
+    width: int
+    per_token: int
+    normalize: bool
+    shared_width: int = 0
+    shared_gate: bool = False
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Sizes and constants of one decoder.
 
@@ -73,15 +104,17 @@ class ModelConfig:
     ffn_widths
         For each layer, where they differ; empty: `ffn_width` everywhere.
     ffn_cutoffs
-        For each layer how many deviations above their mean gates must lie, which otherwise are zero; None: any
-        gate counts. Empty: None everywhere.
+        For each layer how many deviations above their mean gates must lie, which otherwise are zero; None:
+        any gate counts. Empty: None everywhere.
     kv_sources
-        For each layer the one whose keys and values it attends to: its own or an earlier one's. Empty: its own
+        For each layer the one whose keys and values it attends to: itself or an earlier one. Empty: itself
         everywhere.
     laurel_rank
         Of the low-rank map beside attention; 0: there is none.
     streams
         None: there is a single residual stream.
+    mixture
+        None: every layer is dense.
     """
 
     family: str
@@ -108,6 +141,7 @@ class ModelConfig:
     kv_sources: tuple[int, ...] = ()
     laurel_rank: int = 0
     streams: Streams | None = None
+    mixture: MixtureConfig | None = None
 
     def ffn_width_of(self, layer: int) -> int:
         """Neurons of one layer."""
@@ -120,3 +154,7 @@ class ModelConfig:
     def kv_source_of(self, layer: int) -> int:
         """The layer whose keys and values a layer attends to."""
         return self.kv_sources[layer] if self.kv_sources else layer
+
+    def is_mixture(self, layer: int) -> bool:
+        """Whether the feed-forward part of a layer is a mixture of experts."""
+        return self.mixture is not None and layer in self.mixture.layers

@@ -1,7 +1,7 @@
 """The decoder of an open checkpoint: its tensors packed, its family's data handed to the native runtime."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,8 +10,8 @@ from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.channels import PLACES, check_parts, pack_place
-from shortlist.models.config import ModelConfig
 from shortlist.models.families import FAMILIES
+from shortlist.models.mixtures import pack_mixture
 from shortlist.models.neurons import has_zeros, neuron_ways, pack_ffn
 from shortlist.models.packing import halves_order, pack_matrix, vector
 from shortlist.models.streams import pack_layer_streams, pack_streams
@@ -78,11 +78,10 @@ class Decoder:
         if weights not in (None, "q8", "q4"):
             raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
         self.config = config = checkpoint.config
-        quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
         parts = {place: part for place, part in (parts or {}).items() if place != "head"}
         check_parts(checkpoint, parts)
         by_channel = any(place.endswith((".gate_up", ".down")) for place in parts)
-        self.ffn = _chosen_ffn(ffn, config, quantized, by_channel)
+        self.ffn = _chosen_ffn(ffn, checkpoint, by_channel)
         set_threads(threads)
         self.fingerprint = checkpoint.fingerprint
         self._arena = _native.Arena()
@@ -117,8 +116,10 @@ class Decoder:
             self._shared_bytes += sum(rows.nbytes for rows in every)
             self._table_bytes += streams["table"].nbytes
         self._inputs: dict[str, _native.ChannelInput] = {}
+        self._mixtures: list[_native.Mixture] = []
         for i in range(config.layers):
             names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
+            mixed = config.is_mixture(i)
             zeros = self.ffn != "dense" and has_zeros(config, i)
             places = [name for name in PLACES if f"layers.{i}.{name}" in parts]
             elsewhere = {matrix for name in places for matrix in PLACES[name]}
@@ -143,8 +144,12 @@ class Decoder:
             if config.rope_interleaved:
                 for name in vectors.keys() & {"q_bias", "k_bias"}:
                     vectors[name] = halves_order(vectors[name][:, None], config.head_dim)[:, 0]
-            neurons = None
-            if zeros:
+            neurons, mixture = None, None
+            if mixed:
+                mixture = pack_mixture(checkpoint, i, weights or "", self._arena)
+                self._mixtures.append(mixture)
+                self._shared_bytes += mixture.always_bytes
+            elif zeros:
                 packed = pack_ffn(
                     checkpoint, i, weights or "", self._arena, estimated=self.ffn == "estimated"
                 )
@@ -170,10 +175,13 @@ class Decoder:
                 neurons=neurons,
                 inputs=inputs,
                 kv_layer=config.kv_source_of(i),
+                mixture=mixture,
                 cutoff=config.ffn_cutoff_of(i),
             )
         channel_bytes = sum(each.all_bytes for each in self._inputs.values())
-        self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + self._table_bytes
+        expert_bytes = sum(each.expert_bytes * len(each.loads) for each in self._mixtures)
+        self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
+        self.nbytes += self._table_bytes
         if not config.tied_head:
             self.nbytes += self.head_rows.nbytes
 
@@ -231,12 +239,19 @@ class Decoder:
         return self._inputs[place]
 
     @property
+    def expert_loads(self) -> np.ndarray:
+        """How many tokens chose each expert so far; int64 [mixtures, experts], empty in a dense model."""
+        return np.array([each.loads for each in self._mixtures], np.int64)
+
+    @property
     def layer_bytes(self) -> int:
         """Packed bytes of the layers that a token reads: with shortlists, the mean so far."""
         if not self._tokens:
             channel_bytes = sum(each.all_bytes for each in self._inputs.values())
-            return self._shared_bytes + self._neuron_bytes + channel_bytes
+            expert_bytes = sum(each.expert_bytes * each.per_token for each in self._mixtures)
+            return self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
         bytes_read = sum(each.bytes_read for each in self._inputs.values())
+        bytes_read += sum(each.expert_bytes * int(each.loads.sum()) for each in self._mixtures)
         return self._shared_bytes + (self._each_bytes * self.neurons_read + bytes_read) // self._tokens
 
     def new_cache(self, capacity: int | None = None, *, full_precision: bool = False) -> _native.Cache:
@@ -278,11 +293,37 @@ class Decoder:
         chunks = []
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = tokens[start : start + PREFILL_CHUNK]
-            chunks.append(self._native.forward(chunk, cache, self.config.vocab_size))
-            self._tokens += len(chunk)
+            chunks.append(self.forward_together([(chunk, cache)]))
             if on_chunk:
                 on_chunk(start + len(chunk))
-        hidden = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+    def forward_together(self, segments: Sequence[tuple[np.ndarray, _native.Cache]]) -> np.ndarray:
+        """Append tokens to several caches in one pass, which reads the weights once.
+
+        Parameters
+        ----------
+        segments
+            For each sequence its next tokens, int [n], and its cache, which must have room for them.
+
+        Returns
+        -------
+        float32 [tokens, width]
+            Final-normed hidden states, those of one segment after those of another.
+
+        Raises
+        ------
+        CheckpointError
+            Not all of them are finite.
+        """
+        tokens = np.concatenate([np.asarray(each, np.int32) for each, _ in segments])
+        hidden = self._native.forward(
+            tokens,
+            [cache for _, cache in segments],
+            [len(each) for each, _ in segments],
+            self.config.vocab_size,
+        )
+        self._tokens += len(tokens)
         if not np.isfinite(hidden).all():
             raise CheckpointError(
                 "this model computes values that are not numbers, so its weights are damaged: "
@@ -291,13 +332,15 @@ class Decoder:
         return hidden
 
 
-def _chosen_ffn(ffn: str, config: ModelConfig, quantized: bool, by_channel: bool) -> str:
+def _chosen_ffn(ffn: str, checkpoint: Checkpoint, by_channel: bool) -> str:
+    config = checkpoint.config
     if ffn not in get_args(Ffn):
         raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
     ways = neuron_ways(config)
     if ffn == "estimated" and ways == ("exact",):
         raise UsageError(
-            "ffn estimated cannot tell the zeros of this model, whose cutoff is that of all gates: choose exact"
+            "ffn estimated cannot tell the zeros of this model, whose cutoff is that of all gates: "
+            "choose exact"
         )
     if ffn in ("exact", "estimated") and ffn not in ways:
         raise UsageError(
@@ -307,7 +350,12 @@ def _chosen_ffn(ffn: str, config: ModelConfig, quantized: bool, by_channel: bool
         raise UsageError(
             f"ffn {ffn} and a recipe for the channels of gate_up or down exclude each other: choose dense"
         )
+    if checkpoint.config.mixture:
+        if ffn in ("exact", "estimated"):
+            raise UsageError(f"ffn {ffn} is for dense layers, and this model has experts: choose dense")
+        return "dense"
     if ffn == "auto":
+        quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
         return "exact" if ways and not quantized and not by_channel else "dense"
     return ffn
 

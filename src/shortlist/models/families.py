@@ -6,7 +6,8 @@ unsaid, and which tensors a layer has beyond those that every decoder here has.
 
 from dataclasses import dataclass
 
-from shortlist.models.config import Activation, ModelConfig
+from shortlist.models.config import Activation
+from shortlist.models.expert_tensors import GGUF_EXPERT_NAMES, HF_EXPERT_NAMES
 
 NORMS_OF_QUERY_AND_KEY = ("q_norm", "k_norm")
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
@@ -15,6 +16,25 @@ KEYS_AND_VALUES = ("k", "v", "k_norm", "k_bias", "v_bias")
 LAUREL = ("laurel_left", "laurel_right", "laurel_norm")
 ALTUP = ("altup_router", "altup_router_norm", "altup_predict", "altup_correct", "altup_scale")
 LAYER_INPUT = ("input_gate", "input_up", "input_norm")
+
+
+@dataclass(frozen=True)
+class ExpertRules:
+    """What the checkpoints of a family of mixtures of experts leave unsaid.
+
+    Parameters
+    ----------
+    gguf_normalize
+        Whether the weights of the chosen experts are divided by their sum; llama.cpp knows it by heart.
+    hf_normalize
+        The same where `config.json` does not say.
+    shared
+        Every mixture has a shared expert with a gate of its own.
+    """
+
+    gguf_normalize: bool
+    hf_normalize: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,10 @@ class Family:
         There are several residual streams and inputs for every layer, see `config.Streams`.
     hf_layer_names
         Hugging Face names that differ from `HF_LAYER_NAMES`.
+    wide_norms
+        Norms of queries and keys are over all heads together.
+    experts
+        Of a family whose feed-forward layers are mixtures of experts, some of them at least.
     """
 
     name: str
@@ -83,12 +107,19 @@ class Family:
     value_norm: bool = False
     streams: bool = False
     hf_layer_names: tuple[tuple[str, str], ...] = ()
+    wide_norms: bool = False
+    experts: ExpertRules | None = None
 
     @property
     def layer_tensors(self) -> tuple[str, ...]:
-        """What each layer must have."""
+        """What each dense layer must have."""
         shared = LAYER_TENSORS if self.gated else tuple(name for name in LAYER_TENSORS if name != "gate")
         return shared + self.extras
+
+    @property
+    def mixture_tensors(self) -> tuple[str, ...]:
+        """What a layer must have besides the tensors of a mixture (`mixture_shapes`)."""
+        return tuple(name for name in self.layer_tensors if name not in FFN_TENSORS)
 
 
 # Files of mistral carry the GGUF architecture of llama, so `llama` is what a GGUF file of it is called here.
@@ -140,6 +171,36 @@ FAMILIES: dict[str, Family] = {
                 ("post_feedforward_layernorm", "post_ffn_norm"),
             ),
         ),
+        Family(
+            "mixtral",
+            "llama",
+            "mixtral",
+            gguf_interleaved=True,
+            hf_rope_base=1_000_000.0,
+            experts=ExpertRules(gguf_normalize=True, hf_normalize=True),
+        ),
+        Family(
+            "qwen2_moe",
+            "qwen2moe",
+            "qwen2_moe",
+            extras=BIASES,
+            experts=ExpertRules(gguf_normalize=False, shared=True),
+        ),
+        Family(
+            "qwen3_moe",
+            "qwen3moe",
+            "qwen3_moe",
+            extras=NORMS_OF_QUERY_AND_KEY,
+            experts=ExpertRules(gguf_normalize=True),
+        ),
+        Family(
+            "olmoe",
+            "olmoe",
+            "olmoe",
+            extras=NORMS_OF_QUERY_AND_KEY,
+            wide_norms=True,
+            experts=ExpertRules(gguf_normalize=False),
+        ),
     )
 }
 
@@ -147,6 +208,7 @@ LAYER_TENSORS = ("attention_norm", "q", "k", "v", "o", "ffn_norm", "gate", "up",
 """What a layer of every family has, but for the gate of those without one."""
 
 MOST_STREAMS = 16
+FFN_TENSORS = ("gate", "up", "down")
 
 GGUF_NAMES = {
     "token_embd.weight": "embedding",
@@ -232,36 +294,15 @@ HF_LAYER_NAMES = {
 }
 
 
-def tensor_names(config: ModelConfig) -> set[str]:
-    """What a checkpoint of this configuration must have, by the decoder's names."""
-    names = {"embedding", "final_norm"} | (set() if config.tied_head else {"head"})
-    for i in range(config.layers):
-        names |= {f"layers.{i}.{name}" for name in FAMILIES[config.family].layer_tensors}
-    if config.streams:
-        names |= {"input_table", "input_projection", "input_table_norm"}
-        names |= {f"{name}_{i}" for name in ("expand", "merge") for i in range(1, config.streams.count)}
-    return names - unused_tensors(config)
-
-
-def unused_tensors(config: ModelConfig) -> set[str]:
-    """What a checkpoint may hold and nothing reads: keys and values of layers that attend to others'."""
-    return {
-        f"layers.{i}.{name}"
-        for i in range(config.layers)
-        for name in KEYS_AND_VALUES
-        if config.kv_source_of(i) != i
-    }
-
-
 def canonical_gguf_name(name: str) -> str | None:
     """Name that the decoder uses for a GGUF tensor; None when no family here has such a tensor."""
-    return _canonical(name, GGUF_NAMES, "blk.", GGUF_LAYER_NAMES)
+    return _canonical(name, GGUF_NAMES, "blk.", GGUF_LAYER_NAMES | GGUF_EXPERT_NAMES)
 
 
 def canonical_hf_name(name: str, family: Family) -> str | None:
     """Name that the decoder uses for a Hugging Face tensor; None when no family here has such a tensor."""
     own_names = {f"{theirs}.weight": ours for theirs, ours in family.hf_layer_names}
-    return _canonical(name, HF_NAMES, "model.layers.", HF_LAYER_NAMES | own_names)
+    return _canonical(name, HF_NAMES, "model.layers.", HF_LAYER_NAMES | HF_EXPERT_NAMES | own_names)
 
 
 def _canonical(
@@ -270,8 +311,14 @@ def _canonical(
     if not name.startswith(layer_prefix):
         return names.get(name)
     index, _, rest = name.removeprefix(layer_prefix).partition(".")
-    suffix = layer_names.get(rest)
-    # "٣".isdigit() is true and "007" is not how a layer is numbered: only what str() writes counts.
-    if suffix is None or not (index.isascii() and index.isdigit()) or str(int(index[:9])) != index:
+    words = rest.split(".")
+    numbers = [word for word in words if _is_number(word)]
+    suffix = layer_names.get(".".join("{}" if _is_number(word) else word for word in words))
+    if suffix is None or not _is_number(index) or len(numbers) != suffix.count("{}"):
         return None
-    return f"layers.{index}.{suffix}"
+    return f"layers.{index}.{suffix.format(*numbers)}"
+
+
+def _is_number(word: str) -> bool:
+    """Whether a layer or an expert can be numbered so: "٣".isdigit() is true, but only what str() writes counts."""
+    return word.isascii() and word.isdigit() and str(int(word[:9])) == word

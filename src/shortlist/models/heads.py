@@ -15,7 +15,6 @@ from shortlist.estimators.int8_codes import GROUP
 from shortlist.selectors import Confidence
 from shortlist.selectors.distribution import LEFT
 
-
 CAP_SLACK = 1e-6
 """Of the cap: far more than rounding can put a bound on the wrong side of what it bounds."""
 
@@ -52,8 +51,16 @@ class DenseHead:
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The greedy token, ties to the lowest, for a hidden state float32 [width]."""
-        token, *_ = self._native.dense_argmax(hidden)
-        return token, self._read_all()
+        return self.argmax_together(hidden[None])[0]
+
+    def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
+        """What `argmax` gives for each of several hidden states, float32 [n, width], the rows read once."""
+        return [(token, self._read_all()) for token, *_ in self._native.dense_argmax(hidden)]
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one row."""
+        return self.rows.row_bytes
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]."""
@@ -109,14 +116,26 @@ class EstimatedHead:
         """Bytes that every query reads before any row."""
         return self._low_rank.nbytes
 
+    @property
+    def row_bytes(self) -> int:
+        """Of one row."""
+        return self.rows.row_bytes
+
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The greedy token among the shortlist.
 
         Of a head in 8 bits, the upper half of each row on the shortlist is read first, and the rest only
         where the row could still win. Where the shortlist is of all rows, that is what the exact head does.
         """
-        token, _, rows, upper = self._low_rank.argmax(self._head, hidden, *self._limits)
-        return token, self._read(rows, upper)
+        return self.argmax_together(hidden[None])[0]
+
+    def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
+        """What `argmax` gives for each of several hidden states, float32 [n, width].
+
+        The copy that is estimated from is read once for all; so are all rows, for those that need all.
+        """
+        winners = self._low_rank.argmax(self._head, hidden, *self._limits)
+        return [(token, self._read(rows, upper)) for token, _, rows, upper in winners]
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: estimates hold at most `LEFT` of the probability, the other rows are exact.
@@ -186,8 +205,11 @@ class ExactHead:
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
         """The token that `DenseHead.argmax` gives."""
-        token, _, rows, _ = self._native.certified_argmax(hidden)
-        return token, self.read(rows)
+        return self.argmax_together(hidden[None])[0]
+
+    def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
+        """What `argmax` gives for each of several hidden states, float32 [n, width], one plane read once."""
+        return [(token, self.read(rows)) for token, _, rows, _ in self._native.certified_argmax(hidden)]
 
     def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper), float32 [vocabulary] each: the dense logits always lie between them."""

@@ -31,7 +31,7 @@ _FLOATS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}
 def neuron_ways(config: ModelConfig) -> tuple[Literal["exact", "estimated"], ...]:
     """The ways in which layers of a model can leave out neurons.
 
-    A cutoff that gates must reach is that of all gates, so where zeros come from one, gates cannot be estimated.
+    A cutoff is that of all gates: where zeros come from one, gates cannot be estimated.
     """
     if config.activation in ACTIVATIONS_WITH_ZEROS:
         return ("exact", "estimated")

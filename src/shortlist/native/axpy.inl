@@ -1,5 +1,11 @@
 // Weighted sums of the rows of a list, written once against F of the including instruction set. Included by kernels.inl.
 
+// Eight bits to eight bytes of 0 or 1.
+static inline uint64_t spread_byte(uint8_t bits) {
+  uint64_t one_each = bits * 0x0101010101010101ull & 0x8040201008040201ull;
+  return (one_each + 0x7f7f7f7f7f7f7f7full) >> 7 & 0x0101010101010101ull;
+}
+
 // The readable twin of axpy_list, for any layout.
 static void axpy_row(const RowsView& m, int64_t row, float a, float* y) {
   float values[kBlock];

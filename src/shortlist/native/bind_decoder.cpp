@@ -1,5 +1,7 @@
 // The decoder and its parts in the Python module.
 #include <algorithm>
+#include <numeric>
+#include <set>
 
 #include "bind_arrays.hpp"
 #include "heads.hpp"
@@ -60,12 +62,28 @@ void bind_decoder(nb::module_& m) {
       .def_ro("capacity", &Cache::capacity)
       .def_prop_ro("token_bytes", &Cache::token_bytes, "Bytes that one position takes.")
       .def(
+          "take_over",
+          [](Cache& c, const Cache& from, int64_t length) {
+            if (length < 0 || &c == &from) throw std::invalid_argument("a cache takes over positions of another one");
+            nb::gil_scoped_release release;
+            c.take_over(from, length);
+          },
+          "other"_a, "length"_a, "Copy the first positions of another cache over what this one holds.")
+      .def(
           "truncate",
           [](Cache& c, int64_t length) {
             if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be truncated to fewer positions");
             c.length = length;
           },
-          "length"_a);
+          "length"_a)
+      .def(
+          "discard",
+          [](Cache& c, int64_t length) {
+            if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be cut to fewer positions");
+            nb::gil_scoped_release release;
+            c.discard(length);
+          },
+          "length"_a, "As truncate, and gives memory back.");
 
   nb::class_<Decoder>(m, "Decoder")
       .def(
@@ -96,7 +114,7 @@ void bind_decoder(nb::module_& m) {
       .def(
           "add_layer",
           [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons,
-             const nb::dict& inputs, int kv_layer, std::optional<float> cutoff) {
+             const nb::dict& inputs, std::shared_ptr<Mixture> mixture, int kv_layer, std::optional<float> cutoff) {
             auto matrix = [&](const std::string& name) { return matrices.contains(name.c_str()) ? nb::cast<Matrix>(matrices[name.c_str()]) : Matrix(); };
             auto linear = [&](const std::string& name) {
               if (matrices.contains(name.c_str()) && nb::isinstance<Channels>(matrices[name.c_str()]))
@@ -110,6 +128,7 @@ void bind_decoder(nb::module_& m) {
             l.gate = linear("gate"), l.up = linear("up"), l.down = linear("down");
             l.qkv_input = input("qkv"), l.o_input = input("o"), l.gate_up_input = input("gate_up"), l.down_input = input("down");
             if (neurons) l.ffn = ShortlistedFfn{matrix("scores"), vector("margin"), std::move(neurons)};
+            l.mixture = std::move(mixture);
             l.attention_norm = vector("attention_norm"), l.post_attention_norm = vector("post_attention_norm");
             l.ffn_norm = vector("ffn_norm"), l.post_ffn_norm = vector("post_ffn_norm");
             l.q_norm = vector("q_norm"), l.k_norm = vector("k_norm"), l.v_norm = vector("v_norm");
@@ -120,27 +139,35 @@ void bind_decoder(nb::module_& m) {
             l.window = window, l.rope_table = rope_table, l.kv_layer = kv_layer, l.cutoff = cutoff;
             d.add_layer(std::move(l));
           },
-          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(), "inputs"_a = nb::dict(), "kv_layer"_a = 0,
-          "cutoff"_a = nb::none(),
-          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down. `inputs` (qkv, o, "
-          "gate_up, down) are the shortlists of matrices by channel. `kv_layer` says, for a layer without k and v, whose keys and values it attends to, counting "
-          "the layers that have some. `cutoff` sets gates to zero that lie below their mean plus so many of their deviations.")
+          "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(), "inputs"_a = nb::dict(), "mixture"_a = nb::none(),
+          "kv_layer"_a = 0, "cutoff"_a = nb::none(),
+          "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down; so does `mixture`. "
+          "`inputs` (qkv, o, gate_up, down) are the shortlists of matrices by channel. `kv_layer` says, for a layer without k and v, whose keys and values it "
+          "attends to, counting the layers that have some. `cutoff` sets gates to zero that lie below their mean plus so many of their deviations.")
       .def_prop_ro("neurons_read", &Decoder::neurons_read, "Neurons whose rows were read in shortlisted layers, over all tokens so far.")
       .def(
           "forward",
-          [](Decoder& d, In1<int32_t> tokens, Cache& cache, int64_t vocabulary) {
-            const int count = static_cast<int>(tokens.shape(0));
+          [](Decoder& d, In1<int32_t> tokens, const std::vector<Cache*>& caches, const std::vector<int>& counts, int64_t vocabulary) {
             if (!d.layers()) throw std::invalid_argument("the decoder has no layers");
             check_indices(tokens, vocabulary);
-            if (cache.length + count > cache.capacity) throw std::length_error("the cache is full");
+            check_size(counts.size(), static_cast<int64_t>(caches.size()), "counts");
+            check_size(tokens.shape(0), std::accumulate(counts.begin(), counts.end(), int64_t{0}), "tokens");
+            if (std::set<Cache*>(caches.begin(), caches.end()).size() != caches.size()) throw std::invalid_argument("a cache comes twice");
+            std::vector<Segment> segments;
+            for (size_t i = 0; i < caches.size(); i++) {
+              if (counts[i] < 0) throw std::invalid_argument("a segment cannot have fewer than no tokens");
+              if (caches[i]->length + counts[i] > caches[i]->capacity) throw std::length_error("the cache is full");
+              segments.push_back({caches[i], counts[i]});
+            }
             float* out;
             auto result = new_array<float>(tokens.shape(0), static_cast<size_t>(d.config().width), &out);
-            if (!count) return result;
+            if (!tokens.shape(0)) return result;
             nb::gil_scoped_release release;
-            d.forward(tokens.data(), count, cache, out);
+            d.forward(tokens.data(), segments, out);
             return result;
           },
-          "tokens"_a, "cache"_a, "vocabulary"_a, "Append tokens [n] to the cache; their final-normed hidden states: float32 [n, width].");
+          "tokens"_a, "caches"_a, "counts"_a, "vocabulary"_a,
+          "Append tokens [n] to caches, to each as many as counts say; their final-normed hidden states: float32 [n, width].");
 }
 
 }  // namespace shortlist

@@ -111,8 +111,7 @@ void bind_rows(nb::module_& m) {
             const Batch batch = a.batch(static_cast<int>(x.shape(0)));
             Pool::instance().run([&](Team& team) {
               const auto share = team.share(r.view.rows, 16);
-              std::vector<uint8_t> scratch(gemm_scratch(r.view.padded));
-              if (share.end > share.begin) kernels().gemm(r.view, batch, share.begin, share.end, out, static_cast<size_t>(r.view.rows), scratch.data());
+              if (share.end > share.begin) kernels().gemm(r.view, batch, share.begin, share.end, out, static_cast<size_t>(r.view.rows));
             });
             return result;
           },

@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <new>
 #include <stdexcept>
+
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 
 namespace shortlist {
 
@@ -30,6 +35,28 @@ Cache::~Cache() {
 #else
   std::free(data_);
 #endif
+}
+
+void Cache::discard(int64_t positions) {
+#if defined(__linux__)
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), kept = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
+  for (int i = 0; i < 2 * layers_ * kv_heads_; i++) {
+    // Whole pages between what is kept of this head and the next one.
+    const size_t head = static_cast<size_t>(i) * head_bytes_, begin = (head + kept + page - 1) / page * page, end = (head + head_bytes_) / page * page;
+    if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  }
+#endif
+  length = positions;
+}
+
+void Cache::take_over(const Cache& from, int64_t positions) {
+  if (from.layers_ != layers_ || from.kv_heads_ != kv_heads_ || from.full_precision != full_precision || from.token_bytes() != token_bytes())
+    throw std::invalid_argument("the caches are not of the same kind");
+  if (positions > from.length || positions > capacity) throw std::length_error("a cache can only take over positions that are there, and that it has room for");
+  const size_t bytes = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
+  for (int i = 0; i < 2 * layers_ * kv_heads_; i++)
+    std::memcpy(data_ + static_cast<size_t>(i) * head_bytes_, from.data_ + static_cast<size_t>(i) * from.head_bytes_, bytes);
+  length = positions;
 }
 
 // ---- decoder ------------------------------------------------------------------------------------------------------
@@ -64,8 +91,12 @@ void Decoder::add_layer(Layer layer) {
   check_vector(layer.ffn_norm, c.width, "ffn_norm");
   check_optional(layer.post_attention_norm, c.width, "post_attention_norm");
   check_optional(layer.post_ffn_norm, c.width, "post_ffn_norm");
-  check_optional(layer.q_norm, c.head_dim, "q_norm");
-  check_optional(layer.k_norm, c.head_dim, "k_norm");
+  const bool wide = layer.wide_norms(c);
+  check_optional(layer.q_norm, wide ? c.heads * c.head_dim : c.head_dim, "q_norm");
+  if (wide)
+    check_vector(layer.k_norm, c.kv_heads * c.head_dim, "k_norm");
+  else
+    check_optional(layer.k_norm, c.head_dim, "k_norm");
   check_optional(layer.v_norm, c.head_dim, "v_norm");
   check_optional(layer.q_bias, c.heads * c.head_dim, "q_bias");
   check_optional(layer.k_bias, c.kv_heads * c.head_dim, "k_bias");
@@ -73,7 +104,7 @@ void Decoder::add_layer(Layer layer) {
   if (layer.laurel) laurel_.check(layer.laurel);
   if (altup_) altup_->check(layer.altup, layers());
   if (layer.rope_table < 0 || layer.rope_table >= static_cast<int>(c.rope.size())) throw std::invalid_argument("rope_table is out of range");
-  hidden_.try_emplace(layer.ffn_width(), layer.ffn_width());
+  if (!layer.mixture) hidden_.try_emplace(layer.ffn_width(), layer.ffn_width());
   layers_.push_back(std::move(layer));
 }
 
@@ -93,6 +124,8 @@ void Decoder::reserve(int tokens, int64_t positions) {
     for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
     cutoffs_.resize(n);
   }
+  for (const Layer& layer : layers_)
+    if (layer.mixture) mixtures_.reserve(*layer.mixture, tokens, members);
   const bool lists = std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return static_cast<bool>(layer.ffn); });
   if (lists && listed_counts_.size() < n) {
     listed_.resize(n * static_cast<size_t>(c.ffn_width));
@@ -106,13 +139,20 @@ void Decoder::reserve(int tokens, int64_t positions) {
     if (s.size() < needed) s.resize(needed + needed / 2);
 }
 
-void Decoder::forward(const int32_t* tokens, int count, Cache& cache, float* out) {
-  reserve(count, cache.length + count);
-  Pool::instance().run([&](Team& team) { run(team, tokens, count, cache, out); });
-  cache.length += count;
+void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segments, float* out) {
+  int64_t longest = 0;
+  places_.clear();
+  for (const Segment& segment : segments) {
+    for (int i = 0; i < segment.count; i++) places_.push_back({segment.cache, segment.cache->length + i});
+    longest = std::max(longest, segment.cache->length + segment.count);
+  }
+  reserve(static_cast<int>(places_.size()), longest);
+  Pool::instance().run([&](Team& team) { run(team, tokens, out); });
+  for (const Segment& segment : segments) segment.cache->length += segment.count;
 }
 
-void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out) {
+void Decoder::run(Team& team, const int32_t* tokens, float* out) {
+  const int count = static_cast<int>(places_.size());
   const Config& c = config_;
   const Kernels& k = kernels();
   const int width = c.width, half = c.head_dim / 2;
@@ -129,7 +169,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
   const auto angles = team.share(static_cast<int64_t>(c.rope.size()) * count);
   for (int64_t a = angles.begin; a < angles.end; a++) {
     const Vector& frequencies = c.rope[static_cast<size_t>(a / count)];
-    const double position = static_cast<double>(cache.length + a % count);
+    const double position = static_cast<double>(places_[static_cast<size_t>(a % count)].position);
     for (int i = 0; i < half; i++) {
       const double angle = position * static_cast<double>(frequencies[static_cast<size_t>(i)]);
       cosine_[static_cast<size_t>(a * half + i)] = static_cast<float>(std::cos(angle));
@@ -163,7 +203,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
-    const Rows* first_of_ffn = (layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
+    const Rows* first_of_ffn = (layer.mixture ? layer.mixture->router().rows : layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
     const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.rows.get() : nullptr;
     if (altup_) altup_->before(own, layer.altup, residual_.data());
     const Input x = choose(team, layer.qkv_input.get(), normed(layer.attention_norm));
@@ -174,7 +214,7 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     }
     if (layer.laurel) laurel_.left(team, layer.laurel, {x.x}, scratch);
     team.barrier();
-    attention(team, layer, count, cache);
+    attention(team, layer);
     const Input attended = choose(team, layer.o_input.get(), attended_.batch(count));
     if (layer.laurel) laurel_.right(own, layer.laurel, scratch);
     multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
@@ -184,7 +224,9 @@ void Decoder::run(Team& team, const int32_t* tokens, int count, Cache& cache, fl
     if (layer.laurel) laurel_.halve(own, residual_.data());
 
     const Batch y = normed(layer.ffn_norm);
-    if (layer.ffn)
+    if (layer.mixture)
+      layer.mixture->run(team, mixtures_, y, projected_.data(), following);
+    else if (layer.ffn)
       shortlisted_ffn(team, layer, y, count, following);
     else
       dense_ffn(team, layer, y, count, following);
@@ -211,11 +253,23 @@ Input Decoder::choose(Team& team, ChannelInput* input, const Batch& x) {
 }
 
 // From q_, k_, v_ to attended_, through the cache. Ends with a barrier.
-void Decoder::attention(Team& team, const Layer& layer, int count, Cache& cache) {
+void Decoder::attention(Team& team, const Layer& layer) {
   const Config& c = config_;
   const Kernels& k = kernels();
   const int dim = c.head_dim, half = dim / 2, index = layer.kv_layer;
-  const int64_t past = cache.length;
+  const int count = static_cast<int>(places_.size());
+
+  const bool wide = layer.wide_norms(c);
+  if (wide) {
+    const auto rows = team.share(2 * static_cast<int64_t>(count));
+    for (int64_t r = rows.begin; r < rows.end; r++) {
+      const bool is_query = r % 2 == 0;
+      const int n = (is_query ? c.heads : c.kv_heads) * dim;
+      float* x = (is_query ? q_ : k_).data() + r / 2 * n;
+      k.rms_norm(x, (is_query ? layer.q_norm : layer.k_norm).data(), n, c.norm_eps, x);
+    }
+    team.barrier();
+  }
 
   // Norm and RoPE of every query and key head; keys and values go to the cache.
   const int64_t per_token = c.heads + (layer.k ? c.kv_heads : 0);
@@ -227,19 +281,20 @@ void Decoder::attention(Team& team, const Layer& layer, int count, Cache& cache)
     const int kv = h - c.heads;
     float* x = is_query ? q_.data() + (t * c.heads + h) * dim : k_.data() + (t * c.kv_heads + kv) * dim;
     const Vector& norm = is_query ? layer.q_norm : layer.k_norm;
-    if (!norm.empty()) k.rms_norm(x, norm.data(), dim, c.norm_eps, x);
+    if (!norm.empty() && !wide) k.rms_norm(x, norm.data(), dim, c.norm_eps, x);
     const int64_t angle = (static_cast<int64_t>(layer.rope_table) * count + t) * half;
     k.rope_half(x, cosine_.data() + angle, sine_.data() + angle, half);
     if (is_query) continue;
     float* value = v_.data() + (t * c.kv_heads + kv) * dim;
     if (!layer.v_norm.empty()) k.rms_norm(value, layer.v_norm.data(), dim, c.norm_eps, value);
-    if (cache.full_precision) {
-      const size_t at = static_cast<size_t>((past + t) * dim) * 4, bytes = static_cast<size_t>(dim) * 4;
-      std::memcpy(cache.keys(index, kv) + at, x, bytes);
-      std::memcpy(cache.values(index, kv) + at, value, bytes);
+    const auto [cache, position] = places_[static_cast<size_t>(t)];
+    if (cache->full_precision) {
+      const size_t at = static_cast<size_t>(position * dim) * 4, bytes = static_cast<size_t>(dim) * 4;
+      std::memcpy(cache->keys(index, kv) + at, x, bytes);
+      std::memcpy(cache->values(index, kv) + at, value, bytes);
     } else {
-      k.store_f16(x, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)) + (past + t) * dim);
-      k.store_f16(value, dim, reinterpret_cast<uint16_t*>(cache.values(index, kv)) + (past + t) * dim);
+      k.store_f16(x, dim, reinterpret_cast<uint16_t*>(cache->keys(index, kv)) + position * dim);
+      k.store_f16(value, dim, reinterpret_cast<uint16_t*>(cache->values(index, kv)) + position * dim);
     }
   }
   team.barrier();
@@ -253,14 +308,15 @@ void Decoder::attention(Team& team, const Layer& layer, int count, Cache& cache)
   for (int64_t u = team.id; u < static_cast<int64_t>(count) * c.kv_heads * pieces; u += team.size) {
     const int64_t t = u / (c.kv_heads * pieces);
     const int first_head = static_cast<int>(u % (c.kv_heads * pieces)) * heads, kv = first_head / group;
-    const int64_t last = past + t, first = layer.window ? std::max<int64_t>(0, last - layer.window + 1) : 0;
+    const auto [cache, last] = places_[static_cast<size_t>(t)];
+    const int64_t first = layer.window ? std::max<int64_t>(0, last - layer.window + 1) : 0;
     const float* q = q_.data() + (t * c.heads + first_head) * dim;
     float* out = attended_.x(static_cast<int>(t)) + first_head * dim;
-    if (cache.full_precision)
-      k.attend_f32(q, heads, dim, reinterpret_cast<float*>(cache.keys(index, kv)), reinterpret_cast<float*>(cache.values(index, kv)), first, last,
+    if (cache->full_precision)
+      k.attend_f32(q, heads, dim, reinterpret_cast<float*>(cache->keys(index, kv)), reinterpret_cast<float*>(cache->values(index, kv)), first, last,
                    c.attention_scale, scores, out);
     else
-      k.attend_f16(q, heads, dim, reinterpret_cast<uint16_t*>(cache.keys(index, kv)), reinterpret_cast<uint16_t*>(cache.values(index, kv)), first, last,
+      k.attend_f16(q, heads, dim, reinterpret_cast<uint16_t*>(cache->keys(index, kv)), reinterpret_cast<uint16_t*>(cache->values(index, kv)), first, last,
                    c.attention_scale, scores, out);
   }
   team.barrier();

@@ -10,9 +10,12 @@
 #include "kernels.hpp"
 #include "laurel.hpp"
 #include "linear.hpp"
+#include "moe.hpp"
 #include "neurons.hpp"
 
 namespace shortlist {
+
+struct Config;
 
 struct Layer {
   Vector attention_norm, q_norm, k_norm, v_norm, post_attention_norm, ffn_norm, post_ffn_norm;
@@ -21,6 +24,7 @@ struct Layer {
   Linear gate, up, down;               // without a gate, the activation is applied to up
   std::shared_ptr<ChannelInput> qkv_input, o_input, gate_up_input, down_input;  // of matrices that lie by channel
   std::optional<ShortlistedFfn> ffn;   // in place of gate, up and down
+  std::shared_ptr<Mixture> mixture;    // likewise
   std::optional<float> cutoff;         // of gates, see statistical_cutoff; what lies below it is an exact zero
   LaurelLayer laurel;
   AltUpLayer altup;
@@ -28,6 +32,9 @@ struct Layer {
   int rope_table = 0;  // which row of Config::rope
   int kv_layer = 0;    // of the cache; several layers may share the keys and values of one
   int ffn_width() const { return static_cast<int>(ffn ? ffn->neurons->count() : up.outputs()); }
+
+  // Whether queries and keys are normed over all heads together (olmoe), not head by head.
+  bool wide_norms(const Config& c) const;
 };
 
 struct Config {
@@ -38,6 +45,8 @@ struct Config {
   Activation activation = Activation::SiLU;
   std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
 };
+
+inline bool Layer::wide_norms(const Config& c) const { return q_norm.size() > static_cast<size_t>(c.head_dim); }
 
 // Keys and values per layer and KV head, [capacity, head_dim] each. Memory is reserved at once and used as it fills.
 class Cache {
@@ -51,6 +60,10 @@ class Cache {
   const int64_t capacity;
   const bool full_precision;  // float32 instead of float16
   size_t token_bytes() const { return head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(2 * layers_ * kv_heads_); }
+  // Keeps the first `length` positions and gives the memory of the others back.
+  void discard(int64_t length);
+  // Makes the first `length` positions those of another cache of the same model, precision and at least that length.
+  void take_over(const Cache& from, int64_t length);
   uint8_t* keys(int layer, int head) const { return at(layer, 0, head); }
   uint8_t* values(int layer, int head) const { return at(layer, 1, head); }
 
@@ -64,6 +77,12 @@ class Cache {
   uint8_t* data_ = nullptr;
 };
 
+// Tokens that follow one another in one sequence.
+struct Segment {
+  Cache* cache;
+  int count;
+};
+
 class Decoder {
  public:
   Decoder(Config config, Matrix embedding, Vector final_norm);
@@ -75,13 +94,14 @@ class Decoder {
   int kv_layers() const { return kv_layers_; }  // those with keys and values of their own
   int64_t neurons_read() const { return neurons_read_; }  // by the shortlisted layers, all tokens so far
 
-  // Appends `count` tokens to the cache and writes their final-normed hidden states, [count, width], to `out`.
-  // The caller has checked token ids and capacity.
-  void forward(const int32_t* tokens, int count, Cache& cache, float* out);
+  // Appends to each segment's cache its tokens, which lie one segment after the other, and writes the final-normed hidden states
+  // of all of them, [tokens, width], to `out`. Matrices are read once for all. The caller has checked token ids and capacity, and
+  // that no cache comes twice.
+  void forward(const int32_t* tokens, const std::vector<Segment>& segments, float* out);
 
  private:
-  void run(Team& team, const int32_t* tokens, int count, Cache& cache, float* out);
-  void attention(Team& team, const Layer& layer, int count, Cache& cache);
+  void run(Team& team, const int32_t* tokens, float* out);
+  void attention(Team& team, const Layer& layer);
   // What each token reads of the matrices that share the input x; everything where there is no shortlist.
   Input choose(Team& team, ChannelInput* input, const Batch& x);
   // From x, the normed input of the tokens, to projected_ (ffn.cpp). End with a barrier.
@@ -98,6 +118,12 @@ class Decoder {
   std::unique_ptr<AltUp> altup_;
   Laurel laurel_;
 
+  struct Place {  // of a token
+    Cache* cache;
+    int64_t position;
+  };
+  std::vector<Place> places_;  // of the tokens of this pass
+
   // Scratch of one forward pass, grown to the largest batch seen.
   Activations normed_, attended_;
   std::map<int, Activations> hidden_;  // by the width of the layer's FFN
@@ -108,6 +134,7 @@ class Decoder {
   std::vector<int32_t> listed_;                // neurons, [slots, ffn_width]
   std::vector<int64_t> listed_counts_;
   int64_t neurons_read_ = 0;
+  MixtureScratch mixtures_;
   std::vector<Chosen> chosen_;  // channels of the current input, by slot
 };
 

@@ -1,4 +1,4 @@
-// Products of rows with one vector: all rows, rows of a list, and 8-bit rows from their upper plane. Written once against F and
+// Products of rows with vectors: all rows, rows of a list, and 8-bit rows from their upper plane. Written once against F and
 // BlockDot of the including instruction set. Included by kernels.inl.
 
 static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1) {
@@ -124,39 +124,42 @@ static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row ro
   sum_each(total, narrow, n, out);
 }
 
-template <F (*load)(const uint16_t*)>
-static float dot_float16(const uint16_t* w, const float* x, int n) {
-  F a = F::zero(), b = F::zero();
-  for (int i = 0; i < n; i += 2 * F::lanes) {
+// out[t * stride] = row . x_t of a row of floats.
+template <class T, F (*load)(const T*), int tokens>
+static void dot_floats(const T* w, const Batch& x, float* out, size_t stride) {
+  const size_t columns = static_cast<size_t>(x.padded);
+  F a[tokens], b[tokens];
+  for (int t = 0; t < tokens; t++) a[t] = b[t] = F::zero();
+  for (int i = 0; i < x.padded; i += 2 * F::lanes) {
     __builtin_prefetch(reinterpret_cast<const char*>(w + i) + kAhead);
-    a = fma(load(w + i), F::load(x + i), a);
-    b = fma(load(w + i + F::lanes), F::load(x + i + F::lanes), b);
+    const F w0 = load(w + i), w1 = load(w + i + F::lanes);
+    for (int t = 0; t < tokens; t++) {
+      const float* p = x.x + static_cast<size_t>(t) * columns + i;
+      a[t] = fma(w0, F::load(p), a[t]);
+      b[t] = fma(w1, F::load(p + F::lanes), b[t]);
+    }
   }
-  return (a + b).sum();
-}
-static float dot_float32(const float* w, const float* x, int n) {
-  F a = F::zero(), b = F::zero();
-  for (int i = 0; i < n; i += 2 * F::lanes) {
-    __builtin_prefetch(reinterpret_cast<const char*>(w + i) + kAhead);
-    a = fma(F::load(w + i), F::load(x + i), a);
-    b = fma(F::load(w + i + F::lanes), F::load(x + i + F::lanes), b);
-  }
-  return (a + b).sum();
+  for (int t = 0; t < tokens; t++) out[static_cast<size_t>(t) * stride] = (a[t] + b[t]).sum();
 }
 
-// out[i] = row(i) . x for i in [0, count), with the format's loop resolved once outside the loop over rows.
+#include "tiles.inl"
+
+// out[t * stride + i] = row(i) . x_t for i in [0, count), with the format's loop resolved once outside the loop over rows. A strip
+// of rows meets all tokens before the next one is read.
 template <class Row, class Following>
-static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* out) {
+static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* out, size_t stride) {
   float comb[kComb];
   auto floats = [&](auto dot) {
-    for (int64_t i = 0; i < count; i++) out[i] = dot(m.row(row(i)));
+    for (int64_t i = 0; i < count; i++)
+      token_blocks(x.tokens, [&](auto tokens, int first) { dot(m.row(row(i)), x.from(first), tokens, out + static_cast<size_t>(first) * stride + i); });
   };
   auto quantized = [&](auto bits, auto group, auto minimum) {
     const int strip = strip_rows(m);
     for (int64_t at = 0; at < count; at += strip) {
       const int n = count - at < strip ? static_cast<int>(count - at) : strip;
-      dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
-          m, x, [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb, out + at);
+      for (int t = 0; t < x.tokens; t++)
+        dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
+            m, x.from(t), [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb, out + static_cast<size_t>(t) * stride + at);
     }
   };
   using std::integral_constant;
@@ -166,11 +169,11 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
   std::false_type without;
   switch (m.format.kind) {
     case Kind::F32:
-      return floats([&](const uint8_t* p) { return dot_float32(reinterpret_cast<const float*>(p), x.x, m.padded); });
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<float, F::load, decltype(tokens)::value>(reinterpret_cast<const float*>(p), some, to, stride); });
     case Kind::F16:
-      return floats([&](const uint8_t* p) { return dot_float16<F::load_f16>(reinterpret_cast<const uint16_t*>(p), x.x, m.padded); });
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_f16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
     case Kind::BF16:
-      return floats([&](const uint8_t* p) { return dot_float16<F::load_bf16>(reinterpret_cast<const uint16_t*>(p), x.x, m.padded); });
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_bf16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
     case Kind::Quantized:
       switch (m.format.bits) {
         case 4: return m.format.minimum ? quantized(integral_constant<int, 4>(), g32, with) : quantized(integral_constant<int, 4>(), g32, without);
@@ -181,14 +184,17 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
   }
 }
 
-#include "tiles.inl"
 
-static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) {
-  if (m.tiled) return dot_tiled_range(m, x, begin, end, out);
+// out[t * stride + r] = row r . x_t for rows [begin, end). What a token gets does not depend on the others.
+static void gemm(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
+  out += begin;
+  if (m.tiled) return dot_tiled_range(m, x, begin, end, out, stride);
   auto row = [begin](int64_t i) { return begin + i; };
   auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, m.secondary ? m.lower(begin + i) + kAhead : nullptr}; };
-  dot_rows(m, x, row, next, end - begin, out);
+  dot_rows(m, x, row, next, end - begin, out, stride);
 }
+
+static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) { gemm(m, x, begin, end, out - begin, 0); }
 
 // Rows picked from a list: each fetches the one that comes some places later.
 struct Listed {
@@ -210,7 +216,7 @@ static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, 
   const Listed listed{m, indices, count};
   listed.fetch_first(m.secondary);
   auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), m.secondary ? m.lower(listed.later(i)) : nullptr}; };
-  dot_rows(m, x, listed, next, count, out);
+  dot_rows(m, x, listed, next, count, out, 0);
 }
 
 // Why the radius always holds. With u = 2^-24, E = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles

@@ -7,6 +7,10 @@ namespace shortlist {
 
 void Decoder::check_ffn(const Layer& layer) const {
   const Config& c = config_;
+  if (layer.mixture) {
+    if (layer.mixture->width() != c.width) throw std::invalid_argument("a mixture of experts has the wrong width");
+    return;
+  }
   if (!(layer.ffn ? static_cast<bool>(layer.ffn->neurons) : static_cast<bool>(layer.up))) throw std::invalid_argument("a layer needs an FFN");
   const int width = layer.ffn_width();
   if (width > c.ffn_width) throw std::invalid_argument("the FFN of a layer is wider than that of the widest");

@@ -57,9 +57,4 @@ const Kernels& kernels() {
   return chosen;
 }
 
-size_t gemm_scratch(int padded) {
-  constexpr size_t rows = 16;  // the widest tile
-  return static_cast<size_t>(padded) * (rows * 4 + rows / 16 * 4 * 2 + 2);
-}
-
 }  // namespace shortlist

@@ -27,10 +27,11 @@ struct Kernels {
   // that always holds on |dot - middle|, rounding of both included.
   void (*dot_upper)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* middle, float* radius);
   void (*dot_upper_list)(const RowsView&, const Batch&, const int32_t* indices, int64_t count, float* middle, float* radius);
-  // out[r - begin] = row r . x for rows [begin, end) of an estimate's codes, x a batch of one.
-  void (*dot_codes)(const CodesView&, const Batch&, int64_t begin, int64_t end, float* out);
-  // out[t * stride + r] = row r . x_t for rows [begin, end) and all tokens of the batch. `scratch` holds gemm_scratch() bytes.
-  void (*gemm)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride, uint8_t* scratch);
+  // out[t * stride + r] = row r . x_t for rows [begin, end) and all tokens of the batch: the same arithmetic again, so that a
+  // token's values do not depend on which others there are.
+  void (*gemm)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride);
+  // out[t * stride + r - begin] = row r . x_t for rows [begin, end) of an estimate's codes and all tokens of the batch.
+  void (*dot_codes)(const CodesView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride);
 
   // y += a * row, in floats. The readable twin of axpy_list, and how a row of any layout is unpacked.
   void (*axpy_row)(const RowsView&, int64_t row, float a, float* y);
@@ -58,8 +59,6 @@ struct Kernels {
   // out[o - begin] = the listed channels' product with output o, for outputs [begin, end) of one panel; begin a multiple of 64.
   void (*dot_channels)(const ChannelsView&, const ChannelList&, int begin, int end, float* out);
 };
-
-size_t gemm_scratch(int padded);  // bytes that one thread's gemm needs, for any instruction set
 
 // The set in use: the best of the processor, or the one that the environment variable SHORTLIST_ISA names
 // (avx512, avx2 or portable), read once. Throws std::runtime_error when that one is unknown or missing here.

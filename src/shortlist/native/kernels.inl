@@ -1,4 +1,4 @@
-// Every kernel, written once against F (float lanes), BlockDot and TileDot of the including instruction set.
+// Every kernel, written once against F (float lanes), BlockDot and SlabDot of the including instruction set.
 // Included by kernels_*.cpp, which defines SHORTLIST_ISA_NAMESPACE; no include guard on purpose.
 #include <algorithm>
 #include <cmath>
@@ -34,7 +34,6 @@ static inline void sum_each(F* v, const float* rest, int n, float* out) {
 }
 
 #include "dots.inl"
-#include "gemm.inl"
 #include "axpy.inl"
 #include "channels.inl"
 
@@ -132,7 +131,7 @@ static int64_t reaching(const float* value, const float* margin, float scale, in
 
 extern const Kernels table;
 const Kernels table = {
-    SHORTLIST_ISA_NAME, quantize,   dot_range, dot_list, dot_upper,        dot_upper_list, dot_codes, gemm,   axpy_row, axpy_list,    rms_norm,
+    SHORTLIST_ISA_NAME, quantize,   dot_range, dot_list, dot_upper,        dot_upper_list, gemm,      dot_codes, axpy_row, axpy_list, rms_norm,
     gated_silu,         gated_gelu, rope_half, add,      attend<uint16_t>, attend<float>,  store_f16, argmax, reaching, dot_channels,
 };
 

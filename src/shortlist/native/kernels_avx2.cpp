@@ -77,28 +77,37 @@ struct BlockDot {
 struct SlabDot {
   using Lanes = F;
 
-  // Sums of two products in int16: four columns of each row, at step k. 128 * 127 * 2 still fits.
-  template <int bits>
-  static SHORTLIST_INLINE __m256i products(const uint8_t* slab, const int8_t* q, int k) {
-    __m256i codes, x;
-    slab_step<bits>(slab, q, k, &codes, &x);
-    return _mm256_maddubs_epi16(codes, x);
-  }
-
-  // The sums over the columns of steps [first, first + count), a row to a lane; 8-bit codes are signed.
-  template <int bits, int first, int count>
-  static SHORTLIST_INLINE Lanes sum(const uint8_t* slab, const int8_t* q) {
+  // out[t] = the sums over the columns of steps [first, first + count), a row to a lane, for queries that lie `stride` bytes
+  // apart; 8-bit codes are signed. Codes are unpacked once for all queries.
+  template <int bits, int first, int count, int tokens>
+  static SHORTLIST_INLINE void sums(const uint8_t* slab, const int8_t* q, size_t stride, Lanes* out) {
     constexpr int fit = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;  // steps whose sums cannot leave int16
     constexpr int steps = fit < count ? fit : count;
-    __m256i total = _mm256_setzero_si256();
+    __m256i total[tokens];
 #pragma GCC unroll 8
     for (int k = first; k < first + count; k += steps) {
-      __m256i sum = products<bits>(slab, q, k);
+      __m256i sum[tokens];
 #pragma GCC unroll 8
-      for (int i = 1; i < steps; i++) sum = _mm256_add_epi16(sum, products<bits>(slab, q, k + i));
-      total = _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+      for (int i = k; i < k + steps; i++) {
+        const __m256i codes = step_codes<bits>(slab, i), sizes = bits == 8 ? _mm256_abs_epi8(codes) : codes;
+#pragma GCC unroll 8
+        for (int t = 0; t < tokens; t++) {
+          __m256i x = step_query(q + static_cast<size_t>(t) * stride, i);
+          if constexpr (bits == 8) x = _mm256_sign_epi8(x, codes);  // 128 * 127 * 2 still fits
+          const __m256i products = _mm256_maddubs_epi16(sizes, x);
+          sum[t] = i == k ? products : _mm256_add_epi16(sum[t], products);
+          // Or the compiler puts off all additions and spills the products.
+          if constexpr (tokens > 1) asm("" : "+x"(sum[t]));
+        }
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < tokens; t++) {
+        const __m256i wide = _mm256_madd_epi16(sum[t], _mm256_set1_epi16(1));
+        total[t] = k == first ? wide : _mm256_add_epi32(total[t], wide);
+      }
     }
-    return {_mm256_cvtepi32_ps(total)};
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; t++) out[t] = {_mm256_cvtepi32_ps(total[t])};
   }
 };
 
@@ -148,35 +157,6 @@ struct ChannelDot {
       }
     }
   }
-};
-
-// Integer products for many tokens: 8 rows to a register, 4 columns to a lane. Sums of pairs stay in int16 for as many
-// steps as cannot overflow (the largest code times 127, twice, per step), then widen.
-struct TileDot {
-  static constexpr int rows = 8;
-  static constexpr bool split8 = true;  // 8-bit codes come as two tiles of nibbles
-  using Codes = __m256i;
-  using Sum = __m256i;
-  static Codes load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static constexpr int steps(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : 2; }
-
-  template <int steps, int tokens>
-  static void accumulate(const uint8_t* codes, const int8_t* q, size_t q_stride, int weight, Sum* sum) {
-    __m256i s16[tokens];
-    for (int t = 0; t < tokens; t++) s16[t] = _mm256_setzero_si256();
-    for (int k = 0; k < steps; k++) {
-      Codes c = load(codes + k * 32);
-      for (int t = 0; t < tokens; t++) {
-        int32_t four;
-        __builtin_memcpy(&four, q + t * q_stride + k * 4, 4);
-        s16[t] = _mm256_add_epi16(s16[t], _mm256_maddubs_epi16(c, _mm256_set1_epi32(four)));
-      }
-    }
-    const __m256i w = _mm256_set1_epi16(static_cast<short>(weight));
-    for (int t = 0; t < tokens; t++) sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(s16[t], w));
-  }
-  static Sum zero() { return _mm256_setzero_si256(); }
-  static F to_float(Sum s) { return {_mm256_cvtepi32_ps(s)}; }
 };
 
 }  // namespace shortlist::avx2

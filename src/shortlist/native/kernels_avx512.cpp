@@ -66,17 +66,24 @@ struct SlabDot {
     friend Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   };
 
-  // The sums over the columns of steps [first, first + count), a row to a lane; 8-bit codes are signed.
-  template <int bits, int first, int count>
-  static SHORTLIST_INLINE Lanes sum(const uint8_t* slab, const int8_t* q) {
-    __m256i total = _mm256_setzero_si256();
+  // out[t] = the sums over the columns of steps [first, first + count), a row to a lane, for queries that lie `stride` bytes
+  // apart; 8-bit codes are signed. Codes are unpacked once for all queries.
+  template <int bits, int first, int count, int tokens>
+  static SHORTLIST_INLINE void sums(const uint8_t* slab, const int8_t* q, size_t stride, Lanes* out) {
+    __m256i total[tokens];
+    for (auto& t : total) t = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int k = first; k < first + count; k++) {
-      __m256i codes, x;
-      slab_step<bits>(slab, q, k, &codes, &x);
-      total = _mm256_dpbusd_epi32(total, codes, x);
+      const __m256i codes = step_codes<bits>(slab, k), sizes = bits == 8 ? _mm256_abs_epi8(codes) : codes;
+#pragma GCC unroll 8
+      for (int t = 0; t < tokens; t++) {
+        __m256i x = step_query(q + static_cast<size_t>(t) * stride, k);
+        if constexpr (bits == 8) x = _mm256_sign_epi8(x, codes);
+        total[t] = _mm256_dpbusd_epi32(total[t], sizes, x);
+      }
     }
-    return {_mm256_cvtepi32_ps(total)};
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; t++) out[t] = {_mm256_cvtepi32_ps(total[t])};
   }
 };
 
@@ -111,28 +118,6 @@ struct ChannelDot {
     }
     for (int k = 0; k < 8; k++) sums[k] = {_mm256_cvtepi32_ps(total[k])};
   }
-};
-
-// 16 rows to a register, 4 columns to a lane; int32 sums need no care.
-struct TileDot {
-  static constexpr int rows = 16;
-  static constexpr bool split8 = false;
-  using Sum = __m512i;
-  static constexpr int steps(int) { return 4; }
-
-  template <int steps, int tokens>
-  static void accumulate(const uint8_t* codes, const int8_t* q, size_t q_stride, int, Sum* sum) {
-    for (int k = 0; k < steps; k++) {
-      __m512i c = _mm512_loadu_si512(codes + k * 64);
-      for (int t = 0; t < tokens; t++) {
-        int32_t four;
-        __builtin_memcpy(&four, q + t * q_stride + k * 4, 4);
-        sum[t] = _mm512_dpbusd_epi32(sum[t], c, _mm512_set1_epi32(four));
-      }
-    }
-  }
-  static Sum zero() { return _mm512_setzero_si512(); }
-  static F to_float(Sum s) { return {_mm512_cvtepi32_ps(s)}; }
 };
 
 }  // namespace shortlist::avx512

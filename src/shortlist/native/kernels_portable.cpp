@@ -42,9 +42,10 @@ struct BlockDot {
 // Products of a slab (32 columns of 8 rows) of a tiled matrix.
 struct SlabDot {
   using Lanes = F;
-  // The sums over the columns of steps [first, first + count), a row to a lane; 8-bit codes are signed.
-  template <int bits, int first, int count>
-  static Lanes sum(const uint8_t* slab, const int8_t* q);
+  // out[t] = the sums over the columns of steps [first, first + count), a row to a lane, for queries that lie `stride` bytes
+  // apart; 8-bit codes are signed.
+  template <int bits, int first, int count, int tokens>
+  static void sums(const uint8_t* slab, const int8_t* q, size_t stride, Lanes* out);
 };
 
 // Products of the listed channels of a group: 64 outputs, 8 to a register.
@@ -69,46 +70,24 @@ struct ChannelDot {
   }
 };
 
-struct TileDot {
-  static constexpr int rows = 8;
-  static constexpr bool split8 = false;
-  struct Sum {
-    int32_t v[rows];
-  };
-  static constexpr int steps(int) { return 4; }
-
-  template <int steps, int tokens>
-  static void accumulate(const uint8_t* codes, const int8_t* q, size_t q_stride, int, Sum* sum) {
-    for (int k = 0; k < steps; k++)
-      for (int t = 0; t < tokens; t++)
-        for (int r = 0; r < rows; r++)
-          for (int i = 0; i < 4; i++) sum[t].v[r] += codes[k * 32 + r * 4 + i] * q[t * q_stride + k * 4 + i];
-  }
-  static Sum zero() { return {}; }
-  static F to_float(Sum s) {
-    F f;
-    for (int r = 0; r < rows; r++) f.v[r] = static_cast<float>(s.v[r]);
-    return f;
-  }
-};
-
 }  // namespace shortlist::portable
 
 #include "kernels.inl"
 
 namespace shortlist::portable {
 
-template <int bits, int first, int count>
-F SlabDot::sum(const uint8_t* slab, const int8_t* q) {
-  int32_t sums[kTileRows] = {};
+template <int bits, int first, int count, int tokens>
+void SlabDot::sums(const uint8_t* slab, const int8_t* q, size_t stride, F* out) {
+  int32_t sums[tokens][kTileRows] = {};
   for (int k = first; k < first + count; k++) {
     uint8_t codes[32];
     slab_codes(slab, bits, k, codes);
-    for (int j = 0; j < 32; j++) sums[j / 4] += (bits == 8 ? static_cast<int8_t>(codes[j] ^ 0x80) : codes[j]) * q[k * 4 + j % 4];
+    for (int t = 0; t < tokens; t++)
+      for (int j = 0; j < 32; j++)
+        sums[t][j / 4] += (bits == 8 ? static_cast<int8_t>(codes[j] ^ 0x80) : codes[j]) * q[static_cast<size_t>(t) * stride + static_cast<size_t>(k * 4 + j % 4)];
   }
-  F total;
-  for (int r = 0; r < kTileRows; r++) total.v[r] = static_cast<float>(sums[r]);
-  return total;
+  for (int t = 0; t < tokens; t++)
+    for (int r = 0; r < kTileRows; r++) out[t].v[r] = static_cast<float>(sums[t][r]);
 }
 
 }  // namespace shortlist::portable

@@ -34,6 +34,17 @@ void Activations::quantize(int token, int64_t begin, int64_t end) {
                      s32_.data() + first, s16_.data() + 2 * first, l1_.data() + first);
 }
 
+void Activations::copy(const Batch& from, int token) {
+  const size_t columns = static_cast<size_t>(padded_), groups = columns / 32, at = static_cast<size_t>(token);
+  std::copy_n(from.x, columns, &x_[at * columns]);
+  std::copy_n(from.q, columns, &q_[at * columns]);
+  std::copy_n(from.d32, groups, &d32_[at * groups]);
+  std::copy_n(from.s32, groups, &s32_[at * groups]);
+  std::copy_n(from.l1, groups, &l1_[at * groups]);
+  std::copy_n(from.d16, 2 * groups, &d16_[at * 2 * groups]);
+  std::copy_n(from.s16, 2 * groups, &s16_[at * 2 * groups]);
+}
+
 Batch Activations::batch(int tokens) const {
   return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
 }
@@ -97,18 +108,6 @@ void fetch_start(Team& team, const Rows& rows) {
   fetch(rows.view.lower(share.begin), count * rows.view.secondary_stride);
 }
 
-// Rows [begin, end).
-static void multiply_rows(const Rows& rows, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride, std::vector<uint8_t>& scratch) {
-  const Kernels& k = kernels();
-  // Unpacking a tile pays from a few tokens on; below, each token walks through the rows.
-  if (x.tokens < 4) {
-    for (int t = 0; t < x.tokens; t++) k.dot_range(rows.view, x.token(t), begin, end, out + static_cast<size_t>(t) * stride + begin);
-  } else {
-    scratch.resize(std::max(scratch.size(), gemm_scratch(rows.view.padded)));
-    k.gemm(rows.view, x, begin, end, out, stride, scratch.data());
-  }
-}
-
 // Outputs [begin, end). Of several tokens, each goes through few outputs at a time, so that what they read stays in the cache.
 static void multiply_channels(const Linear& matrix, const Input& input, int64_t begin, int64_t end, float* out, size_t stride) {
   const Kernels& k = kernels();
@@ -126,7 +125,7 @@ static void multiply_channels(const Linear& matrix, const Input& input, int64_t 
   }
 }
 
-Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
+Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, std::vector<uint8_t>&, const Rows* next,
                      const Vector& bias) {
   const auto share = team.share(matrix.outputs(), matrix.channels ? kBlock : kGrain);
   const size_t count = static_cast<size_t>(share.end - share.begin);
@@ -134,7 +133,7 @@ Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float
     if (matrix.channels)
       multiply_channels(matrix, input, share.begin, share.end, out, stride);
     else
-      multiply_rows(*matrix.rows, input.x, share.begin, share.end, out, stride, scratch);
+      kernels().gemm(matrix.rows->view, input.x, share.begin, share.end, out, stride);
     if (!bias.empty())
       for (int t = 0; t < input.x.tokens; t++)
         kernels().add(bias.data() + share.begin, static_cast<int>(count), out + static_cast<size_t>(t) * stride + share.begin);

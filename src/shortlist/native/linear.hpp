@@ -23,6 +23,7 @@ class Activations {
   float* x(int token) { return x_.data() + static_cast<size_t>(token) * padded_; }
   void quantize(int token) { quantize(token, 0, width_); }
   void quantize(int token, int64_t begin, int64_t end);  // columns from a multiple of 32 to another, or to the last
+  void copy(const Batch& from, int token);  // the first of a batch of this width, as it is
   Batch batch(int tokens) const;
 
  private:

@@ -97,10 +97,21 @@ struct Batch {
   const float* l1 = nullptr;    // d * sum|q| per group of 32: what the lower plane can add at most, per unit of scale
 
   Batch token(int t) const {
+    Batch one = from(t);
+    one.tokens = 1;
+    return one;
+  }
+  // Without the first t tokens.
+  Batch from(int t) const {
     int g = padded / 32;
-    return {1, padded, x + static_cast<size_t>(t) * padded, q + static_cast<size_t>(t) * padded, d32 + static_cast<size_t>(t) * g,
+    return {tokens - t, padded, x + static_cast<size_t>(t) * padded, q + static_cast<size_t>(t) * padded, d32 + static_cast<size_t>(t) * g,
             d16 + static_cast<size_t>(t) * 2 * g, s32 + static_cast<size_t>(t) * g, s16 + static_cast<size_t>(t) * 2 * g,
             l1 + static_cast<size_t>(t) * g};
+  }
+  Batch slice(int first, int count) const {
+    Batch part = token(first);
+    part.tokens = count;
+    return part;
   }
 };
 

@@ -20,22 +20,21 @@ SHORTLIST_INLINE __m256i field(__m256i bytes, int bit, int to, int mask) {
   return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
 }
 
-// Step k of a slab: unsigned codes, and the four columns of the query that they meet, in each lane. 8-bit codes are signed:
-// their sign goes to the query.
+// The codes of step k of a slab, four columns of a row in each lane; those of 8 bits are signed.
 template <int bits>
-SHORTLIST_INLINE void slab_step(const uint8_t* slab, const int8_t* q, int k, __m256i* codes, __m256i* x) {
+SHORTLIST_INLINE __m256i step_codes(const uint8_t* slab, int k) {
+  if constexpr (bits == 8) return load_bytes(slab + k * 32);
+  __m256i codes = field(load_bytes(slab + k % 4 * 32), k / 4 * 4, 0, 15);
+  if constexpr (bits == 5) codes = _mm256_or_si256(codes, field(load_bytes(slab + 128), k, 4, 16));
+  if constexpr (bits == 6) codes = _mm256_or_si256(codes, field(load_bytes(slab + 128 + k / 4 * 32), k % 4 * 2, 4, 48));
+  return codes;
+}
+
+// The four columns of a query that meet them, in every lane.
+SHORTLIST_INLINE __m256i step_query(const int8_t* q, int k) {
   int32_t four;
   std::memcpy(&four, q + k * 4, 4);
-  *x = _mm256_set1_epi32(four);
-  if constexpr (bits == 8) {
-    *codes = load_bytes(slab + k * 32);
-    *x = _mm256_sign_epi8(*x, *codes);
-    *codes = _mm256_abs_epi8(*codes);
-  } else {
-    *codes = field(load_bytes(slab + k % 4 * 32), k / 4 * 4, 0, 15);
-    if constexpr (bits == 5) *codes = _mm256_or_si256(*codes, field(load_bytes(slab + 128), k, 4, 16));
-    if constexpr (bits == 6) *codes = _mm256_or_si256(*codes, field(load_bytes(slab + 128 + k / 4 * 32), k % 4 * 2, 4, 48));
-  }
+  return _mm256_set1_epi32(four);
 }
 
 }  // namespace

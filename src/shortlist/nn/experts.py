@@ -53,7 +53,7 @@ class Experts(nn.Module):
     @property
     def up(self) -> Tensor:
         """What a token's state meets first: `gate_up_proj` or `up_proj`."""
-        return self.get_parameter("gate_up_proj" if self.gated else "up_proj")
+        return getattr(self, "gate_up_proj" if self.gated else "up_proj")
 
     def forward(self, x: Tensor, load: Tensor) -> Tensor:
         """Every state through its expert.

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from builders import tiny_gguf
-from evaluate.report.example import example_figures
+from report_example import example_figures
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError

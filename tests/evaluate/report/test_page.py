@@ -5,7 +5,7 @@ import hashlib
 from html.parser import HTMLParser
 
 import pytest
-from evaluate.report.example import HOSTILE, example_figures
+from report_example import HOSTILE, example_figures
 
 from shortlist.evaluate.report.page import render
 

@@ -1,7 +1,7 @@
 import copy
 
 import pytest
-from evaluate.report.example import example_figures
+from report_example import example_figures
 
 from shortlist.evaluate.report.plots import bytes_figure, layers_figure, recall_figure, speed_figure
 

@@ -1,0 +1,197 @@
+"""The next token of one text, by the cheapest path that what was asked allows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shortlist.engine.adjust import Adjustment
+from shortlist.engine.exact_sampling import BoundedHead, Draw, sample_exact
+from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
+from shortlist.engine.options import GenerationOptions
+from shortlist.engine.sampling import sample, sample_rows, top_k
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, Read
+from shortlist.models.tokenizer import Tokenizer
+
+AnyHead = DenseHead | EstimatedHead | ExactHead
+
+# Where a constraint allows at most this share of the rows, they are read and nothing else: a tenth of what
+# the estimates of all rows would cost, or less.
+FEW = 1 / 64
+
+CANDIDATES = 5  # of a trace
+PROMISING = 64  # rows with the largest estimates, among which they are
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that looked likely.
+
+    Parameters
+    ----------
+    token
+    text
+        Its bytes may be part of a character.
+    estimated
+        The logit that the head's estimate gave; None: it does not estimate.
+    exact
+        The logit.
+    """
+
+    token: int
+    text: bytes
+    estimated: float | None
+    exact: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        readable = self.text.decode("utf-8", errors="replace")
+        return {"token": self.token, "text": readable, "estimated": self.estimated, "exact": self.exact}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A token, and what is known of its choice.
+
+    Parameters
+    ----------
+    token
+    read
+        What choosing it read of the head.
+    full
+        Whether all rows had to be read although the head reads fewer: see `RunStats.full_draws`.
+    logprobs
+        Where they were asked for.
+    dense_rank
+        Where it was audited: its place in the order of the dense head's adjusted logits, 1 being the first.
+    agrees
+        Where it was audited: whether the dense head would have chosen it.
+    candidates
+        Where a trace was asked for: the likeliest tokens, likeliest first.
+    """
+
+    token: int
+    read: Read
+    full: bool = False
+    logprobs: TokenLogprobs | None = None
+    dense_rank: int | None = None
+    agrees: bool | None = None
+    candidates: tuple[Candidate, ...] | None = None
+
+
+class Chooser:
+    """Chooses the tokens of one text, one after another.
+
+    Parameters
+    ----------
+    head
+        Of the model.
+    dense
+        All rows of the same head.
+    options
+        With a seed unless greedy.
+    adjust
+        Of this text.
+    tokenizer
+
+    Attributes
+    ----------
+    head
+        The one that this text is read with: `dense`, where the options want that.
+    """
+
+    def __init__(
+        self,
+        head: AnyHead,
+        dense: DenseHead,
+        options: GenerationOptions,
+        adjust: Adjustment,
+        tokenizer: Tokenizer,
+    ):
+        self.head = dense if options.dense_head else head
+        self._dense, self._options, self._adjust, self._tokenizer = dense, options, adjust, tokenizer
+        self._answer_tokens = 0
+
+    @property
+    def takes_greatest(self) -> bool:
+        """Whether every token is the greatest logit of `head`, so that `head.argmax` says it."""
+        return self._options.greedy and self._options.logprobs is None and self._adjust.changes_nothing
+
+    def choose(self, hidden: np.ndarray, position: int) -> Chosen:
+        """The token at a position, counted from the start of the text, after a hidden state float32 [width].
+
+        In this order: log-probabilities need all logits. Greedy without adjustments needs only the greatest.
+        Where a constraint allows few rows, those are read. Where it allows the greatest of all, that is the
+        greatest of those it allows. An exact head draws from bounds, another one from its logits; those of an
+        estimated head hold estimates for what is unlikely, so where a bias or a constraint may make that
+        likely, all rows are read.
+        """
+        draw, logits = self._draw(hidden, position)
+        return self.examine(draw, hidden, position, logits)
+
+    def push(self, token: int) -> None:
+        """Add a token to the text."""
+        self._answer_tokens += 1
+        self._adjust.push(token)
+
+    def examine(
+        self, draw: Draw, hidden: np.ndarray, position: int, logits: np.ndarray | None = None
+    ) -> Chosen:
+        """What else was asked to be known of a draw: log-probabilities from logits, an audit, a trace."""
+        options = self._options
+        chosen: dict[str, Any] = {}
+        if options.logprobs is not None and logits is not None:
+            chosen["logprobs"] = token_logprobs(logits, draw.token, options.logprobs, self._tokenizer)
+        audited = self.head is not self._dense and options.audit and self._answer_tokens % options.audit == 0
+        if audited:
+            dense = self._adjust(self._dense.logits(hidden)[0])
+            chosen["agrees"] = sample(dense, options, position) == draw.token
+            chosen["dense_rank"] = 1 + int(np.count_nonzero(dense > dense[draw.token]))
+        if options.trace:
+            chosen["candidates"] = self._candidates(hidden, draw.token)
+        return Chosen(draw.token, draw.read, draw.full, **chosen)
+
+    def _draw(self, hidden: np.ndarray, position: int) -> tuple[Draw, np.ndarray | None]:
+        """A token, and the model's own logits where the path has them."""
+        head, options, adjust = self.head, self._options, self._adjust
+        if options.logprobs is None:
+            if self.takes_greatest:
+                return Draw(*head.argmax(hidden)), None
+            if (allowed := adjust.allowed) is not None:
+                if np.count_nonzero(allowed) <= FEW * len(allowed):
+                    rows = np.flatnonzero(allowed)
+                    values = adjust(head.exact_rows(hidden, rows), rows)
+                    token = sample_rows(rows, values, options, position)
+                    return Draw(token, Read(len(rows), len(rows) * head.row_bytes)), None
+                if options.greedy and adjust.only_constrains:
+                    token, read = head.argmax(hidden)
+                    if allowed[token]:
+                        return Draw(token, read), None
+            if isinstance(head, BoundedHead):
+                return sample_exact(head, hidden, options, position, adjust), None
+        full = isinstance(head, EstimatedHead) and adjust.lifts
+        logits, read = (self._dense if full else head).logits(hidden)
+        return Draw(sample(adjust(logits), options, position), read, full), logits
+
+    def _candidates(self, hidden: np.ndarray, token: int) -> tuple[Candidate, ...]:
+        """The likeliest among those that look most promising by estimate, and the token that was chosen."""
+        head = self.head
+        if isinstance(head, EstimatedHead):
+            estimates, _ = head.estimate(hidden)
+        elif isinstance(head, BoundedHead):
+            lower, upper = head.bounds(hidden)
+            estimates = (lower + upper) / 2
+        else:
+            estimates = None
+        scores = head.logits(hidden)[0] if estimates is None else estimates
+        rows = np.union1d(top_k(scores, min(PROMISING, len(scores))), token)
+        values = head.exact_rows(hidden, rows)
+        return tuple(
+            Candidate(
+                int(rows[i]),
+                self._tokenizer.token_bytes(int(rows[i])),
+                None if estimates is None else float(estimates[rows[i]]),
+                float(values[i]),
+            )
+            for i in np.argsort(-values, kind="stable")[:CANDIDATES]
+        )
