@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from shortlist.cli import bench, chat, inspect, pull, report, run, serve, train, tune
+from shortlist.cli import bench, chat, convert, inspect, pull, report, run, serve, train, tune
 from shortlist.cli.eval import evaluate
 from shortlist.errors import ShortlistError, UsageError
 
@@ -42,6 +42,9 @@ app.command(epilog="Example: shortlist report smollm2-135m --text book.txt -o re
 app.command(epilog="Example: shortlist tune smollm2-135m --text book.txt --max-perplexity 0.5% -o tuned")(
     tune.tune
 )
+app.command(
+    epilog="Example: shortlist convert smollm2-135m --method read-me --text book.txt --heal-minutes 5 -o moe"
+)(convert.convert)
 app.command(epilog="Example: shortlist train examples/train.toml -o runs/first")(train.train)
 
 

@@ -1,7 +1,8 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
+from shortlist.nn.adopt import adopt
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
-from shortlist.nn.experts import Experts
+from shortlist.nn.experts import ExpertBank, Experts, UnequalExperts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
 from shortlist.nn.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
 from shortlist.nn.patch import Patch, patch
@@ -9,6 +10,7 @@ from shortlist.nn.patch import Patch, patch
 __all__ = [
     "GATES",
     "Dispatcher",
+    "ExpertBank",
     "Experts",
     "Gate",
     "LocalDispatcher",
@@ -16,6 +18,8 @@ __all__ = [
     "Patch",
     "Routing",
     "SoftmaxTopK",
+    "UnequalExperts",
+    "adopt",
     "after_step",
     "auxiliary_losses",
     "moe_layers",

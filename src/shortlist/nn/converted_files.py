@@ -27,8 +27,8 @@ PACKED = ("gate_up_proj", "down_proj")
 def save_converted(model: Any, config: MoEConfig, tokenizer: Any, folder: Path) -> None:
     """Write a folder that `load_converted` and the native runtime read.
 
-    Matrices are stored in bfloat16, and `model` is rounded to that, so that it goes on to compute exactly what
-    was saved. The folder appears once it is complete.
+    Matrices are stored in bfloat16, and `model` is rounded to that, so that it goes on to compute exactly
+    what was saved. The folder appears once it is complete.
 
     Parameters
     ----------

@@ -19,8 +19,8 @@ SHORTEST, LONGEST = 0.5, 512.0
 class SharedRouter(nn.Module):
     """The pre-gating router of Read-ME (https://arxiv.org/abs/2410.19123): tokens in, one expert for each.
 
-    Theirs is a transformer block; this one sees the past through averages that fade at fixed rates, so that its
-    state stays small, however long the text is.
+    Theirs is a transformer block; this one sees the past through averages that fade at fixed rates, so that
+    its state stays small, however long the text is.
 
     Parameters
     ----------

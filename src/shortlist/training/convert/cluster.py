@@ -16,6 +16,7 @@ from shortlist.nn.converted import GateConfig, MoEConfig, install, make_layer
 from shortlist.nn.gates.norm_threshold import NormThreshold
 from shortlist.training.convert.balanced_kmeans import balanced_kmeans, directions, label_churn
 from shortlist.training.convert.base import (
+    ACTIVE,
     GROUP,
     Converted,
     ConvertOptions,
@@ -37,11 +38,13 @@ FLOOR = 1e-4  # added to norms before their logarithm
 
 
 class Cluster(Method):
-    """Balanced k-means of neurons (MoEfication, https://arxiv.org/abs/2110.01786), with routers that predict the
-    norms of experts' outputs and a dynamic number of experts (D2DMoE, https://arxiv.org/abs/2310.04361).
+    """Balanced k-means of neurons, and routers that predict the norms of experts' outputs.
 
-    Neurons are clustered by their sizes on calibration tokens. There is one threshold for all layers, set so that
-    the wanted share of neurons runs on average: layers and tokens that need more experts have more.
+    The clusters are those of MoEfication (https://arxiv.org/abs/2110.01786), the routers and the dynamic
+    number of experts those of D2DMoE (https://arxiv.org/abs/2310.04361).
+
+    Neurons are clustered by their sizes on calibration tokens. There is one threshold for all layers, set
+    so that the wanted share of neurons runs on average: layers and tokens that need more experts have more.
     """
 
     experts = 24
@@ -52,6 +55,7 @@ class Cluster(Method):
         layers, experts = layers_of(model, options), options.experts or self.experts
         gate = GateConfig("norm_threshold", tau=1.0, width=ROUTER_WIDTH)
         config = MoEConfig("cluster", experts, expert_width(model, experts), 0, gate, False, layers)
+        torch.manual_seed(options.seed)
         blocks: dict[int, MoE] = {}
         scores, churns = [], []
         walk = Walk(model, text.ids)
@@ -66,7 +70,7 @@ class Cluster(Method):
                 assert isinstance(block.gate, NormThreshold)
                 scores.append(fit_router(block.gate, step.x, output_norms(block, step.x), options.seed))
             report("convert", (step.index + 1) / len(walk.blocks))
-        tau = threshold(scores, options.active)
+        tau = threshold(scores, options.active or ACTIVE)
         for block in blocks.values():
             block.gate.tau = tau
         config = replace(config, gate=replace(gate, tau=tau))
@@ -118,7 +122,7 @@ def fit_router(gate: NormThreshold, x: Tensor, norms: Tensor, seed: int) -> Tens
 
 
 def threshold(scores: list[Tensor], active: float) -> float:
-    """The tau with which so large a share of all experts of all layers runs, from scores [tokens, experts]."""
+    """The tau with which so large a share of experts runs, from scores [tokens, experts] of each layer."""
     behind = torch.cat([(s - s.amax(-1, keepdim=True)).flatten() for s in scores]).numpy()
     return float(np.exp(np.quantile(behind, 1 - active)))
 
