@@ -101,6 +101,7 @@ class Service:
         # The layers, and all rows of the head.
         self.dense_bytes = self.model.decoder.layer_bytes + self.model.decoder.head_rows.nbytes
         self._named: set[str] = set()
+        self._answers: set[Answer] = set()  # that have not ended
 
     def check_body(self, body: Open) -> None:
         """Refuse another model, and unknown parameters where the server is strict.
@@ -188,10 +189,12 @@ class Service:
         try:
             for prompt, options in requests:
                 begun.append(await self._submit(prompt, options))
+                self._answers.add(begun[-1])
             yield begun
         finally:
             for answer in begun:
                 answer.job.cancel()
+                self._answers.discard(answer)
 
     async def _submit(self, prompt: Sequence[int], options: GenerationOptions) -> Answer:
         answer = Answer(self.metrics)
@@ -230,6 +233,11 @@ class Service:
                     yield piece
         finally:
             self._walks -= 1
+
+    def cancel(self) -> None:
+        """End all answers; their clients are told that the server shuts down."""
+        for answer in self._answers:
+            answer.job.cancel()
 
     def close(self) -> None:
         """Cancel what is left, and end the threads."""
