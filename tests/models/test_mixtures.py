@@ -25,7 +25,10 @@ def assert_parity(decoder: Decoder, expected: np.ndarray) -> None:
     [
         ("mixtral", {"num_local_experts": 1, "num_experts_per_tok": 1}),
         ("mixtral", {"num_local_experts": 3, "num_experts_per_tok": 3, "intermediate_size": 77}),
-        ("mixtral", {"hidden_size": 100, "num_attention_heads": 5, "num_key_value_heads": 5, "intermediate_size": 33}),
+        (
+            "mixtral",
+            {"hidden_size": 100, "num_attention_heads": 5, "num_key_value_heads": 5, "intermediate_size": 33},
+        ),
         ("qwen2_moe", {"norm_topk_prob": True, "num_experts_per_tok": 1}),
         ("qwen2_moe", {"num_hidden_layers": 4, "decoder_sparse_step": 2}),
         ("qwen3_moe", {"num_hidden_layers": 4, "mlp_only_layers": [0, 2]}),

@@ -16,12 +16,20 @@ def rows(values: np.ndarray, format: str = "", *, tiled: bool = False) -> _nativ
     return _native.Rows.pack(data, "F32", *values.shape, format, tiled=tiled)
 
 
-
 class Layer:
     """A random mixture, native, and the same in PyTorch: a naive loop over tokens and experts."""
 
     def __init__(
-        self, experts=5, per_token=2, width=24, hidden=20, shared=0, normalize=False, format="", seed=0, router=None
+        self,
+        experts=5,
+        per_token=2,
+        width=24,
+        hidden=20,
+        shared=0,
+        normalize=False,
+        format="",
+        seed=0,
+        router=None,
     ):
         rng = np.random.default_rng(seed)
         self.width, self.per_token, self.normalize, self.format = width, per_token, normalize, format
