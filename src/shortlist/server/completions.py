@@ -15,7 +15,7 @@ from shortlist.server.errors import ApiError, json_response
 from shortlist.server.generate import Choice, Texts, generation_options, new_id, respond
 from shortlist.server.schemas import CompletionBody, as_prompts
 from shortlist.server.service import Answer, Service
-from shortlist.server.streaming import while_connected
+from shortlist.server.streaming import STREAMED, while_connected
 from shortlist.server.usage import Clock, usage
 
 DEFAULT_TOKENS = 16  # OpenAI's
@@ -23,7 +23,7 @@ DEFAULT_TOKENS = 16  # OpenAI's
 router = APIRouter()
 
 
-@router.post("/v1/completions", summary="Continue texts")
+@router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
 async def completions(body: CompletionBody, request: Request) -> Response:
     """As OpenAI's, with prompt log-probabilities where `echo` and `logprobs` are asked for."""
     service: Service = request.app.state.service
