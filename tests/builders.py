@@ -174,7 +174,9 @@ def _add_rope(writer: gguf.GGUFWriter, model: Any, head_dim: int) -> None:
 
 
 def _add_experts(writer: gguf.GGUFWriter, config: Any) -> None:
-    writer.add_expert_count(config.num_local_experts if hasattr(config, "num_local_experts") else config.num_experts)
+    writer.add_expert_count(
+        config.num_local_experts if hasattr(config, "num_local_experts") else config.num_experts
+    )
     writer.add_expert_used_count(config.num_experts_per_tok)
     if width := getattr(config, "moe_intermediate_size", None):
         writer.add_expert_feed_forward_length(width)

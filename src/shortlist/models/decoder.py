@@ -152,9 +152,7 @@ class Decoder:
                 matrices.update(by_name)
                 self._inputs[place] = inputs[name]
             rope_table = tables.index(config.rope_frequencies[i])
-            self._native.add_layer(
-                matrices, vectors, config.windows[i], rope_table, neurons, inputs, mixture
-            )
+            self._native.add_layer(matrices, vectors, config.windows[i], rope_table, neurons, inputs, mixture)
         channel_bytes = sum(each.all_bytes for each in self._inputs.values())
         expert_bytes = sum(each.expert_bytes * len(each.loads) for each in self._mixtures)
         self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
