@@ -1,5 +1,7 @@
 """Fixtures that every part of the suite uses."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,17 @@ def smollm2() -> Path:
 def gemma() -> Path:
     """Gemma-3-270M, Q4_K_M: pulled into the cache the first time."""
     return checkpoints.pull("gemma-3-270m", progress=False)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window; skips where it or Playwright is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("there is no Chromium: install it with apt install chromium")
+    sandbox = [] if os.getuid() else ["--no-sandbox"]  # Chromium refuses to run as root with its sandbox
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=sandbox)
+        yield browser
+        browser.close()

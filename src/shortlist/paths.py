@@ -1,9 +1,11 @@
-"""Where this program keeps what it can fetch or compute again."""
+"""Where this program keeps what it can fetch or compute again, and how files are written."""
 
 import os
 from pathlib import Path
 
 import platformdirs
+
+from shortlist.errors import ShortlistError
 
 HOME_VARIABLE = "SHORTLIST_HOME"
 
@@ -13,3 +15,21 @@ def cache_folder() -> Path:
     if home := os.environ.get(HOME_VARIABLE):
         return Path(home).expanduser()
     return platformdirs.user_cache_path("shortlist")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is either whole or not there.
+
+    Raises
+    ------
+    ShortlistError
+        It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ShortlistError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

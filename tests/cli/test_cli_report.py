@@ -96,20 +96,6 @@ def test_an_interrupted_report_leaves_nothing(shortlist, measured, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch):
-    page = tmp_path / "page.html"
-    page.write_text("old")
-
-    def fail(self, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.replace", fail)
-    with pytest.raises(report.ShortlistError, match="cannot be written: No space left"):
-        report.write_whole(page, "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    assert page.read_text() == "old"
-
-
 def test_a_model_that_is_not_there(shortlist, tmp_path):
     result = shortlist("report", "/nonesuch.gguf", "-o", tmp_path / "page.html")
     assert result.code == 2

@@ -75,6 +75,7 @@ class FakeCache:
     """Remembers the tokens themselves, so that a wrong reuse of the cache changes the hidden states."""
 
     nbytes = 0
+    token_bytes = 4
 
     def __init__(self, capacity):
         self.capacity = capacity
@@ -88,6 +89,12 @@ class FakeCache:
         assert length <= self.length
         del self.tokens[length:]
 
+    discard = truncate
+
+    def take_over(self, other, length):
+        assert length <= other.length
+        self.tokens = other.tokens[:length]
+
 
 class FakeDecoder:
     """Hidden states that depend on every token so far.
@@ -98,6 +105,9 @@ class FakeDecoder:
 
     width = 16
     layer_bytes = 5000
+    fingerprint = "0123456789abcdef"
+    head_rows = SimpleNamespace(nbytes=2000)
+    logit_cap = None
 
     def __init__(self, script=None, *, context_length=1024, seconds=0.0):
         self.config = SimpleNamespace(
@@ -109,6 +119,7 @@ class FakeDecoder:
         self.script, self.seconds = script, seconds
         self.prompt_length = 0
         self.forwarded = []
+        self.steps = []
         self.interrupt_after = None
 
     def new_cache(self, context):
@@ -128,6 +139,15 @@ class FakeDecoder:
             self.forwarded.append(token)
             states.append(self._state(cache.tokens))
         return np.array(states, dtype=np.float32)
+
+    def forward_together(self, segments):
+        self.steps.append([len(tokens) for tokens, _ in segments])
+        assert len({id(cache) for _, cache in segments}) == len(segments)
+        seconds, self.seconds = self.seconds, 0.0
+        time.sleep(seconds)
+        states = [self.forward(tokens, cache) for tokens, cache in segments]
+        self.seconds = seconds
+        return np.concatenate(states)
 
     def _state(self, tokens):
         if self.script is None:
@@ -160,6 +180,9 @@ class FakeHead:
         self.calls.append("argmax")
         return int(np.argmax(self._values(hidden))), self.read(2)
 
+    def argmax_together(self, hidden):
+        return [self.argmax(each) for each in hidden]
+
     def read(self, rows):
         return Read(rows, 1000 + 10 * rows)
 
@@ -188,6 +211,9 @@ class FakeDenseHead:
 
     def argmax(self, hidden):
         return self._head.argmax(hidden)[0], Read(ByteTokenizer.vocab_size, 2000)
+
+    def argmax_together(self, hidden):
+        return [self.argmax(each) for each in hidden]
 
     def logits(self, hidden):
         return self._head.logits(hidden)

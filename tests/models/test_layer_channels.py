@@ -45,7 +45,9 @@ def test_all_channels_give_the_dense_model(family, weights, tmp_path):
         dense = Decoder(checkpoint, weights=weights, ffn="dense", threads=2)
         parts = every_part(checkpoint)
         decoder = Decoder(checkpoint, weights=weights, parts=parts, threads=2)
-    assert relative_error(hidden(decoder, [TOKENS]), hidden(dense, [TOKENS])) < 1e-3
+    # Sums in another order tip the rounding of activations to 8 bits over here and there.
+    limit = 1e-3 if weights is None else 1e-2
+    assert relative_error(hidden(decoder, [TOKENS]), hidden(dense, [TOKENS])) < limit
     read = decoder.channels_read
     assert read == {place: len(TOKENS) * each.units for place, each in parts.items()}
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors
+from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
+from shortlist.checkpoints.experts import split_experts
+from shortlist.checkpoints.gemma3n import split_streams
 from shortlist.checkpoints.gguf_config import gguf_config
 from shortlist.checkpoints.gguf_header import Header, read_header
 from shortlist.checkpoints.settings import Settings
@@ -20,26 +22,34 @@ def open_gguf(path: Path) -> Checkpoint:
     """
     file = MappedFile(path)
     header = read_header(file)
-    family = _family(Settings(path, header.metadata.settings("general.")))
+    family = _family(path, header)
     prefix = f"{family.gguf_architecture}."
     tensors = _tensors(file, header, family)
+    split_streams(tensors)
     config = gguf_config(Settings(path, header.metadata.settings(prefix), prefix), family, tensors)
     tensors.pop("rope_freqs", None)  # config.rope_frequencies has them now
+    tensors, files = split_experts(path, config, tensors, dict.fromkeys(tensors, file))
+    drop_unused(config, tensors)
     check_tensors(path, config, tensors)
     return Checkpoint(
         path,
         config,
         tensors,
-        files=dict.fromkeys(tensors, file),
+        files,
         headers=[file.bytes[: header.end]],
         tokenizer_source=header.metadata.with_prefix("tokenizer."),
     )
 
 
-def _family(general: Settings) -> Family:
-    # Of two families with one architecture (llama, mistral) the first stands for both.
+def _family(path: Path, header: Header) -> Family:
+    # Of two families with one architecture (llama, mistral) the first stands for both; mixtral is the one with experts.
     by_architecture = {family.gguf_architecture: family for family in reversed(FAMILIES.values())}
-    return by_architecture[general.one_of("general.architecture", by_architecture)]
+    general = Settings(path, header.metadata.settings("general."))
+    architecture = general.one_of("general.architecture", by_architecture)
+    if header.metadata.settings(f"{architecture}.expert_count").get(f"{architecture}.expert_count"):
+        with_experts = [f for f in FAMILIES.values() if f.experts and f.gguf_architecture == architecture]
+        return with_experts[0] if with_experts else by_architecture[architecture]
+    return by_architecture[architecture]
 
 
 def _tensors(file: MappedFile, header: Header, family: Family) -> dict[str, StoredTensor]:
@@ -49,7 +59,7 @@ def _tensors(file: MappedFile, header: Header, family: Family) -> dict[str, Stor
         if name is None:
             raise CheckpointError(
                 f"{file.path}: tensor {info.name} does not belong to a {family.name} model that is supported "
-                "(mixtures of experts and adapters are not)"
+                "(adapters are not)"
             )
         tensors[name] = StoredTensor(info.name, info.type, info.shape, file.bytes[info.start : info.end])
     if "embedding" not in tensors:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from shortlist.cli import bench, chat, inspect, pull, report, run, tune
+from shortlist.cli import bench, chat, convert, inspect, pull, report, run, serve, train, tune
 from shortlist.cli.eval import evaluate
 from shortlist.errors import ShortlistError, UsageError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command(epilog="Example: shortlist pull gemma-3-270m")(pull.pull)
 app.command(epilog='Example: shortlist run smollm2-135m "The sea is" -n 50 --stats')(run.run)
 app.command(epilog="Example: shortlist chat smollm2-135m --temperature 0.7")(chat.chat)
+app.command(epilog="Example: shortlist serve smollm2-135m --port 8000")(serve.serve)
 app.command(epilog="Example: shortlist bench smollm2-135m --peer llama.cpp")(bench.bench)
 app.command("eval", epilog="Example: shortlist eval smollm2-135m --text book.txt --tokens 4096 --json")(
     evaluate
@@ -41,6 +42,10 @@ app.command(epilog="Example: shortlist report smollm2-135m --text book.txt -o re
 app.command(epilog="Example: shortlist tune smollm2-135m --text book.txt --max-perplexity 0.5% -o tuned")(
     tune.tune
 )
+app.command(
+    epilog="Example: shortlist convert smollm2-135m --method read-me --text book.txt --heal-minutes 5 -o moe"
+)(convert.convert)
+app.command(epilog="Example: shortlist train examples/train.toml -o runs/first")(train.train)
 
 
 @app.callback(invoke_without_command=True)

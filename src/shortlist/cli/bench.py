@@ -31,7 +31,7 @@ def bench(
         typer.Option(
             "--synthetic",
             help="A model of random weights: llama-1b-q4_0, llama-1b-q8_0, or llama-1b-relu-8 (-16, "
-            "-32, -64: per cent of neurons that fire); dense head only.",
+            "-32, -64: per cent of neurons that fire), or olmoe-q4_0 (64 experts, 4 GB); dense head only.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option("-n", "--tokens", help="Tokens to write in each repetition.")] = 128,

@@ -12,7 +12,8 @@ from shortlist.cli import options as shared
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json
 from shortlist.cli.text_input import read_text
-from shortlist.errors import ShortlistError, UsageError
+from shortlist.errors import UsageError
+from shortlist.paths import write_whole
 
 if TYPE_CHECKING:
     from shortlist.evaluate.report.measure import Subject
@@ -102,24 +103,6 @@ def _checked(page: Path) -> Path:
     if not os.access(page.parent, os.W_OK):
         raise UsageError(f"the folder {page.parent} cannot be written to: choose another with -o")
     return page
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either whole or not there.
-
-    Raises
-    ------
-    ShortlistError
-        It cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ShortlistError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _json(figures: dict[str, Any]) -> str:

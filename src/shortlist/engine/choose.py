@@ -1,6 +1,5 @@
 """The next token of one text, by the cheapest path that what was asked allows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ AnyHead = DenseHead | EstimatedHead | ExactHead
 FEW = 1 / 64
 
 CANDIDATES = 5  # of a trace
+PROMISING = 64  # rows with the largest estimates, among which they are
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Chosen:
     agrees
         Where it was audited: whether the dense head would have chosen it.
     candidates
-        Where a trace was asked for: the likeliest tokens by the head's own estimate, likeliest first.
+        Where a trace was asked for: the likeliest tokens, likeliest first.
     """
 
     token: int
@@ -148,7 +148,7 @@ class Chooser:
             chosen["agrees"] = sample(dense, options, position) == draw.token
             chosen["dense_rank"] = 1 + int(np.count_nonzero(dense > dense[draw.token]))
         if options.trace:
-            chosen["candidates"] = self._candidates(hidden)
+            chosen["candidates"] = self._candidates(hidden, draw.token)
         return Chosen(draw.token, draw.read, draw.full, **chosen)
 
     def _draw(self, hidden: np.ndarray, position: int) -> tuple[Draw, np.ndarray | None]:
@@ -173,7 +173,8 @@ class Chooser:
         logits, read = (self._dense if full else head).logits(hidden)
         return Draw(sample(adjust(logits), options, position), read, full), logits
 
-    def _candidates(self, hidden: np.ndarray) -> tuple[Candidate, ...]:
+    def _candidates(self, hidden: np.ndarray, token: int) -> tuple[Candidate, ...]:
+        """The likeliest among those that look most promising by estimate, and the token that was chosen."""
         head = self.head
         if isinstance(head, EstimatedHead):
             estimates, _ = head.estimate(hidden)
@@ -183,18 +184,14 @@ class Chooser:
         else:
             estimates = None
         scores = head.logits(hidden)[0] if estimates is None else estimates
-        rows = top_k(scores, CANDIDATES)
-        return self._listed(rows, estimates, head.exact_rows(hidden, rows))
-
-    def _listed(
-        self, rows: np.ndarray, estimates: np.ndarray | None, exact: Sequence[float]
-    ) -> tuple[Candidate, ...]:
+        rows = np.union1d(top_k(scores, min(PROMISING, len(scores))), token)
+        values = head.exact_rows(hidden, rows)
         return tuple(
             Candidate(
-                int(row),
-                self._tokenizer.token_bytes(int(row)),
-                None if estimates is None else float(estimates[row]),
-                float(value),
+                int(rows[i]),
+                self._tokenizer.token_bytes(int(rows[i])),
+                None if estimates is None else float(estimates[rows[i]]),
+                float(values[i]),
             )
-            for row, value in zip(rows, exact, strict=True)
+            for i in np.argsort(-values, kind="stable")[:CANDIDATES]
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -12,13 +12,15 @@ from shortlist.engine.adjust import Adjustment
 from shortlist.engine.choose import Chooser
 from shortlist.engine.generation import Stream, generate_pieces
 from shortlist.engine.growing import Generation, GrowingText
+from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions
+from shortlist.engine.scoring import score_pieces
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
 from shortlist.models.config import ModelConfig
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.models.decoder import PREFILL_CHUNK, Decoder
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
@@ -147,7 +149,11 @@ class Model:
     @cached_property
     def dense_head(self) -> DenseHead:
         """All rows of the same head: what others are compared with. It shares their memory."""
-        return self.head if isinstance(self.head, DenseHead) else DenseHead(self.decoder.head_rows)
+        return (
+            self.head
+            if isinstance(self.head, DenseHead)
+            else DenseHead(self.decoder.head_rows, self.decoder.logit_cap)
+        )
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """The tokens of a prompt, those that the model wants at its start included.
@@ -177,13 +183,44 @@ class Model:
 
     def hidden(self, tokens: Sequence[int]) -> np.ndarray:
         """The final hidden state after each token, as the head gets it; float32 [tokens, width]."""
+        return np.concatenate(list(self.hidden_pieces(tokens)))
+
+    def hidden_pieces(self, tokens: Sequence[int]) -> Iterator[np.ndarray]:
+        """`hidden` in pieces of at most `PREFILL_CHUNK` tokens, each computed when it is asked for."""
         cache = self.decoder.new_cache(len(tokens))
-        with self._session.lock:
-            return self.decoder.forward(np.asarray(tokens, dtype=np.int32), cache)
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            piece = np.asarray(tokens[start : start + PREFILL_CHUNK], dtype=np.int32)
+            with self._session.lock:
+                hidden = self.decoder.forward(piece, cache)
+            yield hidden
+
+    def score(self, prompt: str | Sequence[int], *, logprobs: int = 0) -> list[TokenLogprobs | None]:
+        """How likely each token of a text is after those before it, by the dense head.
+
+        Parameters
+        ----------
+        prompt
+            As for `stream`.
+        logprobs
+            How many of the likeliest tokens to list at each place.
+
+        Returns
+        -------
+        list
+            One for each token; None for the first, which follows nothing.
+
+        Raises
+        ------
+        UsageError
+            The prompt cannot be used, or does not fit the context.
+        """
+        tokens = self.encode(prompt)
+        self._check_fits(len(tokens), 0)
+        return [entry for piece in score_pieces(self, tokens, logprobs) for entry in piece]
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""
-        return self.decoder.head_rows.matmul(self.hidden(tokens))
+        return softcap(self.decoder.head_rows.matmul(self.hidden(tokens)), self.decoder.logit_cap)
 
     def close(self) -> None:
         """Release the weights and the KV cache; the model cannot be used afterwards."""

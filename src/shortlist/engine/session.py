@@ -34,6 +34,11 @@ class Session:
         """Weight bytes that a token reads before the head: with shortlisted layers, the mean so far."""
         return self._decoder.layer_bytes
 
+    @property
+    def expert_loads(self) -> np.ndarray:
+        """Tokens that chose each expert so far; int64 [mixtures, experts]."""
+        return self._decoder.expert_loads
+
     def extend(self, tokens: Sequence[int]) -> tuple[np.ndarray, int]:
         """The hidden state after the last token, computing only what the cache does not hold.
 
@@ -50,7 +55,7 @@ class Session:
         """
         # An interrupted prefill leaves a cache that is shorter than the text it was meant for.
         held = self._tokens[: self._cache.length]
-        shared = min(_common_prefix(held, tokens), len(tokens) - 1)
+        shared = min(common_start(held, tokens), len(tokens) - 1)
         if shared < self._cache.length:
             self._cache.truncate(shared)
         self._tokens = list(tokens)
@@ -58,8 +63,15 @@ class Session:
         return hidden[-1], shared
 
 
-def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    if list(second[: len(first)]) == list(first):
-        return len(first)  # the usual case, a step of decode, without a loop in Python
-    differing = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
-    return next(differing, min(len(first), len(second)))
+def common_start(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many leading tokens are the same."""
+    low, high = 0, min(len(first), len(second))
+    if list(second[:high]) == list(first[:high]):
+        return high
+    while high - low > 1:  # the first difference lies in [low, high)
+        middle = (low + high) // 2
+        if list(first[low:middle]) == list(second[low:middle]):
+            low = middle
+        else:
+            high = middle
+    return low

@@ -28,7 +28,7 @@ ADDED = 0.05  # what a block of a `relu` model adds, in units of the embedding's
 
 @dataclass(frozen=True)
 class Shape:
-    """A llama decoder.
+    """A llama decoder, or an olmoe one if it has experts.
 
     Parameters
     ----------
@@ -37,6 +37,9 @@ class Shape:
     active
         Share of the neurons that fire, planted in a model with ReLU and a head of its own; None: SiLU and a
         tied head.
+    experts, experts_per_token
+        Every feed-forward layer is a mixture of that many experts, of `ffn_width` each, and the head is a
+        table of its own; 0: dense.
     """
 
     weights: gguf.GGMLQuantizationType
@@ -48,9 +51,19 @@ class Shape:
     vocab_size: int = 49152
     context_length: int = 4096
     active: float | None = None
+    experts: int = 0
+    experts_per_token: int = 0
+
+    @property
+    def architecture(self) -> str:
+        return "olmoe" if self.experts else "llama"
+
+    @property
+    def tied(self) -> bool:
+        return self.active is None and not self.experts
 
     def matrices(self) -> Iterator[tuple[str, int, int]]:
-        """Name, rows and columns of every matrix but the embedding."""
+        """Name, rows and columns of every matrix but the embedding; those of experts follow each other."""
         key_rows = self.width // self.heads * self.kv_heads
         for layer in range(self.layers):
             for name, rows, columns in (
@@ -62,19 +75,32 @@ class Shape:
                 ("ffn_up", self.ffn_width, self.width),
                 ("ffn_down", self.width, self.ffn_width),
             ):
-                yield f"blk.{layer}.{name}.weight", rows, columns
+                if self.experts and name.startswith("ffn"):
+                    yield f"blk.{layer}.{name}_exps.weight", self.experts * rows, columns
+                else:
+                    yield f"blk.{layer}.{name}.weight", rows, columns
 
     def norms(self) -> Iterator[str]:
+        """Vectors of ones, all as long as the model is wide."""
         for layer in range(self.layers):
             yield f"blk.{layer}.attn_norm.weight"
             yield f"blk.{layer}.ffn_norm.weight"
+            if self.experts:
+                yield f"blk.{layer}.attn_q_norm.weight"
+                yield f"blk.{layer}.attn_k_norm.weight"
         yield "output_norm.weight"
+
+    def routers(self) -> Iterator[str]:
+        """Float matrices of one row per expert."""
+        for layer in range(self.layers if self.experts else 0):
+            yield f"blk.{layer}.ffn_gate_inp.weight"
 
 
 Q4_0, Q8_0 = gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0
 SHAPES = {"llama-1b-q4_0": Shape(Q4_0), "llama-1b-q8_0": Shape(Q8_0)} | {
     f"llama-1b-relu-{percent}": Shape(Q8_0, active=percent / 100) for percent in (8, 16, 32, 64)
 }
+SHAPES["olmoe-q4_0"] = Shape(Q4_0, heads=16, kv_heads=16, ffn_width=1024, experts=64, experts_per_token=8)
 
 
 def synthetic(name: str) -> Path:
@@ -108,25 +134,32 @@ def synthetic(name: str) -> Path:
 def write(path: Path, shape: Shape, seed: int = 0) -> None:
     """Write a model of `shape` with random weights; the same seed writes the same file."""
     rng = np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, shape.architecture)
     _describe(writer, shape)
     _add_tokenizer(writer, shape.vocab_size)
     matrices = [("token_embd.weight", shape.vocab_size, shape.width, Q8_0)]
     matrices += [(*matrix, shape.weights) for matrix in shape.matrices()]
-    if shape.active is not None:
+    if not shape.tied:
         matrices.append(("output.weight", shape.vocab_size, shape.width, Q8_0))
     for name in shape.norms():
         writer.add_tensor_info(name, [shape.width], np.dtype(np.float32), 4 * shape.width)
+    for name in shape.routers():
+        size = [shape.experts, shape.width]
+        writer.add_tensor_info(name, size, np.dtype(np.float32), 4 * shape.experts * shape.width)
     for name, rows, columns, kind in matrices:
         row_bytes = columns // BLOCK * gguf.GGML_QUANT_SIZES[kind][1]
-        writer.add_tensor_info(name, [rows, row_bytes], np.dtype(np.uint8), rows * row_bytes, kind)
+        size = [shape.experts, rows // shape.experts, row_bytes] if "_exps" in name else [rows, row_bytes]
+        writer.add_tensor_info(name, size, np.dtype(np.uint8), rows * row_bytes, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for _ in shape.norms():
         writer.write_tensor_data(np.ones(shape.width, np.float32))
+    for _ in shape.routers():
+        rows = rng.standard_normal((shape.experts, shape.width), np.float32)
+        writer.write_tensor_data(rows * np.float32(shape.width**-0.5))
     for name, rows, columns, kind in matrices:
-        data = _random_rows(rng, rows, columns, kind)
+        data = random_rows(rng, rows, columns, kind)
         if shape.active is not None:
             _plant(data, name, columns, shape.active)
         writer.write_tensor_data(data)
@@ -159,6 +192,9 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(shape.vocab_size)
+    if shape.experts:
+        writer.add_expert_count(shape.experts)
+        writer.add_expert_used_count(shape.experts_per_token)
     if shape.active is not None:
         writer.add_string("llama.hidden_act", "relu")  # a key of ours: llama.cpp would compute SiLU
 
@@ -182,7 +218,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
     writer.add_add_bos_token(False)
 
 
-def _random_rows(
+def random_rows(
     rng: np.random.Generator, rows: int, columns: int, kind: gguf.GGMLQuantizationType
 ) -> np.ndarray:
     """Quantized blocks, uint8 [rows, row_bytes], of weights with mean 0 and deviation columns ** -0.5.

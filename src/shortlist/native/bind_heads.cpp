@@ -10,12 +10,22 @@ void check_limits(int64_t most, int probes) {
   if (probes < 1 || most < 1) throw std::invalid_argument("at least one probe and one row are needed");
 }
 
+nb::list of_winners(const std::vector<Winner>& winners) {
+  nb::list all;
+  for (const Winner& w : winners) all.append(nb::make_tuple(w.token, w.value, w.rows, w.upper));
+  return all;
+}
+
 }  // namespace
 
 void bind_heads(nb::module_& m) {
   auto query = [](const Head& head, const In1<float>& h) {
     check_size(h.shape(0), head.rows().view.cols, "the hidden state");
     return Query(h.data(), head.rows().view.cols);
+  };
+  auto queries = [](const Head& head, const In2<float>& h) {
+    check_size(h.shape(1), head.rows().view.cols, "a hidden state");
+    return Query(h.data(), static_cast<int>(h.shape(0)), head.rows().view.cols);
   };
   nb::class_<Head>(m, "Head", "The language-model head: all rows, or those that a bound leaves.")
       .def(nb::init<Matrix>(), "rows"_a)
@@ -31,12 +41,15 @@ void bind_heads(nb::module_& m) {
           "hidden"_a, "Exact values of all rows: float32 [rows].")
       .def(
           "dense_argmax",
-          [query](Head& head, In1<float> h) {
-            nb::gil_scoped_release release;
-            Winner w = head.dense_argmax(query(head, h));
-            return std::make_tuple(w.token, w.value, w.rows, w.upper);
+          [queries](const Head& head, In2<float> h) {
+            std::vector<Winner> winners;
+            {
+              nb::gil_scoped_release release;
+              winners = head.dense_argmax(queries(head, h));
+            }
+            return of_winners(winners);
           },
-          "hidden"_a, "(row, value, rows read, rows of which the upper plane was read) of the largest value.")
+          "hidden"_a, "For each of hidden [n, width]: (row, value, rows read, rows of which the upper plane was read) of the largest value.")
       .def(
           "exact_rows",
           [query](const Head& head, In1<float> h, In1<int32_t> indices) {
@@ -63,10 +76,13 @@ void bind_heads(nb::module_& m) {
           "hidden"_a, "(middle, radius), float32 [rows] each, from the upper plane: |exact - middle| <= radius always.")
       .def(
           "certified_argmax",
-          [query](Head& head, In1<float> h) {
-            nb::gil_scoped_release release;
-            Winner w = head.certified_argmax(query(head, h));
-            return std::make_tuple(w.token, w.value, w.rows, w.upper);
+          [queries](Head& head, In2<float> h) {
+            std::vector<Winner> winners;
+            {
+              nb::gil_scoped_release release;
+              winners = head.certified_argmax(queries(head, h));
+            }
+            return of_winners(winners);
           },
           "hidden"_a, "As dense_argmax, provably, reading the lower plane of few rows.");
 
@@ -141,11 +157,14 @@ void bind_heads(nb::module_& m) {
           "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.")
       .def(
           "argmax",
-          [query](LowRank& low, Head& head, In1<float> h, float sigma, int64_t most, int probes) {
+          [queries](LowRank& low, Head& head, In2<float> h, float sigma, int64_t most, int probes) {
             check_limits(most, probes);
-            nb::gil_scoped_release release;
-            Winner w = low.argmax(query(head, h), head, sigma, most, probes);
-            return std::make_tuple(w.token, w.value, w.rows, w.upper);
+            std::vector<Winner> winners;
+            {
+              nb::gil_scoped_release release;
+              winners = low.argmax(queries(head, h), head, sigma, most, probes);
+            }
+            return of_winners(winners);
           },
           "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "As dense_argmax, among the rows of the shortlist.");
 }

@@ -13,6 +13,7 @@ void bind_rows(nb::module_& m);
 void bind_packer(nb::module_& m);
 void bind_channels(nb::module_& m);
 void bind_neurons(nb::module_& m);
+void bind_moe(nb::module_& m);
 void bind_decoder(nb::module_& m);
 void bind_heads(nb::module_& m);
 void bind_bpe(nb::module_& m);
@@ -25,6 +26,7 @@ NB_MODULE(_native, m) {
   bind_packer(m);
   bind_channels(m);
   bind_neurons(m);
+  bind_moe(m);
   bind_decoder(m);
   bind_heads(m);
   bind_bpe(m);

@@ -10,39 +10,37 @@ namespace shortlist {
 
 namespace {
 
-// selectors/confidence.py and selectors/certified.py as one job of the pool. The rows are cut into `probes` blocks; score()
-// scores a block, whose best row is read; the best exact value is the mark; rows whose score + scale * margin reaches it
-// are read too. Blocks do not depend on the number of threads, so neither do the rows that are read.
+// selectors/confidence.py and selectors/certified.py for one query, in steps of a job of the pool that every member takes. The
+// rows are cut into `probes` blocks; the best row by score of each block is read; the best exact value is the mark; rows whose
+// score + scale * margin reaches it are read too. Blocks do not depend on the number of threads, so neither do the rows that are read.
 class Race {
  public:
-  Race(const Head& head, const Query& h, int probes, const float* scores, const float* margins)
-      : m_(head.rows().view), x_(h.batch()), probes_(probes), scores_(scores), margins_(margins), runners_(static_cast<size_t>(Pool::instance().threads())) {}
+  Race(const Head& head, const Batch& x, const float* scores, const float* margins)
+      : m_(head.rows().view), x_(x), scores_(scores), margins_(margins), runners_(static_cast<size_t>(Pool::instance().threads())) {}
 
-  // By every member: the probes, and the rows that reach their best value, each member those of its share. `scale` is what
-  // times the margins; score(begin, end) fills the scores of a block. Ends with a barrier.
-  template <class Score>
-  void start(Team& team, float scale, Score score) {
+  // A block, whose scores are there.
+  void probe(const Team& team, int64_t begin, int64_t end) {
+    float value;
+    int64_t where;
+    kernels().argmax(scores_ + begin, end - begin, &value, &where);
+    runners_[static_cast<size_t>(team.id)].first.push_back(static_cast<int32_t>(begin + where));
+  }
+
+  // Reads the best rows of this member's blocks.
+  void read_probes(const Team& team) {
     Runner& mine = runners_[static_cast<size_t>(team.id)];
-    const int64_t block = (m_.rows + probes_ - 1) / probes_;
-    const auto share = team.share(m_.rows, block);
-    for (int64_t at = share.begin; at < share.end; at += block) {
-      const int64_t end = std::min(at + block, share.end);
-      score(at, end);
-      float value;
-      int64_t where;
-      kernels().argmax(scores_ + at, end - at, &value, &where);
-      mine.first.push_back(static_cast<int32_t>(at + where));
-    }
     read(mine.first.data(), static_cast<int64_t>(mine.first.size()), mine);
     mine.mark = mine.best.value;
-    team.barrier();
+  }
+
+  // Once all have: the rows of [begin, end) that reach the mark.
+  void gather(const Team& team, float scale, int64_t begin, int64_t end) {
+    Runner& mine = runners_[static_cast<size_t>(team.id)];
     // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
     static thread_local std::vector<int32_t> room;
-    room.resize(std::max(room.size(), static_cast<size_t>(share.end - share.begin)));
-    const int64_t count = kernels().reaching(scores_ + share.begin, margins_ + share.begin, scale, share.end - share.begin, mark(),
-                                             static_cast<int32_t>(share.begin), room.data());
+    room.resize(std::max(room.size(), static_cast<size_t>(end - begin)));
+    const int64_t count = kernels().reaching(scores_ + begin, margins_ + begin, scale, end - begin, mark(), static_cast<int32_t>(begin), room.data());
     mine.reached.assign(room.begin(), room.begin() + count);
-    team.barrier();
   }
 
   int64_t reached() const {
@@ -128,10 +126,34 @@ class Race {
 
   const RowsView& m_;
   const Batch x_;
-  const int probes_;
   const float *scores_, *margins_;
   std::vector<Runner> runners_;
 };
+
+// By every member: the first steps of several races over the same rows. score(begin, end) fills the scores of a block for all of
+// them; scale(q) is what times the margins of query q. Ends with a barrier.
+template <class Score, class Scale>
+void start(Team& team, std::vector<Race>& races, int64_t rows, int probes, Score score, Scale scale) {
+  const int64_t block = (rows + probes - 1) / probes;
+  const auto share = team.share(rows, block);
+  for (int64_t at = share.begin; at < share.end; at += block) {
+    const int64_t end = std::min(at + block, share.end);
+    score(at, end);
+    for (Race& race : races) race.probe(team, at, end);
+  }
+  for (Race& race : races) race.read_probes(team);
+  team.barrier();
+  for (size_t q = 0; q < races.size(); q++) races[q].gather(team, scale(q), share.begin, share.end);
+  team.barrier();
+}
+
+// The queries whose list is longer than `most`.
+std::vector<size_t> too_long(const std::vector<Race>& races, int64_t most) {
+  std::vector<size_t> queries;
+  for (size_t q = 0; q < races.size(); q++)
+    if (races[q].reached() > most) queries.push_back(q);
+  return queries;
+}
 
 }  // namespace
 
@@ -140,19 +162,39 @@ Head::Head(Matrix rows) : rows_(std::move(rows)) {
 }
 
 void Head::dense(const Query& h, float* logits) const {
+  const size_t rows = static_cast<size_t>(rows_->view.rows);
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);
-    kernels().dot_range(rows_->view, h.batch(), share.begin, share.end, logits + share.begin);
+    kernels().gemm(rows_->view, h.batch(), share.begin, share.end, logits, rows);
   });
 }
 
-Winner Head::dense_argmax(const Query& h) {
-  middle_.resize(static_cast<size_t>(rows_->view.rows));
-  dense(h, middle_.data());
-  Winner winner;
-  kernels().argmax(middle_.data(), rows_->view.rows, &winner.value, &winner.token);
-  winner.rows = rows_->view.rows;
-  return winner;
+std::vector<Winner> Head::dense_argmax(const Query& h) const {
+  constexpr int64_t block = 512;  // rows whose values stay in the cache until they are compared
+  const RowsView& m = rows_->view;
+  std::vector<std::vector<Winner>> best(static_cast<size_t>(Pool::instance().threads()), std::vector<Winner>(h.count()));
+  Pool::instance().run([&](Team& team) {
+    std::vector<Winner>& mine = best[static_cast<size_t>(team.id)];
+    std::vector<float> values(h.count() * block);
+    const auto share = team.share(m.rows, 16);
+    for (int64_t at = share.begin; at < share.end; at += block) {
+      const int64_t end = std::min(at + block, share.end);
+      kernels().gemm(m, h.batch(), at, end, values.data() - at, block);
+      for (size_t q = 0; q < mine.size(); q++) {
+        float value;
+        int64_t where;
+        kernels().argmax(values.data() + q * block, end - at, &value, &where);
+        if (value > mine[q].value) mine[q].value = value, mine[q].token = at + where;
+      }
+    }
+  });
+  std::vector<Winner> winners(h.count());
+  for (size_t q = 0; q < winners.size(); q++) {
+    for (const auto& member : best)  // in the order of their rows, so that the lowest of equals stays
+      if (member[q].value > winners[q].value) winners[q] = member[q];
+    winners[q].rows = m.rows;
+  }
+  return winners;
 }
 
 void Head::exact_rows(const Query& h, const int32_t* indices, int64_t count, float* values) const {
@@ -171,20 +213,31 @@ void Head::bounds(const Query& h, float* middle, float* radius) const {
   });
 }
 
-Winner Head::certified_argmax(const Query& h) {
+std::vector<Winner> Head::certified_argmax(const Query& h) {
   const RowsView& m = rows_->view;
   if (m.format.bits != 8 || m.format.kind != Kind::Quantized)
     throw std::invalid_argument("the certified head needs 8-bit rows; these are " + m.format.name());
-  middle_.resize(static_cast<size_t>(m.rows));
-  radius_.resize(static_cast<size_t>(m.rows));
-  Race race(*this, h, kProbes, middle_.data(), radius_.data());
+  const size_t rows = static_cast<size_t>(m.rows);
+  middle_.resize(std::max(middle_.size(), h.count() * rows));
+  radius_.resize(middle_.size());
+  std::vector<Race> races;
+  for (size_t q = 0; q < h.count(); q++) races.emplace_back(*this, h.batch().token(static_cast<int>(q)), &middle_[q * rows], &radius_[q * rows]);
   Pool::instance().run([&](Team& team) {
-    race.start(team, 1.0f, [&](int64_t begin, int64_t end) { kernels().dot_upper(m, h.batch(), begin, end, middle_.data() + begin, radius_.data() + begin); });
-    race.finish(team, false);
+    auto score = [&](int64_t begin, int64_t end) {
+      for (size_t q = 0; q < races.size(); q++) {
+        const size_t at = q * rows + static_cast<size_t>(begin);
+        kernels().dot_upper(m, h.batch().token(static_cast<int>(q)), begin, end, &middle_[at], &radius_[at]);
+      }
+    };
+    start(team, races, m.rows, kProbes, score, [](size_t) { return 1.0f; });
+    for (Race& race : races) race.finish(team, false);
   });
-  Winner winner = race.winner();
-  winner.upper = m.rows;
-  return winner;
+  std::vector<Winner> winners;
+  for (const Race& race : races) {
+    winners.push_back(race.winner());
+    winners.back().upper = m.rows;
+  }
+  return winners;
 }
 
 LowRank::LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<float> residual)
@@ -194,23 +247,25 @@ LowRank::LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<fl
     throw std::invalid_argument("projection, codes and residual do not fit together");
 }
 
-float LowRank::encode(Team& team, const Query& h, Coordinates& to) const {
-  const int width = static_cast<int>(projection_->view.rows), rank = codes_->view.rank();
-  const auto share = team.share(width, 16);
-  kernels().dot_range(projection_->view, h.batch(), share.begin, share.end, to.all.data() + share.begin);
+void LowRank::encode(Team& team, const Query& h, Coordinates& to) const {
+  const size_t width = static_cast<size_t>(projection_->view.rows), rank = static_cast<size_t>(codes_->view.rank());
+  const auto share = team.share(static_cast<int64_t>(width), 16);
+  kernels().gemm(projection_->view, h.batch(), share.begin, share.end, to.all.data(), width);
   team.barrier();
-  if (team.id == 0) {
-    std::copy_n(to.all.data(), rank, to.kept.x(0));
-    to.kept.quantize(0);
+  const auto mine = team.share(static_cast<int64_t>(h.count()));
+  for (size_t q = static_cast<size_t>(mine.begin); q < static_cast<size_t>(mine.end); q++) {
+    const float* all = &to.all[q * width];
+    std::copy_n(all, rank, to.kept.x(static_cast<int>(q)));
+    to.kept.quantize(static_cast<int>(q));
+    double rest = 0.0;
+    for (size_t i = rank; i < width; i++) rest += static_cast<double>(all[i]) * static_cast<double>(all[i]);
+    to.cut_off[q] = width > rank ? static_cast<float>(std::sqrt(rest / static_cast<double>(width - rank))) : 0.0f;
   }
-  double rest = 0.0;
-  for (int i = rank; i < width; i++) rest += static_cast<double>(to.all[static_cast<size_t>(i)]) * static_cast<double>(to.all[static_cast<size_t>(i)]);
   team.barrier();
-  return width > rank ? static_cast<float>(std::sqrt(rest / (width - rank))) : 0.0f;
 }
 
-void LowRank::score(const Coordinates& of, int64_t begin, int64_t end, float* values) const {
-  kernels().dot_codes(codes_->view, of.kept.batch(1), begin, end, values, 0);
+void LowRank::score(const Coordinates& of, int64_t begin, int64_t end, float* values, size_t stride) const {
+  kernels().dot_codes(codes_->view, of.batch(), begin, end, values + begin, stride);
 }
 
 std::vector<int32_t> LowRank::all_rows() const {
@@ -220,12 +275,12 @@ std::vector<int32_t> LowRank::all_rows() const {
 }
 
 void LowRank::estimate(const Query& h, float* values, float* spread) const {
-  Coordinates coordinates(*this);
+  Coordinates coordinates(*this, h);
   Pool::instance().run([&](Team& team) {
-    const float t = encode(team, h, coordinates);
+    encode(team, h, coordinates);
     const auto share = team.share(codes_->view.rows, kTileRows);
-    score(coordinates, share.begin, share.end, values + share.begin);
-    for (int64_t r = share.begin; r < share.end; r++) spread[r] = residual_[static_cast<size_t>(r)] * t;
+    score(coordinates, share.begin, share.end, values, 0);
+    for (int64_t r = share.begin; r < share.end; r++) spread[r] = residual_[static_cast<size_t>(r)] * coordinates.cut_off[0];
   });
 }
 
@@ -237,14 +292,15 @@ void LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t m
                         std::vector<float>& estimates, float& unit) const {
   check_head(head);
   estimates.resize(residual_.size());
-  Coordinates coordinates(*this);
-  Race race(head, h, probes, estimates.data(), residual_.data());
+  Coordinates coordinates(*this, h);
+  std::vector<Race> races{Race(head, h.batch(), estimates.data(), residual_.data())};
   Pool::instance().run([&](Team& team) {
-    const float t = encode(team, h, coordinates);
-    race.start(team, sigma * t, [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates.data() + begin); });
+    encode(team, h, coordinates);
+    auto score_block = [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates.data(), 0); };
+    start(team, races, codes_->view.rows, probes, score_block, [&](size_t q) { return sigma * coordinates.cut_off[q]; });
     if (team.id == 0) {
-      unit = t;
-      indices = race.reached() > most ? all_rows() : race.shortlist();
+      unit = coordinates.cut_off[0];
+      indices = races[0].reached() > most ? all_rows() : races[0].shortlist();
       values.resize(indices.size());
     }
     team.barrier();
@@ -256,18 +312,32 @@ void LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t m
   });
 }
 
-Winner LowRank::argmax(const Query& h, Head& head, float sigma, int64_t most, int probes) {
+std::vector<Winner> LowRank::argmax(const Query& h, Head& head, float sigma, int64_t most, int probes) {
   check_head(head);
   const bool planes = head.rows().view.secondary;
-  Coordinates coordinates(*this);
-  Race race(head, h, probes, estimates_.data(), residual_.data());
+  const size_t rows = residual_.size();
+  Coordinates coordinates(*this, h);
+  estimates_.resize(std::max(estimates_.size(), h.count() * rows));
+  std::vector<Race> races;
+  for (size_t q = 0; q < h.count(); q++) races.emplace_back(head, h.batch().token(static_cast<int>(q)), &estimates_[q * rows], residual_.data());
   Pool::instance().run([&](Team& team) {
-    const float t = encode(team, h, coordinates);
-    race.start(team, sigma * t, [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates_.data() + begin); });
-    if (race.reached() <= most) race.finish(team, planes);
+    encode(team, h, coordinates);
+    auto score_block = [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates_.data(), rows); };
+    start(team, races, codes_->view.rows, probes, score_block, [&](size_t q) { return sigma * coordinates.cut_off[q]; });
+    for (Race& race : races)
+      if (race.reached() <= most) race.finish(team, planes);
   });
-  if (race.reached() <= most) return race.winner();
-  return planes ? head.certified_argmax(h) : head.dense_argmax(h);
+  std::vector<Winner> winners;
+  for (const Race& race : races) winners.push_back(race.winner());
+  const std::vector<size_t> others = too_long(races, most);
+  if (others.empty()) return winners;
+  const int width = head.rows().view.cols;
+  std::vector<float> hidden;
+  for (size_t q : others) hidden.insert(hidden.end(), h.batch().token(static_cast<int>(q)).x, h.batch().token(static_cast<int>(q)).x + width);
+  const Query rest(hidden.data(), static_cast<int>(others.size()), width);
+  const std::vector<Winner> of_all = planes ? head.certified_argmax(rest) : head.dense_argmax(rest);
+  for (size_t i = 0; i < others.size(); i++) winners[others[i]] = of_all[i];
+  return winners;
 }
 
 }  // namespace shortlist

@@ -34,6 +34,17 @@ void Activations::quantize(int token, int64_t begin, int64_t end) {
                      s32_.data() + first, s16_.data() + 2 * first, l1_.data() + first);
 }
 
+void Activations::copy(const Batch& from, int token) {
+  const size_t columns = static_cast<size_t>(padded_), groups = columns / 32, at = static_cast<size_t>(token);
+  std::copy_n(from.x, columns, &x_[at * columns]);
+  std::copy_n(from.q, columns, &q_[at * columns]);
+  std::copy_n(from.d32, groups, &d32_[at * groups]);
+  std::copy_n(from.s32, groups, &s32_[at * groups]);
+  std::copy_n(from.l1, groups, &l1_[at * groups]);
+  std::copy_n(from.d16, 2 * groups, &d16_[at * 2 * groups]);
+  std::copy_n(from.s16, 2 * groups, &s16_[at * 2 * groups]);
+}
+
 Batch Activations::batch(int tokens) const {
   return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
 }
@@ -79,6 +90,10 @@ void ChannelInput::count(const Batch& x, const Chosen& chosen) {
 void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name) {
   if (!matrix || matrix.outputs() != rows || matrix.inputs() != cols)
     throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+}
+
+void check_vector(const Vector& vector, int64_t size, const char* name) {
+  if (static_cast<int64_t>(vector.size()) != size) throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
 }
 
 // Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.

@@ -1,6 +1,7 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
 from shortlist.nn.adopt import adopt
+from shortlist.nn.converted_files import load_converted
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
 from shortlist.nn.experts import ExpertBank, Experts, UnequalExperts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
@@ -24,6 +25,7 @@ __all__ = [
     "adopt",
     "after_step",
     "auxiliary_losses",
+    "load_converted",
     "moe_layers",
     "patch",
     "quantize_experts",

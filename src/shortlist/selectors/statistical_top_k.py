@@ -43,8 +43,6 @@ class StatisticalTopK(Selector):
         else:
             mean = xp.mean(values)
             centred = values - mean
-            deviation = (
-                xp.vecdot(centred, centred) / values.shape[0]
-            ) ** 0.5  # half of what xp.std takes
+            deviation = (xp.vecdot(centred, centred) / values.shape[0]) ** 0.5  # half of what xp.std takes
             threshold = mean + deviation * NormalDist().inv_cdf(1 - self.keep)
         return read(reaching(values, threshold), exact)

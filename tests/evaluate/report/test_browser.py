@@ -1,33 +1,14 @@
 """The page in headless Chromium, where there is one."""
 
-import os
-import shutil
-
 import pytest
+from chromium import Visit
 from report_example import HOSTILE, example_figures
 
 from shortlist.evaluate.report.page import render
 
 pytest.importorskip("matplotlib")
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-PATIENCE = 120_000  # milliseconds, for machines that have much else to do
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install it with apt install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sandbox = [] if os.getuid() else ["--no-sandbox"]  # Chromium refuses to run as root with its sandbox
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +18,8 @@ def url(tmp_path_factory):
     return path.as_uri()
 
 
-class Visit:
-    """An open page, what it wrote to the console, and what it asked for."""
-
-    def __init__(self, browser, url, **options):
-        self.page = browser.new_page(**options)
-        self.page.set_default_timeout(PATIENCE)
-        self.messages, self.requests = [], []
-        self.page.on("console", lambda message: self.messages.append(message.text))
-        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.messages.append(dialog.message))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(url)
-
-    def detail(self):
-        return self.page.locator("#detail").inner_text()
+def detail(visit):
+    return visit.page.locator("#detail").inner_text()
 
 
 @pytest.fixture
@@ -77,23 +45,23 @@ def test_every_section_and_figure_is_seen(visit):
 
 
 def test_a_token_shows_its_figures_under_the_pointer(visit):
-    assert "figures stand here" in visit.detail()
+    assert "figures stand here" in detail(visit)
     visit.page.locator(".strip .token").nth(1).hover()
-    assert "400 rows read (40.00 %)" in visit.detail()
-    assert HOSTILE.replace(" ", "␣") in visit.detail()
+    assert "400 rows read (40.00 %)" in detail(visit)
+    assert HOSTILE.replace(" ", "␣") in detail(visit)
 
 
 def test_the_keyboard_walks_along_the_strip(visit):
     visit.page.locator(".strip .token").first.focus()
-    assert "5 rows read" in visit.detail()
+    assert "5 rows read" in detail(visit)
     visit.page.keyboard.press("ArrowRight")
-    assert "400 rows read" in visit.detail()
+    assert "400 rows read" in detail(visit)
     visit.page.keyboard.press("End")
-    assert "1000 rows read" in visit.detail()
+    assert "1000 rows read" in detail(visit)
     visit.page.keyboard.press("ArrowRight")  # there is no further one
-    assert "1000 rows read" in visit.detail()
+    assert "1000 rows read" in detail(visit)
     visit.page.keyboard.press("Home")
-    assert "5 rows read" in visit.detail()
+    assert "5 rows read" in detail(visit)
 
 
 @pytest.mark.parametrize("width", [320, 360, 1200])

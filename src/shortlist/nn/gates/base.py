@@ -207,6 +207,14 @@ class Wrapper(Gate):
         self.gate.after_step()
 
 
+def added_up(weights: Tensor) -> Tensor:
+    """Weights [tokens, k] divided by their sums.
+
+    A single one stays as it is: it would be 1 whatever the router says, and the router would learn nothing.
+    """
+    return weights / weights.sum(-1, keepdim=True) if weights.shape[-1] > 1 else weights
+
+
 def checked_k(k: int, experts: int) -> int:
     """`k`, if so many experts exist."""
     if not 1 <= k <= experts:

@@ -1,9 +1,15 @@
 """The nearest of centroids that are fitted to the inputs, without gradients."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from shortlist.nn.gates.base import Gate, Routing
+
+GROUPS = 0.1  # by how much more must lie apart than the parts of a cloud that has no groups
+CLOUD = 1000  # rows of it
+TRIES = 10  # starts of K-means, the tightest is kept: some end with two groups in one cell
 
 
 class KMeans(Gate):
@@ -38,7 +44,7 @@ class KMeans(Gate):
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
         """The shortlist for states [tokens, width]."""
         if self.training and not self.weight.any() and len(x) >= self.experts:
-            self.fit(x)
+            self._place(x)
         routing = self.select(self.estimate(x))
         if self.training:
             states = x.detach()[routing.tokens].to(self.sums.dtype)
@@ -67,16 +73,81 @@ class KMeans(Gate):
 
     @torch.no_grad()
     def fit(self, x: Tensor, rounds: int = 10) -> None:
-        """Place the centroids by K-means of x [tokens, width]; what is there before is forgotten."""
+        """Place the centroids by K-means of x [tokens, width]; what is there before is forgotten.
+
+        Warns where x falls into no groups: where its cells are hardly further apart (`separation`) than those
+        of normal numbers with the same mean and covariance.
+        """
+        cloud = one_cloud(x)
+        self._place(cloud, rounds)
+        without_groups = self.separation(cloud)
+        self._place(x, rounds)
+        found = self.separation(x)
+        if found < without_groups + GROUPS:
+            warnings.warn(
+                f"the {len(x)} states fall into no {self.experts} groups (separation {found:.2f}, in one "
+                f"cloud {without_groups:.2f}): each expert learns from a part of alike tokens; use one "
+                "expert, or a gate that learns",
+                stacklevel=3,  # above torch's decorator
+            )
+
+    @torch.no_grad()
+    def separation(self, x: Tensor) -> float:
+        """How much nearer x [tokens, width] lie to their centroid than to the next: from 0 to 1, on it."""
+        if self.experts == 1:
+            return 1.0
+        own, other = torch.cdist(x.float(), self.centroids).topk(2, largest=False).values.mT
+        return (1 - own / other.clamp(min=1e-12)).mean().item()
+
+    def _place(self, x: Tensor, rounds: int = 10) -> None:
         x = x.detach().to(self.centroids.dtype)
+        tries = [self._lloyd(x, rounds) for _ in range(TRIES)]
+        centroids = min(tries, key=lambda found: torch.cdist(x, found).amin(-1).square().sum())
+        self.centroids.copy_(centroids)
+        self.weight.copy_(torch.bincount(torch.cdist(x, centroids).argmin(-1), minlength=self.experts))
+
+    def _lloyd(self, x: Tensor, rounds: int) -> Tensor:
         centroids = spread_out(x, self.experts)
         for _ in range(rounds):
             nearest = torch.cdist(x, centroids).argmin(-1)
             counts = torch.bincount(nearest, minlength=self.experts)
             sums = torch.zeros_like(centroids).index_add_(0, nearest, x)
             centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
-        self.centroids.copy_(centroids)
-        self.weight.copy_(counts)
+        return centroids
+
+
+def one_cloud(x: Tensor) -> Tensor:
+    """Normal numbers with the mean and covariance of x [rows, width], float32: what has no groups."""
+    sample = x[torch.randperm(len(x), device=x.device)[:CLOUD]].float()
+    centred = sample - sample.mean(0)
+    mixture = torch.randn(len(sample), len(sample), device=x.device) / len(sample) ** 0.5
+    return sample.mean(0) + mixture @ centred
+
+
+def least_squares(x: Tensor, y: Tensor, routing: Routing, ridge: float = 1e-6) -> Tensor:
+    """The linear map of each expert that predicts the targets of its tokens best.
+
+    Parameters
+    ----------
+    x, y : float [tokens, width], float [tokens, outputs]
+        Inputs and targets.
+    routing : Routing
+        Which tokens are whose.
+    ridge
+        Added to the mean squares of the inputs, so that an expert without tokens gets zeros.
+
+    Returns
+    -------
+    float [experts, width, outputs]
+    """
+    maps = []
+    for expert in range(routing.shape[1]):
+        tokens = routing.tokens[routing.experts == expert]
+        own, targets = x[tokens], y[tokens]
+        moment = own.mT @ own
+        moment.diagonal().add_(ridge * max(len(tokens), 1))
+        maps.append(torch.linalg.solve(moment, own.mT @ targets))
+    return torch.stack(maps)
 
 
 def spread_out(x: Tensor, count: int) -> Tensor:

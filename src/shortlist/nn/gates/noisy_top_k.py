@@ -10,7 +10,7 @@ from shortlist.nn.gates.softmax import best_of_softmax
 class NoisyTopK(LinearGate):
     """Adds normal noise of a learned size to the logits while training (https://arxiv.org/abs/1701.06538).
 
-    Weights add up to one. Gives the losses `load_balance` and `router_z`.
+    Weights add up to one for k > 1. Gives the losses `load_balance` and `router_z`.
 
     Parameters
     ----------

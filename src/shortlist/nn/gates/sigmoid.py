@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from shortlist.nn.gates.base import LinearGate, Routing, checked_k
+from shortlist.nn.gates.base import LinearGate, Routing, added_up, checked_k
 
 
 class Sigmoid(LinearGate):
     """Top-k of sigmoid scores plus a bias, which moves towards equal loads (https://arxiv.org/abs/2408.15664).
 
-    The bias takes part in the choice alone: weights are the scores, added up to one, so the router's gradient
-    is that of the task and of nothing else. After every step of the optimizer each expert's bias moves by
-    `rate` against the sign of its excess load. Gives no losses.
+    The bias takes part in the choice alone: weights are the scores, which add up to one for k > 1, so the
+    router's gradient is that of the task and of nothing else. After every step of the optimizer each expert's
+    bias moves by `rate` against the sign of its excess load. Gives no losses.
 
     Parameters
     ----------
@@ -37,8 +37,7 @@ class Sigmoid(LinearGate):
         """Sigmoid weights, in float32, of the k with the largest sigmoid plus bias."""
         values = scores.float().sigmoid()
         experts = (values.detach() + self.bias).topk(self.k, dim=-1).indices
-        weights = values.gather(-1, experts)
-        weights = weights / weights.sum(-1, keepdim=True)
+        weights = added_up(values.gather(-1, experts))
         routing = Routing.of_top_k(
             weights.to(scores.dtype), experts, self.experts, stats={"bias": self.bias.clone()}
         )

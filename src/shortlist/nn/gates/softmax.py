@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from shortlist.nn.gates.base import LinearGate, Routing, checked_k
+from shortlist.nn.gates.base import LinearGate, Routing, added_up, checked_k
 from shortlist.nn.losses import load_balance, router_z
 
 
@@ -18,8 +18,8 @@ class SoftmaxTopK(LinearGate):
     k
         Experts of a token.
     normalize
-        Weights of the k add up to one, as in Mixtral and Qwen3-MoE; otherwise they are what the softmax over
-        all experts gives them, as in OLMoE and Qwen2-MoE.
+        Weights of the k add up to one, as in Mixtral and Qwen3-MoE; otherwise, and for k = 1, they are what
+        the softmax over all experts gives them, as in OLMoE and Qwen2-MoE.
     """
 
     gives = frozenset({"load_balance", "router_z"})
@@ -39,6 +39,6 @@ def best_of_softmax(logits: Tensor, k: int, *, normalize: bool = True) -> Routin
     probabilities = logits.float().softmax(-1)
     weights, experts = probabilities.topk(k, dim=-1)
     if normalize:
-        weights = weights / weights.sum(-1, keepdim=True)
+        weights = added_up(weights)
     losses = {"load_balance": load_balance(probabilities, experts), "router_z": router_z(logits)}
     return Routing.of_top_k(weights.to(logits.dtype), experts, logits.shape[1], losses=losses)

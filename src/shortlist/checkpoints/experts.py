@@ -1,0 +1,159 @@
+"""The experts of a checkpoint: what its header says of them, and their tensors, one of each kind for every expert.
+
+Files keep the experts of a layer in one tensor or in many; here a tensor of all is split into views, so that
+what packs a matrix packs an expert.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shortlist.checkpoints.base import MappedFile, StoredTensor
+from shortlist.checkpoints.settings import MAX_FFN_WIDTH, MAX_LAYERS, Settings
+from shortlist.errors import CheckpointError
+from shortlist.models.config import MixtureConfig, ModelConfig
+from shortlist.models.families import Family
+
+MAX_EXPERTS = 1 << 10
+"""In a layer; far above any real model."""
+
+
+def gguf_mixture(
+    settings: Settings, family: Family, layers: int, tensors: Mapping[str, StoredTensor]
+) -> MixtureConfig | None:
+    """The mixture of a GGUF model; a layer is one unless it has a dense feed-forward part.
+
+    Raises
+    ------
+    CheckpointError
+        A setting is missing, absurd or not supported.
+    """
+    if family.experts is None:
+        return None
+    experts = settings.integer("expert_count", MAX_EXPERTS)
+    ffn_width = settings.get("feed_forward_length")
+    shared_width = 0
+    if family.experts.shared:
+        shared_width = settings.integer("expert_shared_feed_forward_length", MAX_FFN_WIDTH, default=ffn_width)
+    return MixtureConfig(
+        layers=tuple(i for i in range(layers) if f"layers.{i}.down" not in tensors),
+        experts=experts,
+        width=settings.integer("expert_feed_forward_length", MAX_FFN_WIDTH, default=ffn_width),
+        per_token=settings.integer("expert_used_count", experts),
+        normalize=family.experts.gguf_normalize,
+        shared_width=shared_width,
+        shared_gate=family.experts.shared,
+    )
+
+
+def hf_mixture(settings: Settings, family: Family, layers: int) -> MixtureConfig | None:
+    """The mixture of a Hugging Face model.
+
+    Raises
+    ------
+    CheckpointError
+        A setting is missing, absurd or not supported.
+    """
+    if family.experts is None:
+        return None
+    if settings.get("clip_qkv", None) is not None:
+        settings.fail("clip_qkv", "is set, which is not supported")
+    experts = settings.integer(
+        "num_local_experts" if "num_local_experts" in settings else "num_experts", MAX_EXPERTS
+    )
+    normalize = settings.get("norm_topk_prob", family.experts.hf_normalize)
+    if not isinstance(normalize, bool):
+        settings.fail("norm_topk_prob", f"is {normalize!r:.80}, but must be true or false")
+    shared_width = 0
+    if family.experts.shared:
+        shared_width = settings.integer("shared_expert_intermediate_size", MAX_FFN_WIDTH)
+    width = "moe_intermediate_size" if "moe_intermediate_size" in settings else "intermediate_size"
+    return MixtureConfig(
+        layers=_sparse_layers(settings, layers),
+        experts=experts,
+        width=settings.integer(width, MAX_FFN_WIDTH),
+        per_token=settings.integer("num_experts_per_tok", experts),
+        normalize=normalize,
+        shared_width=shared_width,
+        shared_gate=family.experts.shared,
+    )
+
+
+def _sparse_layers(settings: Settings, layers: int) -> tuple[int, ...]:
+    """Every n-th layer, but for those that are named as dense (qwen)."""
+    step = settings.integer("decoder_sparse_step", MAX_LAYERS, default=1)
+    dense: Any = settings.get("mlp_only_layers", [])
+    if not isinstance(dense, list) or not all(type(i) is int for i in dense):
+        settings.fail("mlp_only_layers", f"is {dense!r:.80}, but must be a list of layers")
+    return tuple(i for i in range(layers) if (i + 1) % step == 0 and i not in dense)
+
+
+def split_experts(
+    path: Path, config: ModelConfig, tensors: dict[str, StoredTensor], files: dict[str, MappedFile]
+) -> tuple[dict[str, StoredTensor], dict[str, MappedFile]]:
+    """Replace tensors of all experts of a layer by one for each expert.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    config
+    tensors
+        By the decoder's names.
+    files
+        For each of them the map that it lies in.
+
+    Returns
+    -------
+    tensors, files
+        All others as they are.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor does not hold as many experts as the header says.
+    """
+    if config.mixture is None:
+        return tensors, files
+    split: dict[str, StoredTensor] = {}
+    their_files: dict[str, MappedFile] = {}
+    for name, tensor in tensors.items():
+        parts = dict(_parts(path, name, tensor, config.mixture.experts))
+        split |= parts
+        their_files |= dict.fromkeys(parts, files[name])
+    return split, their_files
+
+
+def _parts(path: Path, name: str, tensor: StoredTensor, experts: int) -> Iterator[tuple[str, StoredTensor]]:
+    layer, found, kind = name.rpartition(".experts.")
+    if found and "." not in kind:
+        for expert, one in enumerate(_each(path, tensor, experts)):
+            for half, matrix in _halves(path, one) if kind == "gate_up" else [(kind, one)]:
+                yield f"{layer}.experts.{expert}.{half}", matrix
+    elif name.endswith(".shared_gate") and len(tensor.shape) == 1:
+        yield name, replace(tensor, shape=(1, *tensor.shape))
+    else:
+        yield name, tensor
+
+
+def _each(path: Path, tensor: StoredTensor, experts: int) -> Iterator[StoredTensor]:
+    if len(tensor.shape) != 3 or tensor.shape[0] != experts:
+        raise CheckpointError(
+            f"{path}: tensor {tensor.name} has shape {tensor.shape}, but the header says {experts} experts: "
+            "the file is damaged or of an unsupported variant"
+        )
+    for i, data in enumerate(tensor.data.reshape(experts, -1)):
+        yield StoredTensor(f"{tensor.name}[{i}]", tensor.type, tensor.shape[1:], data)
+
+
+def _halves(path: Path, tensor: StoredTensor) -> Iterator[tuple[str, StoredTensor]]:
+    """The rows of an expert's gate, and those of up behind them."""
+    rows, cols = tensor.shape
+    if rows % 2:
+        raise CheckpointError(
+            f"{path}: tensor {tensor.name} has {rows} rows, which are not two matrices of one size: "
+            "fetch the file again"
+        )
+    for half, data in zip(("gate", "up"), tensor.data.reshape(2, -1), strict=True):
+        yield half, StoredTensor(f"{tensor.name} {half}", tensor.type, (rows // 2, cols), data)

@@ -1,0 +1,179 @@
+"""`shortlist convert`: a dense model into a mixture of experts."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from shortlist.cli import options as shared
+from shortlist.cli.extras import require_torch
+from shortlist.cli.output import megabytes, print_json
+from shortlist.cli.text_input import read_text
+from shortlist.cli.tune import parse_share
+from shortlist.errors import UsageError
+
+if TYPE_CHECKING:
+    from shortlist.training.convert.pipeline import Conversion, Stage
+
+STAGES = {
+    "write": "the model writes a text",
+    "convert": "converting",
+    "refit": "healing: least squares",
+    "heal": "healing: gradient steps",
+    "measure": "measuring",
+}
+
+
+def convert(
+    model: shared.ModelName,
+    method: Annotated[
+        Literal["read-me", "cluster", "upcycle", "ternary"],
+        typer.Option("--method", help="How feed-forward layers become experts."),
+    ],
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Where the model is written; must not exist."),
+    ],
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="Its first half is calibrated and healed on, its second measured; may be repeated, each "
+            "then a domain. Left out, the model writes its own.",
+        ),
+    ] = None,
+    heal_minutes: Annotated[
+        float | None,
+        typer.Option("--heal-minutes", help="Time for healing; 3 unless --heal-tokens is given."),
+    ] = None,
+    heal_tokens: Annotated[
+        int | None, typer.Option("--heal-tokens", help="Tokens of gradient steps; 0 leaves healing out.")
+    ] = None,
+    experts: Annotated[int | None, typer.Option("--experts", help="In each converted layer.")] = None,
+    active: Annotated[
+        str | None,
+        typer.Option(
+            "--active", metavar="SHARE", help="Neurons that a token takes: 50% for read-me and cluster."
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", metavar="LIST", help="Which are converted, such as 24-29 or 3,5,7."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
+    threads: shared.Threads = None,
+    json: shared.Json = False,
+) -> int:
+    """Convert MODEL to a mixture of experts, heal it, and say what that costs and saves.
+
+    Ctrl-C while healing ends it and keeps what is healed so far (exit code 130).
+    """
+    chosen = None if layers is None else parse_layers(layers)
+    share = None if active is None else parse_share(active, "--active")
+    texts = [(name, read_text(name)) for name in text or ()]
+    if Path(output).exists():
+        raise UsageError(f"{output} exists: name a folder that does not")
+    from shortlist import checkpoints
+
+    path = checkpoints.resolve(model)
+    require_torch("conversion")
+    from shortlist.training.convert import METHODS, ConvertOptions
+    from shortlist.training.convert.heal import Budget
+    from shortlist.training.convert.pipeline import convert_checkpoint
+
+    options = ConvertOptions(experts, share, chosen, seed)
+    minutes = 3.0 if heal_minutes is None and heal_tokens is None else heal_minutes
+    budget = Budget(minutes, heal_tokens)
+    with _progress() as report:
+        result = convert_checkpoint(
+            path,
+            METHODS[method](),
+            Path(output),
+            texts=texts,
+            options=options,
+            budget=budget,
+            threads=threads,
+            report=report,
+        )
+    if json:
+        print_json({"folder": output, "method": method, **result.to_json()})
+    else:
+        _print(result, output)
+    return 130 if result.interrupted else 0
+
+
+def parse_layers(value: str) -> tuple[int, ...]:
+    """`3,5,24-26` as (3, 5, 24, 25, 26).
+
+    Raises
+    ------
+    UsageError
+        It is not such a list.
+    """
+    found: list[int] = []
+    try:
+        for part in value.split(","):
+            first, _, last = part.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    except ValueError:
+        found = []
+    if not found or len(found) > 4096:
+        raise UsageError(f"--layers {value} is not a list of layers: write it like 24-29 or 3,5,7")
+    return tuple(found)
+
+
+def _print(result: "Conversion", output: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("", "perplexity", "active FFN", "active parameters", "read per token", "native decode"):
+        table.add_column(column, justify="right" if column else "left")
+    for stage in result.stages:
+        table.add_row(*_cells(stage))
+    console = Console(highlight=False)
+    console.print(table)
+    for name, value in result.notes.items():
+        console.print(f"{name}: {value:.1%}")
+    console.print(f"healed on {result.healed.tokens} tokens in {result.healed.seconds:.0f} s of steps")
+    if result.native_note:
+        console.print(
+            f"the native runtime cannot read it: {result.native_note}", markup=False, soft_wrap=True
+        )
+    console.print(f"written to {output}", markup=False, soft_wrap=True)
+
+
+def _cells(stage: "Stage") -> list[str]:
+    measured = stage.measured
+    return [
+        stage.name,
+        f"{measured.perplexity:.3f}",
+        f"{measured.active_ffn:.1%}",
+        f"{measured.active_parameters / 1e6:.1f} M",
+        megabytes(measured.bytes_per_token),
+        "-" if stage.native is None else f"{stage.native:.1f} tokens/s",
+    ]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar for each stage on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, share: float) -> None:
+            if stage not in tasks:
+                for task in tasks.values():
+                    bars.update(task, visible=False)
+                tasks[stage] = bars.add_task(STAGES[stage], total=1.0)
+            bars.update(tasks[stage], completed=share)
+
+        yield report

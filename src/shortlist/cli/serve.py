@@ -1,0 +1,125 @@
+"""`shortlist serve`: an OpenAI-compatible server."""
+
+import logging
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli import options as shared
+from shortlist.cli.loading import load_model
+from shortlist.errors import UsageError
+
+KEYS_VARIABLE = "SHORTLIST_API_KEYS"
+
+
+def serve(
+    model: shared.ModelName,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What clients call the model; else MODEL without folders.")
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots", min=1, help="Requests worked on at once.")] = 8,
+    queue: Annotated[
+        int, typer.Option("--queue", min=1, help="Texts that may wait; more are refused with 429.")
+    ] = 64,
+    kv_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--kv-tokens", min=1, help="Tokens of all texts that are kept at once; else every context."
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a request may take.")] = 600.0,
+    drain: Annotated[
+        int, typer.Option("--drain", min=0, help="Seconds that requests have to end after Ctrl-C.")
+    ] = 10,
+    max_body: Annotated[int, typer.Option("--max-body", help="Bytes of a request, at most.")] = 8_000_000,
+    max_prompt: Annotated[
+        int | None, typer.Option("--max-prompt", help="Tokens of a prompt, at most; else the context.")
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option("--api-key", help=f"Ask for this key; may be repeated. Also from {KEYS_VARIABLE}."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option("--api-key-file", help="A file with one key on each line.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Let pages of ORIGIN use it.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse unknown parameters.")] = False,
+    audit: Annotated[
+        int | None, typer.Option("--audit", min=1, help="Compare every so many tokens with the dense head.")
+    ] = None,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")
+    ] = False,
+    head: shared.Head = "auto",
+    exact: shared.Exact = False,
+    ffn: shared.Ffn = "auto",
+    recipe: shared.Recipe = None,
+    weights: shared.Weights = None,
+    context: shared.Context = None,
+    threads: shared.Threads = None,
+) -> None:
+    """Serve MODEL with OpenAI's API until Ctrl-C."""
+    for package in ("fastapi", "uvicorn", "prometheus_client", "llguidance"):
+        if find_spec(package) is None:
+            raise UsageError(f"serve needs {package}: pip install 'shortlist[serve]'")
+    from shortlist.server.listen import bind, listen
+    from shortlist.server.settings import ServerSettings
+
+    settings = ServerSettings(  # before the model is loaded, so that a mistake costs no time
+        name=name or _name_of(model),
+        slots=slots,
+        queue=queue,
+        kv_tokens=kv_tokens,
+        timeout=timeout,
+        max_body=max_body,
+        max_prompt=max_prompt,
+        api_keys=(*(api_key or ()), *_more_keys(api_key_file)),
+        strict=strict,
+        cors=tuple(cors or ()),
+        audit=audit,
+        log_prompts=log_prompts,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    with (
+        bind(host, port) as socket,
+        load_model(
+            model,
+            head=head,
+            exact=exact,
+            ffn=ffn,
+            recipe=recipe,
+            weights=weights,
+            context=context,
+            threads=threads,
+        ) as loaded,
+    ):
+        listen(loaded, settings, socket, drain_seconds=drain)
+
+
+def _name_of(model: str) -> str:
+    """What clients call a model: the name that it was given, or that of its file without the folders."""
+    path = Path(model)
+    return path.name.removesuffix(".gguf") if path.exists() else model
+
+
+def _more_keys(file: Path | None) -> list[str]:
+    """Keys from a file and from the environment, where they do not stand in the list of processes."""
+    lines = os.environ.get(KEYS_VARIABLE, "").replace(",", "\n").splitlines()
+    if file is not None:
+        try:
+            lines += file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the API keys in {file} cannot be read: {error}") from None
+        if not any(line.strip() for line in lines):
+            raise UsageError(f"{file} holds no API key: write one on each line")
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,52 @@
+"""Mixtures of experts: the tensors of one layer, packed for the native decoder."""
+
+import numpy as np
+
+from shortlist import _native
+from shortlist.checkpoints.base import Checkpoint
+from shortlist.models.packing import pack_matrix, vector
+
+BLOCK = ("gate", "up", "down")
+
+
+def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _native.Arena) -> _native.Mixture:
+    """The experts of one layer, each a few matrices of its own, and their router.
+
+    Parameters
+    ----------
+    weights
+        "q8" or "q4" quantizes float matrices; "" keeps them. The router and the gate of the shared expert stay
+        as they are: a rounding there changes which experts are chosen.
+    arena
+        Where the packed rows go.
+    """
+    mixture = checkpoint.config.mixture
+    assert mixture is not None
+    prefix = f"layers.{layer}"
+
+    def matrix(name: str) -> _native.Rows:
+        return pack_matrix(checkpoint, f"{prefix}.{name}", "", arena)
+
+    def block(name: str) -> tuple[_native.Rows | None, ...]:
+        names = (f"{prefix}.{name}.{kind}" for kind in BLOCK)
+        return tuple(
+            pack_matrix(checkpoint, each, weights, arena, tiled=True) if each in checkpoint.tensors else None
+            for each in names
+        )
+
+    def bias(name: str) -> np.ndarray | None:
+        return vector(checkpoint.tensors[f"{prefix}.{name}"]) if mixture.router_width else None
+
+    return _native.Mixture(
+        router=matrix("router"),
+        experts=[block(f"experts.{i}") for i in range(mixture.experts)],
+        per_token=mixture.per_token or 0,
+        normalize=mixture.normalize,
+        margin=mixture.margin,
+        activation=checkpoint.config.activation,
+        shared=block("shared") if mixture.shared_width else None,
+        shared_gate=matrix("shared_gate") if mixture.shared_gate else None,
+        router_hidden=matrix("router_hidden") if mixture.router_width else None,
+        router_hidden_bias=bias("router_hidden_bias"),
+        router_bias=bias("router_bias"),
+    )

@@ -1,0 +1,49 @@
+"""`/v1/embeddings`: the last hidden states of texts, pooled to one vector each."""
+
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from shortlist.server.errors import json_response
+from shortlist.server.schemas import EmbeddingBody, as_prompts
+from shortlist.server.service import Service
+from shortlist.server.streaming import while_connected
+
+router = APIRouter()
+
+
+@router.post("/v1/embeddings", summary="Vectors of texts")
+async def embeddings(body: EmbeddingBody, request: Request) -> Response:
+    """As OpenAI's. The model was trained to write: expect similarity, not the best retrieval."""
+    service: Service = request.app.state.service
+    service.check_body(body)
+    return await while_connected(request, _embed(service, body), service.settings.timeout)
+
+
+async def _embed(service: Service, body: EmbeddingBody) -> Response:
+    given = as_prompts(body.input)
+    texts = await service.on_tokenizer(lambda: [service.encode(text) for text in given])
+    vectors = [await _pooled(service, tokens, last=body.pooling == "last") for tokens in texts]
+    count = sum(len(tokens) for tokens in texts)
+    as_text = body.encoding_format == "base64"
+    data = [
+        {"object": "embedding", "index": place, "embedding": _base64(vector) if as_text else vector.tolist()}
+        for place, vector in enumerate(vectors)
+    ]
+    cost = {"prompt_tokens": count, "total_tokens": count}
+    return json_response({"object": "list", "data": data, "model": service.settings.name, "usage": cost})
+
+
+async def _pooled(service: Service, tokens: Sequence[int], *, last: bool) -> np.ndarray:
+    """The mean of the hidden states, or the last one, of length 1; float32 [width]."""
+    total = np.zeros(service.model.config.width)
+    async for hidden in service.walk(service.model.hidden_pieces(tokens)):
+        total = hidden[-1].astype(np.float64) if last else total + hidden.sum(axis=0, dtype=np.float64)
+    return (total / (np.linalg.norm(total) or 1.0)).astype(np.float32)
+
+
+def _base64(vector: np.ndarray) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()

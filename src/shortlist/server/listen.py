@@ -1,0 +1,111 @@
+"""From an address to a running server: bind, say what is served, listen until told to stop."""
+
+import asyncio
+import math
+import socket as sockets
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from shortlist import _native
+from shortlist.engine.model import Model
+from shortlist.errors import UsageError
+from shortlist.memory import peak_rss_bytes
+from shortlist.server.app import create_app
+from shortlist.server.service import Service
+from shortlist.server.settings import ServerSettings
+
+BACKLOG = 2048
+
+PATIENCE = 3
+"""Seconds that connections have to end once their answers were cancelled."""
+
+
+def bind(host: str, port: int) -> sockets.socket:
+    """A socket with an address; nobody can connect to it yet.
+
+    Raises
+    ------
+    UsageError
+        The address cannot be used.
+    """
+    try:
+        family, *_, address = sockets.getaddrinfo(host, port, type=sockets.SOCK_STREAM)[0]
+        socket = sockets.socket(family, sockets.SOCK_STREAM)
+        try:
+            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+            socket.bind(address)
+        except BaseException:
+            socket.close()
+            raise
+        return socket
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(
+            f"cannot listen on {host} port {port} ({reason}): choose another --port or --host"
+        ) from None
+
+
+def listen(model: Model, settings: ServerSettings, socket: sockets.socket, *, drain_seconds: float) -> None:
+    """Serve until SIGINT or SIGTERM; requests then have `drain_seconds` to end."""
+    host, port = socket.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    server = Server(create_app(model, settings), drain_seconds, introduction(model, settings, url))
+    server.run(sockets=[socket])
+
+
+def introduction(model: Model, settings: ServerSettings, url: str) -> str:
+    """The line that `serve` begins with."""
+    recipe = f"recipe for {model.recipe.model}" if model.recipe else "no recipe"
+    facts = (
+        f"{settings.name} ({model.config.family})",
+        f"{model.head.name} head, {recipe}",
+        f"{_native.threads()} threads",
+        f"{peak_rss_bytes() / 1e6:.0f} MB",
+    )
+    return f"{url}  {'  '.join(facts)}"
+
+
+class Server(uvicorn.Server):
+    """Says that it is ready once it is, and shuts down without breaking answers off.
+
+    Parameters
+    ----------
+    app
+        From `create_app`.
+    drain_seconds
+        That requests have to end by themselves; what is left is cancelled, and its clients are told.
+    ready
+        What to say; nothing is said where it is empty.
+    """
+
+    def __init__(self, app: FastAPI, drain_seconds: float, ready: str = ""):
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # paths are the clients' to choose; `limits` logs the endpoints
+            server_header=False,
+            lifespan="on",
+            ws="none",
+            backlog=BACKLOG,
+            # For connections that do not end although their answers did.
+            timeout_graceful_shutdown=math.ceil(drain_seconds) + PATIENCE,
+        )
+        super().__init__(config)
+        self._app, self._drain_seconds, self._ready = app, drain_seconds, ready
+
+    async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._ready:
+            print(self._ready, flush=True)
+            print("Ctrl-C stops it.", file=sys.stderr)
+
+    async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
+        service: Service = self._app.state.service
+        service.closing = True
+        timer = asyncio.get_running_loop().call_later(self._drain_seconds, service.cancel)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()

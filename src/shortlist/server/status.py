@@ -1,0 +1,61 @@
+"""What is served, whether it is well, and what it has done."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from shortlist.server.errors import ApiError, json_response
+from shortlist.server.service import Service
+
+router = APIRouter()
+
+
+@router.get("/v1/models", summary="The models")
+async def models(request: Request) -> dict[str, Any]:
+    """The one model that is served."""
+    return {"object": "list", "data": [_described(request.app.state.service)]}
+
+
+@router.get("/v1/models/{name:path}", summary="One model")
+async def model(name: str, request: Request) -> dict[str, Any]:
+    """The model of that name."""
+    service: Service = request.app.state.service
+    if name != service.settings.name:
+        message = f"the model {name:.100} is not served here: ask for {service.settings.name}"
+        raise ApiError(404, message, param="model", code="model_not_found")
+    return _described(service)
+
+
+@router.get("/health", summary="Whether it takes requests")
+async def health(request: Request) -> Response:
+    """For load balancers: 200, or 503 while it shuts down."""
+    closing = request.app.state.service.closing
+    return json_response({"status": "shutting down" if closing else "ok"}, 503 if closing else 200)
+
+
+@router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Requests, tokens, what was read, and where the time went."""
+    return Response(request.app.state.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _described(service: Service) -> dict[str, Any]:
+    model = service.model
+    return {
+        "id": service.settings.name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "shortlist",
+        "max_model_len": service.max_prompt,
+        "shortlist": {
+            "family": model.config.family,
+            "context": model.context,
+            "vocabulary": model.config.vocab_size,
+            "head": model.head.name,
+            "dense_bytes_per_token": service.dense_bytes,
+            "recipe": model.recipe and model.recipe.summary(),
+            "notes": list(model.notes),
+        },
+    }

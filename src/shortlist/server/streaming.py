@@ -1,0 +1,128 @@
+"""Answers that are sent token by token, as server-sent events."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from shortlist.engine.events import TokenEvent
+from shortlist.server.errors import as_api_error
+from shortlist.server.service import Answer
+
+T = TypeVar("T")
+
+DONE = b"data: [DONE]\n\n"
+
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""What OpenAPI's description says of endpoints that stream where they are asked to."""
+
+PATIENCE = 5.0
+"""Seconds that a reader has for the last words once its time is up."""
+
+
+def event(content: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: " + json.dumps(content).encode() + b"\n\n"
+
+
+async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, TokenEvent | None]]:
+    """Events of several answers as they come, each with the place of its answer; None where one has ended."""
+    queue: asyncio.Queue[tuple[int, TokenEvent | None] | BaseException] = asyncio.Queue()
+
+    async def forward(place: int, answer: Answer) -> None:
+        try:
+            async for token in answer:
+                queue.put_nowait((place, token))
+            queue.put_nowait((place, None))
+        except Exception as error:
+            queue.put_nowait(error)
+
+    tasks = [asyncio.create_task(forward(place, answer)) for place, answer in enumerate(answers)]
+    try:
+        left = len(tasks)
+        while left:
+            item = await queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            left -= item[1] is None
+            yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of some work, which is cancelled when the client leaves; then None."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Response], seconds: float) -> Response:
+    """The response that some work leads to within so many seconds; if the client leaves, one for nobody.
+
+    Raises
+    ------
+    TimeoutError
+    """
+    async with asyncio.timeout(seconds):
+        response = await unless_disconnected(request.receive, work)
+    return Response(status_code=499) if response is None else response
+
+
+class EventStream(Response):
+    """Sends events as they come, and ends the work where the client leaves or time is up.
+
+    The events wait here for a slow reader; the engine does not.
+
+    Parameters
+    ----------
+    events
+    work
+        What is closed at the end, however that comes.
+    seconds
+        Until all must be sent.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes], work: contextlib.AsyncExitStack, seconds: float):
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._events, self._work, self._seconds = events, work, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await unless_disconnected(receive, self._send(send))
+        finally:
+            await self._events.aclose()
+            await self._work.aclose()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        last = b""
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for chunk in self._events:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Exception as error:  # the status is sent already, so the stream itself must tell
+            last = event(as_api_error(error).body)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

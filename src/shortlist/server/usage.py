@@ -1,0 +1,108 @@
+"""What a request cost: tokens as OpenAI counts them, what was read, and where the time went."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from shortlist.engine.growing import Generation
+from shortlist.server.metrics import Metrics
+from shortlist.server.service import Answer
+
+PARTS = ("queue", "tokenize", "prefill", "decode", "sampling", "transport")
+
+
+@dataclass
+class Clock:
+    """Where the time of one request goes; what the engine does not know of it.
+
+    Parameters
+    ----------
+    arrived
+        When the first byte came, on the clock of `time.perf_counter`.
+    tokenizing
+        When its body was understood.
+    scored
+        Seconds that the log-probabilities of prompts took.
+    """
+
+    arrived: float
+    tokenizing: float = field(default_factory=time.perf_counter)
+    scored: float = 0.0
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Count what is done inside to `scored`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.scored += time.perf_counter() - started
+
+    def parts(self, answers: Sequence[Answer]) -> dict[str, float]:
+        """Seconds by part, until now: they add up to the time since the request arrived.
+
+        Choices are generated at once, so the one that ended last counts. `transport` is the way of the body
+        in, and from the last token out.
+        """
+        parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        parts["prefill"] = self.scored
+        parts["transport"] = self.tokenizing - self.arrived
+        if not answers:
+            parts["tokenize"] = time.perf_counter() - self.tokenizing - self.scored
+            return parts
+        last = max(answers, key=lambda answer: answer.ended)
+        parts["queue"] = last.timings.queue
+        parts["prefill"] += last.timings.prefill
+        parts["decode"] = last.timings.decode
+        parts["sampling"] = last.timings.sampling
+        parts["tokenize"] = last.submitted - self.tokenizing - self.scored
+        parts["transport"] += time.perf_counter() - last.ended
+        return parts
+
+
+def usage(prompt_tokens: int, answers: Sequence[Answer], clock: Clock, metrics: Metrics) -> dict[str, Any]:
+    """OpenAI's `usage`, and in `shortlist` what is ours.
+
+    Parameters
+    ----------
+    prompt_tokens
+        Of all prompts, each counted once.
+    answers
+        All of them ended.
+    """
+    generations = [answer.generation for answer in answers]
+    completion_tokens = sum(len(each.tokens) for each in generations)
+    parts = clock.parts(answers)
+    metrics.observe_parts(parts)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": sum(each.stats.reused_tokens for each in generations)},
+        "shortlist": {**what_was_read(generations), "timings": parts},
+    }
+
+
+def what_was_read(generations: Sequence[Generation]) -> dict[str, Any]:
+    """Rows and bytes over some texts, and how an audit ended.
+
+    `bytes_per_token` counts every text as if it were alone: requests that are worked on at once share reads.
+    """
+    stats = [each.stats for each in generations]
+    draws = sum(each.draws for each in stats)
+    rows = sum(each.head_rows for each in stats)
+    audited = sum(each.audited for each in stats)
+    known = [each for each in stats if each.bytes_per_token is not None]
+    total_bytes = sum((each.bytes_per_token or 0.0) * each.draws for each in known)
+    return {
+        "head": stats[0].head if stats else None,
+        "rows_read": rows,
+        "rows_share": rows / (draws * stats[0].vocab_size) if draws else None,
+        "bytes_per_token": total_bytes / draws if draws else None,
+        "full_draws": sum(each.full_draws for each in stats),
+        "audited": audited,
+        "agreement": sum(each.agreed for each in stats) / audited if audited else None,
+        "seeds": [each.seed for each in generations],
+    }

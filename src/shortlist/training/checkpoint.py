@@ -1,0 +1,147 @@
+"""Checkpoints of a run: all that a step depends on, in safetensors and JSON. Nothing is pickled."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from shortlist.errors import CheckpointError, ShortlistError
+
+_MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+_RANDOM, _STATE = "random.safetensors", "state.json"
+_MAX_STATE = 1 << 24
+
+
+def save(run: Path, step: int, model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> Path:
+    """Write a checkpoint that is either whole or not there; older ones are then removed.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    step
+        How many steps were taken.
+    state
+        What else there is to know, for JSON.
+
+    Raises
+    ------
+    ShortlistError
+        It cannot be written.
+    """
+    target = _folder(run) / f"step-{step:08d}"
+    staging = _folder(run) / ".staging"
+    if target.exists():
+        return target
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        save_model(model, str(staging / _MODEL))
+        save_file(_flat(optimizer), staging / _OPTIMIZER)
+        save_file(_random_states(), staging / _RANDOM)
+        (staging / _STATE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
+        staging.replace(target)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ShortlistError(
+            f"the checkpoint of step {step} cannot be written to {target.parent} ({error}): "
+            "free some space there"
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    for old in _folder(run).glob("step-*"):
+        if old != target:
+            shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def latest(run: Path) -> Path | None:
+    """The newest checkpoint of a run, if there is one."""
+    return max(_folder(run).glob("step-*"), default=None)
+
+
+def load_state(checkpoint: Path) -> dict[str, Any]:
+    """What `save` was given as `state`, and the step.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing or damaged.
+    """
+    path = checkpoint / _STATE
+    try:
+        if path.stat().st_size > _MAX_STATE:
+            raise ValueError("it is too large")
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+            raise ValueError("it has no step")
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    return state
+
+
+def load_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Give a model the weights and buffers of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        They are missing, damaged, or of another model.
+    """
+    try:
+        load_model(model, str(checkpoint / _MODEL))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise _damaged(checkpoint / _MODEL, error) from None
+
+
+def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
+    """Give an optimizer, and all random generators of PyTorch, the states of a checkpoint.
+
+    Rates and decays are not among them: they are as configured.
+
+    Raises
+    ------
+    CheckpointError
+        They are missing, damaged, or of another model.
+    """
+    try:
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in load_file(checkpoint / _OPTIMIZER).items():
+            number, _, key = name.partition(".")
+            states.setdefault(int(number), {})[key] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": states, "param_groups": groups})
+        random = load_file(checkpoint / _RANDOM)
+        torch.set_rng_state(random["cpu"])
+        for index in range(torch.cuda.device_count()):
+            if f"cuda.{index}" in random:
+                torch.cuda.set_rng_state(random[f"cuda.{index}"], index)
+    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        raise _damaged(checkpoint, error) from None
+
+
+def _folder(run: Path) -> Path:
+    return run / "checkpoints"
+
+
+def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Moments and counters of each parameter, named `NUMBER.NAME`."""
+    states = optimizer.state_dict()["state"]
+    return {f"{number}.{key}": value for number, state in states.items() for key, value in state.items()}
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    for index in range(torch.cuda.device_count()):
+        states[f"cuda.{index}"] = torch.cuda.get_rng_state(index)
+    return states
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split())
+    return CheckpointError(f"{path} cannot be used ({reason:.200}): train anew into another folder")

@@ -1,0 +1,187 @@
+"""From a dense model to a healed mixture in a folder, with what it costs and saves."""
+
+from __future__ import annotations
+
+import copy
+import io
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import transformers
+
+from shortlist.errors import UsageError
+from shortlist.evaluate.peers.transformers_float32 import load_float32
+from shortlist.nn.converted_files import save_converted
+from shortlist.training.convert.base import Converted, ConvertOptions, Method, Report, Text
+from shortlist.training.convert.heal import Budget, Healed, distill
+from shortlist.training.convert.measure import Measured, measure
+from shortlist.training.convert.native_speed import native_speed
+from shortlist.training.convert.refit import refit
+from shortlist.training.convert.texts import read_halves, write_halves
+from shortlist.training.interrupt import Interrupt
+
+CALIBRATED = 32  # sequences that conversion and refit see at most
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the table: a model and how fast the native runtime decodes it, in tokens/s."""
+
+    name: str
+    measured: Measured
+    native: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"stage": self.name, **asdict(self.measured), "native_tokens_per_s": self.native}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of a conversion.
+
+    Attributes
+    ----------
+    stages
+        The dense model, after conversion, after healing.
+    notes
+        Of the method, by name.
+    native_note
+        Why the native runtime cannot read the result; empty where it can.
+    """
+
+    stages: tuple[Stage, ...]
+    notes: dict[str, float]
+    healed: Healed
+    interrupted: bool
+    native_note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "stages": [stage.to_json() for stage in self.stages],
+            "notes": self.notes,
+            "heal_tokens": self.healed.tokens,
+            "heal_seconds": self.healed.seconds,
+            "interrupted": self.interrupted,
+            "native_note": self.native_note,
+        }
+
+
+def convert_checkpoint(
+    path: Path,
+    method: Method,
+    folder: Path,
+    *,
+    texts: Sequence[tuple[str, str]] = (),
+    options: ConvertOptions | None = None,
+    budget: Budget | None = None,
+    threads: int | None = None,
+    report: Report = lambda stage, share: None,
+) -> Conversion:
+    """Convert a dense model, heal it, and write it to a folder.
+
+    Parameters
+    ----------
+    path
+        A GGUF file or a Hugging Face folder.
+    texts
+        Names and contents; the first half of each is for calibration and healing, the second is measured
+        on. With none, the model writes its own.
+    budget
+        Of healing; 3 minutes by default.
+    report
+        Called with stages and the share of each that is done.
+
+    Raises
+    ------
+    UsageError
+        The folder exists, a text is too short, or the model does not fit the method.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} exists: name a folder that does not")
+    if threads:
+        torch.set_num_threads(threads)
+    halves = read_halves(path, texts) if texts else write_halves(path, lambda share: report("write", share))
+    dense, tokenizer = load_dense(path)
+    model = copy.deepcopy(dense)
+    rows = [Stage("dense", measure(dense, halves.test))]
+    converted = method.convert(model, some(halves.text), options or ConvertOptions(), report)
+    rows.append(Stage("converted", measure(model, halves.test, converted.config)))
+    with Interrupt() as interrupt:
+        healed = heal(
+            converted,
+            dense,
+            halves.text,
+            method,
+            budget or Budget(minutes=3),
+            interrupt=interrupt,
+            report=report,
+        )
+    save_converted(model, converted.config, tokenizer, folder)
+    report("measure", 0.0)
+    speed, note = native_speed(folder, threads)
+    rows.append(Stage("healed", measure(model, halves.test, converted.config), speed))
+    if speed is not None:
+        rows[0] = Stage("dense", rows[0].measured, _dense_speed(dense, tokenizer, threads))
+    return Conversion(tuple(rows), converted.notes, healed, interrupt.requested, note)
+
+
+def heal(
+    converted: Converted,
+    dense: Any,
+    text: Text,
+    method: Method,
+    budget: Budget,
+    *,
+    interrupt: Interrupt | None = None,
+    report: Report = lambda stage, share: None,
+) -> Healed:
+    """Bring a mixture back to the dense model: least squares where the method asks for it, then steps."""
+    started = perf_counter()
+
+    def used(tokens: int) -> float:
+        return 1.0 if interrupt and interrupt.requested else budget.used(started, tokens)
+
+    if method.refits:
+        ids = some(text).ids
+        refit(converted.model, dense, ids, lambda share: report("refit", share), lambda: used(0) >= 1)
+    with method.healing(converted):
+        return distill(
+            converted.model,
+            dense,
+            text.ids,
+            method.trained(converted.model),
+            used,
+            text_weight=method.text_weight,
+            report=lambda share: report("heal", share),
+        )
+
+
+def load_dense(path: Path) -> tuple[Any, Any]:
+    """Model, in float32, and tokenizer of `transformers`, of a GGUF file or a Hugging Face folder."""
+    source, file = (path, None) if path.is_dir() else (path.parent, path.name)
+    with redirect_stderr(io.StringIO()):  # bars of its own, which cannot be turned off
+        return load_float32(path), transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
+
+
+def some(text: Text) -> Text:
+    """As many sequences as conversion sees, from all parts of a text."""
+    rows = torch.linspace(0, len(text.ids) - 1, min(CALIBRATED, len(text.ids))).round().long()
+    return Text(text.ids[rows], text.domains[rows])
+
+
+def _dense_speed(dense: Any, tokenizer: Any, threads: int | None) -> float | None:
+    """Decode speed of the dense model with weights of the same type as the converted one's."""
+    with tempfile.TemporaryDirectory() as folder:
+        dense.hf_quantizer = None  # a model that was read from a GGUF file still counts as quantized
+        dense.config.__dict__.pop("quantization_config", None)
+        dense.bfloat16().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return native_speed(Path(folder), threads)[0]

@@ -1,0 +1,60 @@
+"""Finds where a model's numbers stop being finite."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shortlist.errors import ShortlistError
+
+
+class NotFiniteError(ShortlistError):
+    """A loss or a gradient is infinite or not a number.
+
+    Parameters
+    ----------
+    step
+        That failed; the weights are those before it.
+    what
+        What is not finite, and where it begins.
+    """
+
+    def __init__(self, step: int, what: str):
+        super().__init__(f"step {step}: {what}")
+        self.step = step
+
+
+def first_in_forward(model: nn.Module, tokens: Tensor) -> str | None:
+    """Name of the first module, in the order of computation, whose output is not finite; None if all are."""
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            outputs = output if isinstance(output, tuple) else (output,)
+            if not found and not all(_is_finite(value) for value in outputs):
+                found.append(name)
+
+        return look
+
+    # The innermost module of several ends first, so it is the one that is found.
+    hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            model(input_ids=tokens, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def first_in_gradients(model: nn.Module) -> str | None:
+    """Name of the last parameter, in the order of computation, whose gradient is not finite.
+
+    Gradients flow backwards, so that is where it began.
+    """
+    wrong = [name for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
+    return wrong[-1] if wrong else None
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or not value.is_floating_point() or bool(value.isfinite().all())

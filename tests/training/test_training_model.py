@@ -1,0 +1,130 @@
+"""Models of configurations, and what is refused."""
+
+import dataclasses
+
+import pytest
+import torch
+from training.runs import TEXT, tiny_config
+
+from shortlist.errors import UsageError
+from shortlist.nn.moe import moe_layers
+from shortlist.training.config import GateConfig, ModelConfig, MoEConfig
+from shortlist.training.loop import Loop
+from shortlist.training.model import build_model, loss_weights
+from shortlist.training.not_finite import first_in_forward, first_in_gradients
+from shortlist.training.tokenizer import prepare_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    return prepare_tokenizer(tiny_config(folder).data, [TEXT], folder)
+
+
+@pytest.fixture
+def build(tmp_path, tokenizer):
+    def build(moe=None, **model):
+        config = tiny_config(tmp_path, moe)
+        return build_model(
+            dataclasses.replace(config, model=dataclasses.replace(config.model, **model)), tokenizer
+        )
+
+    return build
+
+
+def test_ids_of_the_tokenizer(build, tokenizer):
+    model = build()
+    assert model.config.eos_token_id == tokenizer.encode("<|endoftext|>", parse_special=True)[0]
+    assert model.config.bos_token_id is None
+    assert model.config.vocab_size == tokenizer.vocab_size == 270
+
+
+def test_the_seed_decides(build):
+    first, second = build().state_dict(), build().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_layers_may_differ(build):
+    model = build(MoEConfig(experts=(0, 3), width=24, shared=16, gate=GateConfig(options={"k": 1})))
+    (layer,) = moe_layers(model)
+    assert layer is model.model.layers[1].mlp
+    assert layer.experts.gate_up_proj.shape == (3, 48, 32)
+    assert layer.shared_expert is not None
+    assert layer.shared_expert.up_proj.weight.shape == (16, 32)
+    assert model.model.layers[0].mlp.up_proj.weight.shape == (64, 32)
+    dense = model.model.layers[0].mlp.up_proj.weight.std()
+    assert layer.experts.gate_up_proj.std().item() == pytest.approx(dense.item(), rel=0.1), "drawn alike"
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral", "gemma3_text"])
+def test_families_with_experts(build, tokenizer, kind):
+    model = build(MoEConfig(experts=2), type=kind)
+    logits = model(input_ids=torch.tensor([tokenizer.encode("the cat")])).logits
+    assert logits.isfinite().all()
+    assert len(list(moe_layers(model))) == 2
+
+
+@pytest.mark.parametrize(
+    ("moe", "model", "message"),
+    [
+        (None, {"type": "lama"}, "[model] type 'lama' is not one of"),
+        (None, {"options": {"rms_norm_epsilon": 1}}, "did you mean rms_norm_eps?"),
+        (MoEConfig(experts=(1,)), {}, "lists 1 layers, and the model has 2"),
+        (MoEConfig(experts=0), {}, "leaves every layer dense"),
+        (MoEConfig(gate=GateConfig("sofmax")), {}, "did you mean softmax?"),
+        (
+            MoEConfig(gate=GateConfig(options={"kk": 1})),
+            {},
+            "[moe.gate] kk is not a key that is known: did you mean k?",
+        ),
+        (MoEConfig(gate=GateConfig(options={"k": 99})), {}, "[moe.gate]: k must be from 1 to"),
+        (MoEConfig(gate=GateConfig(wrap=("permute",))), {}, "did you mean permuted?"),
+    ],
+)
+def test_what_is_wrong_is_named(build, moe, model, message):
+    with pytest.raises(UsageError) as raised:
+        build(moe, **model)
+    assert message in str(raised.value)
+
+
+def test_losses_must_be_given_by_a_gate(build):
+    moe = MoEConfig(losses={"load_balanc": 1.0})
+    with pytest.raises(UsageError, match=r"\[moe.losses\] load_balanc .* did you mean load_balance\?"):
+        loss_weights(build(moe), moe)
+    assert loss_weights(build(MoEConfig()), MoEConfig()) == {"load_balance": 0.01, "router_z": 0.001}
+    assert loss_weights(build(), None) == {}
+
+
+def test_a_device_that_is_not_there(build, tmp_path):
+    config = tiny_config(tmp_path, device="abacus")
+    with pytest.raises(UsageError, match="device 'abacus' is not here"):
+        Loop(config, build(), torch.arange(99).numpy(), torch.arange(99).numpy())
+
+
+def test_the_first_module_that_is_not_finite_is_found(build):
+    model = build(MoEConfig(experts=2))
+    tokens = torch.tensor([[1, 2, 3]])
+    assert first_in_forward(model, tokens) is None
+    layer = model.model.layers[1]
+    with torch.no_grad():
+        layer.self_attn.k_proj.weight[0, 0] = float("nan")
+        layer.mlp.experts.down_proj.fill_(float("inf"))
+    assert first_in_forward(model, tokens) == "model.layers.1.self_attn.k_proj"
+
+
+def test_the_first_gradient_that_is_not_finite_is_found(build):
+    model = build()
+    model(input_ids=torch.tensor([[1, 2, 3]])).logits.sum().backward()
+    assert first_in_gradients(model) is None
+    for layer in model.model.layers:
+        layer.mlp.down_proj.weight.grad.fill_(float("inf"))
+    assert first_in_gradients(model) == "model.layers.1.mlp.down_proj.weight"
+
+
+def test_a_type_that_transformers_cannot_build(build):
+    with pytest.raises(UsageError, match="transformers"):
+        build(type="clip")
+
+
+def test_configurations_name_only_what_they_have():
+    assert ModelConfig().options == {}
