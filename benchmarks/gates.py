@@ -29,7 +29,7 @@ from shortlist.nn.gates import GATES, Comet, ConstantNorm, Permuted, Sigmoid, So
 
 Measured = dict[str, dict[str, dict[str, Any]]]  # task, or "time"; gate; seed
 
-STEPS = {"text": 250, "digits": 150}
+STEPS = {"text": 200, "digits": 120}
 K = 2
 OPTIONS: dict[str, MakeGate] = {
     "sigmoid": lambda w, e: Sigmoid(w, e, rate=0.01),  # 0.001 is for long runs

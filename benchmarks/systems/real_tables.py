@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from criteria import print_criteria as print_criteria  # the scripts take it from here
 
 from shortlist import checkpoints
 from shortlist.checkpoints.base import Checkpoint
@@ -85,11 +86,3 @@ def head_recall(head: Head, estimator: Estimator, state: State, wanted: np.ndarr
         recall_within(estimator.estimate(state, head.test[part]).values, wanted[part], kept) for part in parts
     ]
     return float(np.average(recalls, weights=[len(wanted[part]) for part in parts]))
-
-
-def print_criteria(criteria: Sequence[tuple[str, float, bool, str]]) -> bool:
-    """Print each measured value beside its limit; True where all limits are met."""
-    print("\n| | measured | limit |\n| --- | ---: | ---: |")
-    for name, value, met, limit in criteria:
-        print(f"| {name} | {value:.4f}{'' if met else ' (missed)'} | {limit} |")
-    return all(met for _, _, met, _ in criteria)

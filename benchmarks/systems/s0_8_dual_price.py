@@ -12,7 +12,7 @@ import math
 import sys
 
 import torch
-from real_tables import print_criteria
+from criteria import print_criteria
 from small_mixtures import MakeGate, Text, Training, task_arguments, train
 
 from shortlist.nn.gates import DualPrice, Sigmoid, SoftmaxTopK

@@ -36,7 +36,7 @@ def main() -> None:
     print("| task | factor | spread | loss | with constant norm | less by | imbalance | with constant norm |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in arguments.tasks:
-        task, steps = (Digits(), 150) if name == "digits" else (Text(arguments.text), 150)
+        task, steps = (Digits(), 120) if name == "digits" else (Text(arguments.text), 120)
         for factor, spread in FACTORS:
             plain = runs(task, steps, lambda w, e, f=factor, s=spread: Magnified(SoftmaxTopK(w, e), f, s))
             constant = runs(

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable
 
 import torch
-from real_tables import print_criteria
+from criteria import print_criteria
 from small_mixtures import Digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shortlist.nn.gates import L1, Gate, Gumbel
 
-CONCEPTS, SEEDS, STEPS, L1_WEIGHT = 128, 5, 1500, 0.005
+CONCEPTS, SEEDS, STEPS, L1_WEIGHT = 128, 3, 800, 0.005
 
 
 class Bottleneck(nn.Module):

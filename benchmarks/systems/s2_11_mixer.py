@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from real_tables import print_criteria
+from criteria import print_criteria
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ from shortlist.nn.gates.k_means import least_squares
 
 REGIMES, WIDTH, OUTPUTS, BATCH, NOISE = 4, 8, 4, 128, 0.1
 APART = 4.0  # length of a regime's centre, in standard deviations around it
-SEEDS, MOST_STEPS, TARGET = 5, 1500, 0.9
+SEEDS, MOST_STEPS, TARGET = 3, 600, 0.9
 RATES = (1e-3, 1e-2, 1e-1)
 
 

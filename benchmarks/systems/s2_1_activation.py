@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable
 
 import torch
-from real_tables import print_criteria
+from criteria import print_criteria
 from small_mixtures import Text, Training, task_arguments, train
 from torch import Tensor
 
 from shortlist.nn.gates import Activation, Temperature
 from shortlist.nn.gates.activation import ACTIVATIONS
 
-SAMPLES, REPLICATES, SEEDS, STEPS = (100, 1000, 10_000, 100_000), 12, 3, 250
+SAMPLES, REPLICATES, SEEDS, STEPS = (100, 1000, 10_000, 100_000), 8, 3, 150
 # Of each expert: gate weight and bias, slope, intercept; then temperature and noise, as logarithms.
 TRUTH = torch.tensor([2.0, -1.0, 1.5, 0.5, -1.0, 0.5, -1.0, -0.5, 0.0, -1.2], dtype=torch.float64)
 START = 0.3  # standard deviation of the first guesses around the truth

@@ -12,7 +12,7 @@ does not shrink.
 import sys
 
 import torch
-from real_tables import print_criteria
+from criteria import print_criteria
 from small_mixtures import Digits, MakeGate, Text, Training, task_arguments, train
 
 from shortlist.nn.gates import Comet, Permuted, SoftmaxTopK
@@ -33,7 +33,7 @@ def main() -> None:
     print("| --- | --- | ---: | --- | ---: | ---: | ---: |")
     criteria = []
     for name in arguments.tasks:
-        task, steps = (Digits(), 150) if name == "digits" else (Text(arguments.text), 250)
+        task, steps = (Digits(), 120) if name == "digits" else (Text(arguments.text), 150)
         losses, active = {}, {}
         for gate, (make_gate, weights) in GATES.items():
             training = Training(steps, weights=weights)

@@ -89,20 +89,18 @@ class Digits:
 
 
 class CharacterModel(nn.Module):
-    """A decoder of two layers of width 64, its feed-forward part gated experts of 64 neurons each."""
+    """A decoder of one layer of width 64, its feed-forward part gated experts of 64 neurons each."""
 
     def __init__(self, classes: int, length: int, make_gate: MakeGate, experts: int, width: int = 64):
         super().__init__()
         self.tokens = nn.Embedding(classes, width)
         self.places = nn.Embedding(length, width)
-        self.layers = nn.ModuleList(_Layer(width, make_gate, experts) for _ in range(2))
+        self.layer = _Layer(width, make_gate, experts)
         self.head = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, classes, bias=False))
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.tokens(ids) + self.places.weight[: ids.shape[1]]
-        for layer in self.layers:
-            x = layer(x, ids)
-        return self.head(x)
+        return self.head(self.layer(x, ids))
 
 
 class _Layer(nn.Module):
@@ -146,7 +144,7 @@ class Training:
     steps: int  # of a gate with `k` experts for every token; others have what costs as much
     k: int = 2
     experts: int = 8
-    rate: float = 3e-3  # of Adam, after a tenth of warm-up, then along a cosine to a tenth
+    rate: float = 6e-3  # of Adam, after a tenth of warm-up, then along a cosine to a tenth
     weights: Mapping[str, float] = field(default_factory=lambda: {"load_balance": 0.01, "router_z": 0.001})
 
 

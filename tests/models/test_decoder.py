@@ -22,7 +22,7 @@ def reference_logits(model) -> np.ndarray:
 
 
 def logits(decoder: Decoder, hidden: np.ndarray) -> np.ndarray:
-    head = DenseHead(decoder.head_rows)
+    head = DenseHead(decoder.head_rows, decoder.logit_cap)
     return np.stack([head.logits(h)[0] for h in hidden])
 
 

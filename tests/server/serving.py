@@ -4,10 +4,8 @@ import contextlib
 import threading
 import time
 
-import uvicorn
-
 from shortlist.server.app import create_app
-from shortlist.server.listen import bind
+from shortlist.server.listen import Server, bind
 from shortlist.server.settings import ServerSettings
 
 
@@ -15,8 +13,7 @@ from shortlist.server.settings import ServerSettings
 def serving(model, **settings):
     """Serve a model under the name `tiny`; yields the URL."""
     app = create_app(model, ServerSettings(**{"name": "tiny", **settings}))
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=3)
-    server = uvicorn.Server(config)
+    server = Server(app, drain_seconds=1.5)
     with bind("127.0.0.1", 0) as socket:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
         thread.start()

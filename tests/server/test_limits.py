@@ -40,20 +40,21 @@ def posted(url, body, path="/v1/completions", **options):
     )
 
 
+def counted(url, *names):
+    """The sum of some counters of the engine."""
+    values = dict(line.split(" ") for line in httpx.get(url + "/metrics").text.splitlines() if line[0] != "#")
+    return sum(float(values[f"shortlist_engine_{name}"]) for name in names)
+
+
 def running(url):
-    lines = httpx.get(url + "/metrics").text.splitlines()
-    return sum(
-        float(line.split()[1])
-        for line in lines
-        if line.startswith(("shortlist_engine_running ", "shortlist_engine_waiting "))
-    )
+    return counted(url, "running", "waiting")
 
 
 def eventually(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def assert_error(response, status, kind="invalid_request_error"):
@@ -168,7 +169,6 @@ def test_a_body_that_does_not_come_is_given_up(url, monkeypatch):
 def test_garbage_ends_its_own_connection_alone(url):
     for payload in (
         b"\x00\x01\x02\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
     ):
         connection = raw(url, payload)
@@ -200,7 +200,10 @@ def test_a_client_that_leaves_frees_its_slot(serve_script):
         connection = raw(url, as_request(text))
         eventually(lambda: running(url) == 1)
         connection.close()
-        eventually(lambda: running(url) == 0, seconds=5)  # 900 tokens would take 18
+        written = counted(url, "generated_tokens_total")
+        eventually(lambda: running(url) == 0)
+        # A token or two is all that it takes; the rest is for a busy machine.
+        assert counted(url, "generated_tokens_total") - written <= 20
 
 
 def test_a_request_ends_when_its_time_is_up(serve_script):
@@ -214,13 +217,22 @@ def test_a_request_ends_when_its_time_is_up(serve_script):
 
 
 def test_a_slow_reader_blocks_nobody(serve_script):
-    url = serve_script(b"a" * 30_000, context_length=32_000, slots=1)
-    body = b'{"prompt": "x", "max_tokens": 20000, "stream": true, "shortlist": {"trace": true}}'
-    connection = raw(url, as_request(body))  # some 20 MB, of which nothing is read
-    eventually(lambda: running(url) == 1)
-    answer = httpx.post(url + "/v1/completions", json={"prompt": "x", "max_tokens": 5}, timeout=60)
-    assert answer.json()["choices"][0]["text"] == "aaaaa"
-    connection.close()
+    url = serve_script(b"a" * 1500, context_length=2000, slots=1)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect((host, int(port)))
+        connection.sendall(
+            as_request(b'{"prompt": "x", "max_tokens": 1500, "temperature": 0, "stream": true}')
+        )
+        eventually(lambda: counted(url, "generated_tokens_total") == 1500)  # nothing was read of it yet
+        answer = httpx.post(url + "/v1/completions", json={"prompt": "x", "max_tokens": 5}, timeout=60)
+        assert answer.json()["choices"][0]["text"] == "aaaaa"
+        received = b""
+        while b"[DONE]" not in received:
+            received += connection.recv(1 << 16)
+    assert received.count(b'"text": "a"') == 1500
 
 
 def test_a_server_that_stops_ends_its_requests():
@@ -241,7 +253,7 @@ def test_a_server_that_stops_ends_its_requests():
         eventually(lambda: running(url) == 1)
     reader.join(20)
     assert not reader.is_alive()
-    assert len(ended) == 1
+    assert json.loads(ended[0].removeprefix("data: "))["error"]["code"] == "shutting_down"
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + "/health")
 
@@ -317,7 +329,7 @@ def test_texts_stand_in_the_log_only_where_that_is_wanted(serve_script, caplog):
         httpx.get(url + f"/{SECRET}")
 
     ask(serve_script(b"purple answer"))
-    assert len(caplog.records) >= 6
+    eventually(lambda: len(caplog.records) >= 6)
     assert not any(
         SECRET in record.getMessage() or "purple" in record.getMessage() for record in caplog.records
     )
@@ -337,9 +349,10 @@ def test_a_defect_is_an_error_without_details(serve_script, caplog, monkeypatch)
 
 def test_the_parts_of_a_request_add_up_to_its_time(serve_script):
     """Within 2 % of what the client sees, in the best of some tries: other processes can always delay one."""
-    url = serve_script(b"a" * 60, seconds=0.01)
-    deviations = []
+    url = serve_script(b"a" * 60, seconds=0.02)
+    deviation = 1.0
     with httpx.Client(base_url=url, timeout=30) as client:
+        client.get("/health")  # connects
         for _ in range(6):
             started = time.perf_counter()
             usage = client.post("/v1/completions", json={"prompt": "x", "max_tokens": 60}).json()["usage"]
@@ -347,5 +360,7 @@ def test_the_parts_of_a_request_add_up_to_its_time(serve_script):
             parts = usage["shortlist"]["timings"]
             assert set(parts) == {"queue", "tokenize", "prefill", "decode", "sampling", "transport"}
             assert min(parts.values()) >= 0
-            deviations.append(abs(sum(parts.values()) / seconds - 1))
-    assert min(deviations) < 0.02
+            deviation = abs(sum(parts.values()) / seconds - 1)
+            if deviation < 0.02:
+                return
+    pytest.fail(f"the parts are {deviation:.1%} off the time that the client saw")

@@ -10,13 +10,15 @@ from shortlist.errors import UsageError  # noqa: E402
 from shortlist.nn.gates import GATES, WRAPPERS, ConstantNorm, Permuted  # noqa: E402
 
 WIDTH, K = 16, 2
-WITHOUT_K = {"k_means", "l1"}
+WITHOUT_K = {"k_means", "l1", "norm_threshold"}
 WEIGHTS_ADD_UP_TO = {  # one where nothing else is documented
     "expert_choice": "at most one",
     "gumbel": "k",
     "l1": "anything",
+    "norm_threshold": "anything",
 }
 WITHOUT_ROUTER = {"hash", "random", "k_means"}
+TRAINED_APART = {"norm_threshold"}  # by a loss of its own
 BY_CHANCE = {"random"}
 SEES_THE_BATCH = {"expert_choice", "random"}
 
@@ -96,8 +98,8 @@ def test_the_task_reaches_every_parameter_of_the_router(name):
     gate = make(name, 8)
     routing = gate(*tokens_of(64))
     parameters = dict(gate.named_parameters())
-    if name in WITHOUT_ROUTER:
-        assert not parameters
+    if name in WITHOUT_ROUTER | TRAINED_APART:
+        assert bool(parameters) == (name in TRAINED_APART)
         assert not routing.weights.requires_grad
         return
     (routing.dense() * torch.randn(64, 8)).sum().backward()  # of the task alone, no auxiliary loss
@@ -108,7 +110,7 @@ def test_the_task_reaches_every_parameter_of_the_router(name):
 
 @every_gate
 def test_a_single_expert_of_a_token_still_teaches_the_router(name):
-    if name in WITHOUT_ROUTER | WITHOUT_K or " of " in name:
+    if name in WITHOUT_ROUTER | WITHOUT_K | TRAINED_APART or " of " in name:
         pytest.skip("has no k, or no router")
     torch.manual_seed(0)
     gate = GATES[name](WIDTH, 8, k=1)

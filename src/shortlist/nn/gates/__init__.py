@@ -15,6 +15,7 @@ from shortlist.nn.gates.hash import Hash
 from shortlist.nn.gates.k_means import KMeans
 from shortlist.nn.gates.l1 import L1
 from shortlist.nn.gates.noisy_top_k import NoisyTopK
+from shortlist.nn.gates.norm_threshold import NormThreshold
 from shortlist.nn.gates.permuted import Permuted
 from shortlist.nn.gates.random import Random
 from shortlist.nn.gates.sigmoid import Sigmoid
@@ -34,6 +35,7 @@ GATES: dict[str, type[Gate]] = {
     "k_means": KMeans,
     "gumbel": Gumbel,
     "l1": L1,
+    "norm_threshold": NormThreshold,
     "hash": Hash,
     "random": Random,
 }
@@ -57,6 +59,7 @@ __all__ = [
     "Hash",
     "KMeans",
     "NoisyTopK",
+    "NormThreshold",
     "Permuted",
     "Random",
     "Routing",

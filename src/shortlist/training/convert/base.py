@@ -186,6 +186,19 @@ def fill_expert(experts: Any, expert: int, mlp: Any, neurons: Tensor) -> None:
 
 
 @torch.no_grad()
+def fill_copies(experts: Any, mlp: Any, masked: float, draw: torch.Generator | None = None) -> None:
+    """Make every expert a copy of a dense layer, of which other neurons start at zero in each.
+
+    Only their outputs are zero, so they grow again.
+    """
+    neurons = experts.hidden
+    for expert in range(experts.count):
+        fill_expert(experts, expert, mlp, torch.arange(neurons))
+        off = torch.randperm(neurons, generator=draw)[: round(masked * neurons)]
+        experts.down_proj[expert, :, off] = 0
+
+
+@torch.no_grad()
 def fill_shared(shared: Any, mlp: Any, neurons: Tensor) -> None:
     """Give the shared part the weights of so many neurons of a dense layer."""
     shared.gate_proj.weight.copy_(mlp.gate_proj.weight[neurons])

@@ -18,7 +18,7 @@ from shortlist.training.convert.base import (
     Report,
     Text,
     block_of,
-    fill_expert,
+    fill_copies,
     last_layers,
     neurons_of,
     refuse_active,
@@ -53,11 +53,7 @@ class Upcycle(Method):
         for index in layers:
             mlp = block_of(model, index)
             block = blocks[index] = make_layer(config, mlp)
-            for e in range(config.experts):
-                fill_expert(block.experts, e, mlp, torch.arange(neurons))
-                off = torch.randperm(neurons, generator=draw)[: round(MASKED * neurons)]
-                with torch.no_grad():
-                    block.experts.down_proj[e, :, off] = 0
+            fill_copies(block.experts, mlp, MASKED, draw)
         install(model, config, blocks)
         report("convert", 1.0)
         return Converted(model, config)
