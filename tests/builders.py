@@ -5,7 +5,9 @@ follow what llama.cpp's converter does to them.
 """
 
 import functools
+import re
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import gguf
@@ -34,6 +36,20 @@ _OWN_SIZES: dict[str, dict[str, Any]] = {
     "qwen2": {},
     "qwen3": {"head_dim": 32},
     "gemma3": {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8, "num_hidden_layers": 6},
+    # Two kinds of layer with and without a cutoff, each kind shared by a later one; FFNs of several widths.
+    "gemma3n": {
+        "head_dim": 32,
+        "sliding_window": 8,
+        "num_hidden_layers": 6,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        "num_kv_shared_layers": 2,
+        "intermediate_size": [96, 70, 96, 128, 96, 96],
+        "activation_sparsity_pattern": [0.9, 0.7, 0.0, 0.9, 0.0, 0.5],
+        "vocab_size_per_layer_input": 300,
+        "hidden_size_per_layer_input": 20,
+        "laurel_rank": 12,
+        "final_logit_softcapping": 5.0,
+    },
     "mixtral": {"num_local_experts": 5, "num_experts_per_tok": 2},
     "qwen2_moe": {
         "num_experts": 6,
@@ -67,6 +83,11 @@ def tiny_model(family: str, **overrides: Any) -> Any:
         for parameter in model.parameters():
             if parameter.ndim == 1:  # norms and biases start as ones and zeros, which would hide mistakes
                 parameter += 0.1 * torch.randn_like(parameter)
+        for name, parameter in model.named_parameters():
+            if family == "gemma3n" and "k_norm" in name:
+                parameter *= config.head_dim**-0.5  # attention has no scale of its own
+            if "modality_router" in name:
+                parameter *= config.hidden_size / 4  # its input is divided by all of it
     return model
 
 
@@ -95,6 +116,8 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
+    if family == "gemma3n":
+        _add_gemma3n(writer, config)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -107,13 +130,13 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
         _add_experts(writer, config)
     _add_rope(writer, model, head_dim)
     _add_tokenizer(writer, config.vocab_size)
-    for name, weight in model.state_dict().items():
+    for name, weight in _stacked(model.state_dict()).items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        for name, array in _as_converter_does(family, name, weight.numpy(), config).items():
-            matrix = array.ndim > 1 and "gate_inp" not in name
+        for gguf_name, array in _as_converter_does(family, name, weight.numpy(), config).items():
+            matrix = array.ndim > 1 and array.shape[-1] % 32 == 0 and "gate_inp" not in gguf_name
             kind = gguf.GGMLQuantizationType[type if matrix else "F32"]
-            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+            writer.add_tensor(gguf_name, gguf.quants.quantize(array, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -173,8 +196,36 @@ def _add_rope(writer: gguf.GGUFWriter, model: Any, head_dim: int) -> None:
             writer.add_tensor("rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.numpy())
 
 
+def _add_gemma3n(writer: gguf.GGUFWriter, config: Any) -> None:
+    writer.add_altup_active_idx(config.altup_active_idx)
+    writer.add_altup_num_inputs(config.altup_num_inputs)
+    writer.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+    writer.add_shared_kv_layers(config.num_kv_shared_layers)
+    writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+    shares = config.activation_sparsity_pattern
+    scales = [NormalDist().inv_cdf(share) if share else float("-inf") for share in shares]
+    writer.add_activation_sparsity_scale(scales)
+
+
+def _stacked(weights: dict[str, Any]) -> dict[str, Any]:
+    """Weights with the matrices of gemma3n's streams as one tensor, and its scales named like the others."""
+    import torch
+
+    found: dict[str, Any] = {}
+    stacks: dict[str, list[Any]] = {}
+    for name, weight in weights.items():
+        if match := re.fullmatch(r"(model\.altup_\w*projections)\.\d+(\.weight)", name):
+            stacks.setdefault("".join(match.groups()), []).append(weight)
+        else:
+            found[name + ".weight" if name.endswith("_scale") else name] = weight
+    return found | {name: torch.stack(stack) for name, stack in stacks.items()}
+
+
 def _add_experts(writer: gguf.GGUFWriter, config: Any) -> None:
-    writer.add_expert_count(config.num_local_experts if hasattr(config, "num_local_experts") else config.num_experts)
+    writer.add_expert_count(
+        config.num_local_experts if hasattr(config, "num_local_experts") else config.num_experts
+    )
     writer.add_expert_used_count(config.num_experts_per_tok)
     if width := getattr(config, "moe_intermediate_size", None):
         writer.add_expert_feed_forward_length(width)

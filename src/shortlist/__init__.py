@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shortlist.checkpoints import pull
+    from shortlist.engine.constraints import JsonSchema, Regex
     from shortlist.engine.generation import Stream
     from shortlist.engine.growing import Generation
     from shortlist.engine.load import load
@@ -23,8 +24,10 @@ __all__ = [
     "DownloadError",
     "Generation",
     "GenerationOptions",
+    "JsonSchema",
     "Model",
     "RecipeError",
+    "Regex",
     "ShortlistError",
     "Stream",
     "UsageError",
@@ -38,8 +41,10 @@ _HOMES = {
     "DownloadError": "errors",
     "Generation": "engine.growing",
     "GenerationOptions": "engine.options",
+    "JsonSchema": "engine.constraints",
     "Model": "engine.model",
     "RecipeError": "errors",
+    "Regex": "engine.constraints",
     "ShortlistError": "errors",
     "Stream": "engine.generation",
     "UsageError": "errors",

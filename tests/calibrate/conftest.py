@@ -22,6 +22,7 @@ class TinyTokenizer:
 class TinyDecoder:
     fingerprint = "f00d"
     layer_bytes = 1000
+    logit_cap = None
 
     def __init__(self, width=WIDTH):
         rng = np.random.default_rng(0)

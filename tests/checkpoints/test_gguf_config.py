@@ -22,7 +22,7 @@ def config_of(path: Path, **changes) -> ModelConfig:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_is_the_same_in_both_formats(tmp_path: Path, family: str):
     """Up to what the GGUF converter moves from the configuration into the weights."""
-    moved = {"family", "norm_eps", "norm_offset", "rope_interleaved"}
+    moved = {"family", "norm_eps", "norm_offset", "rope_interleaved", "ffn_cutoffs"}
     tiny_gguf(family, tmp_path / "model.gguf")
     tiny_hf(family, tmp_path / "folder")
     with open_checkpoint(tmp_path / "model.gguf") as ours, open_checkpoint(tmp_path / "folder") as theirs:
@@ -30,6 +30,7 @@ def test_a_model_is_the_same_in_both_formats(tmp_path: Path, family: str):
             if name not in moved:
                 assert getattr(ours.config, name) == value, name
         assert ours.config.norm_eps == pytest.approx(theirs.config.norm_eps, rel=1e-6)
+        assert ours.config.ffn_cutoffs == pytest.approx(theirs.config.ffn_cutoffs)
         assert ours.config.norm_offset == 0.0
         assert ours.config.rope_interleaved == (FAMILIES[family].gguf_architecture in ("llama", "arcee"))
         assert ours.tensors.keys() == theirs.tensors.keys()

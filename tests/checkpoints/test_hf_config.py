@@ -137,7 +137,13 @@ WRONG = {
     "epsilon beyond floats": ({"rms_norm_eps": 10**400}, "must be a positive number"),
     "other activation": ({"hidden_act": "gelu"}, "'gelu', which is not supported; supported are silu, relu"),
     "quantized": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config is set"),
-    "capped logits": ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is set"),
+    "capped attention": ({"attn_logit_softcapping": 30.0}, "attn_logit_softcapping is set"),
+    "a cap of 0": ({"final_logit_softcapping": 0.0}, "final_logit_softcapping is 0.0"),
+    "too few FFN widths": (
+        {"intermediate_size": [96, 96]},
+        "must be one whole number from 1 to 16777216, or 4",
+    ),
+    "an FFN without neurons": ({"intermediate_size": [96, 96, 0, 96]}, "intermediate_size must be"),
     "yarn": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn', which is not supported"),
     "scaling that is no object": ({"rope_scaling": "linear"}, "must be an object"),
     "scaling without a factor": ({"rope_scaling": {"type": "linear"}}, "factor is missing"),
@@ -162,3 +168,16 @@ def test_what_is_wrong_is_said_in_one_line(case: str):
     assert message.isprintable()
     assert message.startswith("config.json: ")
     assert word in message
+
+
+def test_logits_are_capped_where_the_model_says_so():
+    assert read(LLAMA).logit_cap is None
+    assert read({**GEMMA, "final_logit_softcapping": None}).logit_cap is None
+    assert read({**GEMMA, "final_logit_softcapping": 30}).logit_cap == 30.0
+
+
+def test_ffn_widths_may_differ_from_layer_to_layer():
+    assert (read(LLAMA).ffn_width, read(LLAMA).ffn_widths) == (96, ())
+    assert read({**LLAMA, "intermediate_size": [96] * 4}) == read(LLAMA)
+    config = read({**LLAMA, "intermediate_size": [96, 32, 64, 64]})
+    assert (config.ffn_width, config.ffn_width_of(1)) == (96, 32)

@@ -107,6 +107,7 @@ class FakeDecoder:
     layer_bytes = 5000
     fingerprint = "0123456789abcdef"
     head_rows = SimpleNamespace(nbytes=2000)
+    logit_cap = None
 
     def __init__(self, script=None, *, context_length=1024, seconds=0.0):
         self.config = SimpleNamespace(

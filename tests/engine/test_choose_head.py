@@ -26,7 +26,7 @@ def home(tmp_path, monkeypatch):
 def decoder(format="q8", layer_bytes=0, width=WIDTH):
     table = np.random.default_rng(0).normal(size=(UNITS, width)).astype(np.float32)
     rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", UNITS, width, format)
-    return SimpleNamespace(head_rows=rows, layer_bytes=layer_bytes, fingerprint="f" * 64)
+    return SimpleNamespace(head_rows=rows, layer_bytes=layer_bytes, fingerprint="f" * 64, logit_cap=None)
 
 
 def fitted(decoder, selector=None, exact_seconds=2.0, place="head"):

@@ -22,7 +22,7 @@ def reference_logits(model) -> np.ndarray:
 
 
 def logits(decoder: Decoder, hidden: np.ndarray) -> np.ndarray:
-    head = DenseHead(decoder.head_rows)
+    head = DenseHead(decoder.head_rows, decoder.logit_cap)
     return np.stack([head.logits(h)[0] for h in hidden])
 
 
@@ -47,7 +47,9 @@ def test_logits_equal_transformers(family, write, tmp_path):
 
     half_precision = decoder.forward(TOKENS, decoder.new_cache(64))
     # The weights of experts pass the rounding of keys and values on.
-    assert relative_error(logits(decoder, half_precision), expected) < (2e-3 if decoder.config.mixture else 1e-3)
+    assert relative_error(logits(decoder, half_precision), expected) < (
+        2e-3 if decoder.config.mixture else 1e-3
+    )
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

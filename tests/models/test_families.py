@@ -34,7 +34,8 @@ def test_both_maps_lead_to_the_same_names(family: Family):
     names = hf_names(family)
     assert len(names) == 3 + len(family.layer_tensors)
     for name in names:
-        in_gguf = theirs.get_name(name, try_suffixes=(".weight", ".bias"))
+        converted = f"{name}.weight" if name.endswith("_scale") else name
+        in_gguf = theirs.get_name(converted, try_suffixes=(".weight", ".bias"))
         assert in_gguf is not None
         assert canonical_gguf_name(in_gguf) == canonical_hf_name(name, family)
 

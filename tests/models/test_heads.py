@@ -4,14 +4,14 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shortlist import _native
 from shortlist.errors import UsageError
 from shortlist.estimators import Estimate
 from shortlist.estimators.low_rank import LowRank
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
 from shortlist.selectors import Confidence
 from shortlist.selectors.distribution import distribution
 
@@ -202,3 +202,54 @@ def test_noise_is_the_definitions():
         assert np.allclose(
             _native.gumbel_noise(seed, position, rows), gumbel_noise(seed, position, rows), atol=1e-6
         )
+
+
+@settings(max_examples=100)
+@given(heads_and_queries(), st.sampled_from([0.5, 30.0]))
+def test_capped_logits_stay_within_bounds_in_order_and_the_same_in_every_head(case, cap):
+    rows, query = case
+    plain = DenseHead(rows).logits(query)[0]
+    dense, exact = DenseHead(rows, cap), ExactHead(rows, cap)
+    logits, _ = dense.logits(query)
+    assert np.allclose(logits, cap * np.tanh(plain.astype(np.float64) / cap), rtol=1e-5, atol=1e-6 * cap)
+    lower, upper = exact.bounds(query)
+    assert (lower <= logits).all()
+    assert (logits <= upper).all()
+    assert exact.argmax(query)[0] == dense.argmax(query)[0] == plain.argmax()
+    every = np.arange(rows.rows)
+    assert np.array_equal(exact.logits(query)[0], logits)
+    assert np.array_equal(exact.exact_rows(query, every), logits)
+    assert np.array_equal(dense.exact_rows(query, every[::-1])[::-1], logits)
+
+
+def test_an_estimated_head_caps_what_it_estimates():
+    rng = np.random.default_rng(0)
+    rows = pack(rng.integers(-128, 128, (200, 64)), np.full((200, 2), 0.01))
+    hidden = rng.normal(size=(150, 64)).astype(np.float32)
+    state = LowRank(16).fit(rows, hidden)
+    plain, capped = (EstimatedHead(rows, state, Confidence(5.0), cap) for cap in (None, 3.0))
+    assert np.array_equal(capped.logits(hidden[0])[0], softcap(plain.logits(hidden[0])[0], 3.0))
+    chosen = np.array([7, 3])
+    assert np.array_equal(
+        capped.exact_rows(hidden[0], chosen), DenseHead(rows, 3.0).logits(hidden[0])[0][chosen]
+    )
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 9), st.integers(0, 99))
+def test_several_queries_get_what_each_gets_alone(count, seed):
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(700, 64)).astype(np.float32)
+    rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", *table.shape, format="q8")
+    hidden = rng.normal(size=(count, 64)).astype(np.float32)
+    for head in (DenseHead(rows), ExactHead(rows)):
+        assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]
+
+
+@given(st.integers(1, 9), st.integers(0, 40), st.sampled_from([3, 20, None]))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_several_estimates_get_what_each_gets_alone(fitted, count, first, most):
+    rows, _, state, queries = fitted
+    head = EstimatedHead(rows, state, Confidence(4.0, most=most, probes=5))
+    hidden = np.ascontiguousarray(queries[first : first + count])
+    assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]

@@ -1,45 +1,18 @@
-"""Servers in a thread of this process, on a port of their own."""
+"""A tiny model, served and alone, and servers whose model is a fake."""
 
 import contextlib
-import threading
-import time
 
 import pytest
-import uvicorn
 from builders import tiny_hf
 from engine.fakes import fake_model
+from server.serving import serving
 
 import shortlist
-from shortlist.server.app import create_app
-from shortlist.server.listen import bind
-from shortlist.server.settings import ServerSettings
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-@contextlib.contextmanager
-def serving(model, **settings):
-    """Serve a model under the name `tiny`; yields the URL."""
-    app = create_app(model, ServerSettings(**{"name": "tiny", **settings}))
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=3)
-    server = uvicorn.Server(config)
-    with bind("127.0.0.1", 0) as socket:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert thread.is_alive(), "the server did not start"
-            assert time.monotonic() < deadline, "the server did not start in time"
-            time.sleep(0.005)
-        try:
-            yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(30)
-            assert not thread.is_alive(), "the server did not stop"
 
 
 @pytest.fixture(scope="session")

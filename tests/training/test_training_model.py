@@ -49,6 +49,7 @@ def test_layers_may_differ(build):
     (layer,) = moe_layers(model)
     assert layer is model.model.layers[1].mlp
     assert layer.experts.gate_up_proj.shape == (3, 48, 32)
+    assert layer.shared_expert is not None
     assert layer.shared_expert.up_proj.weight.shape == (16, 32)
     assert model.model.layers[0].mlp.up_proj.weight.shape == (64, 32)
     dense = model.model.layers[0].mlp.up_proj.weight.std()

@@ -40,12 +40,17 @@ def test_a_dense_run_has_its_loss_alone(tmp_path):
         training.draw_plots(run)
 
 
+def maps_of(figure):
+    """What two layers' maps show."""
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes[:2]]
+
+
 def test_layers_of_different_sizes():
     lines = [{"step": 3, "experts": [{"load": [0.5, 0.5]}, {"load": [0.2, 0.3, 0.5]}]}]
     with settings("test"):
         figure = load_figure(lines)
-        assert [axes.images[0].get_array().shape for axes in figure.axes[:2]] == [(2, 1), (3, 1)]
-        assert figure.axes[1].images[0].get_array()[:, 0].tolist() == pytest.approx([0.6, 0.9, 1.5])
+        first, second = maps_of(figure)
+        assert first.shape == (2, 1)
+        assert second[:, 0].tolist() == pytest.approx([0.6, 0.9, 1.5])
         weights = [np.eye(2), np.ones((2, 3)) / 3]
-        maps = [axes.images[0].get_array() for axes in routing_figure(["a", "b"], weights).axes[:2]]
-    assert [drawn.shape for drawn in maps] == [(2, 2), (3, 2)]
+        assert [drawn.shape for drawn in maps_of(routing_figure(["a", "b"], weights))] == [(2, 2), (3, 2)]

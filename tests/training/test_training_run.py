@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import signal
 
 import numpy as np
@@ -116,8 +117,9 @@ def test_losses_of_gates_are_weighted(tmp_path, no_plots):
     assert balance(10.0) < balance(-10.0)
 
 
-def test_a_dense_model_runs_natively(tmp_path, no_plots):
-    run = training.train(tiny_config(tmp_path, steps=40), tmp_path / "run")
+@pytest.mark.parametrize("moe", [None, MoEConfig(experts=4, width=32)], ids=["dense", "experts"])
+def test_what_transformers_knows_runs_natively(tmp_path, no_plots, moe):
+    run = training.train(tiny_config(tmp_path, moe, steps=20), tmp_path / "run")
     tokens = run.tokenizer.encode("the cat sat on the")
     with torch.no_grad():
         expected = run.model(input_ids=torch.tensor([tokens])).logits[0].numpy()
@@ -252,3 +254,40 @@ def test_a_model_tokenizer_is_taken(tmp_path, no_plots):
     (text,) = read_texts(config.data)[0]
     tokens = tokenize([text], second.tokenizer.encode, None)
     assert first.tokenizer.decode(tokens) == text
+
+
+def test_experts_may_start_as_copies_of_a_dense_run(tmp_path, no_plots):
+    dense = training.train(tiny_config(tmp_path, steps=30), tmp_path / "dense")
+    moe = MoEConfig(experts=4, masked=0.25, gate=GateConfig("evomoe", options={"k": 1}))
+    config = tiny_config(tmp_path, moe, learning_rate=1e-9, steps=4, log_every=1)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, start=str(dense.folder)))
+    run = training.train(config, tmp_path / "moe")
+    assert metrics.read(run.folder)[0]["experts"][0]["active"] == 4, "dense to begin with"
+    assert run.validation_loss == pytest.approx(dense.validation_loss, rel=0.2)
+    block, layer = (model.model.layers[1].mlp for model in (dense.model, run.model))
+    kept = layer.experts.down_proj[0].abs().sum(0) > 1e-3
+    assert kept.sum() == 48, "of 64 neurons"
+    torch.testing.assert_close(
+        layer.experts.down_proj[0][:, kept], block.down_proj.weight[:, kept], atol=1e-6, rtol=0
+    )
+    shutil.rmtree(dense.folder)
+    torch.testing.assert_close(training.load_run(run.folder).model.state_dict(), run.model.state_dict())
+
+
+def test_what_a_run_cannot_start_with(tmp_path, no_plots):
+    config = tiny_config(tmp_path)
+    tokenizer = training.train(config, tmp_path / "dense").folder
+
+    def start(moe=None, **model):
+        data = dataclasses.replace(config.data, tokenizer=str(tokenizer))
+        changed = dataclasses.replace(
+            config, data=data, moe=moe, model=dataclasses.replace(config.model, **model)
+        )
+        training.train(changed, tmp_path / "run")
+
+    with pytest.raises(UsageError, match=r"\[model\] start: .* holds no run with a checkpoint"):
+        start(start=str(tmp_path))
+    with pytest.raises(UsageError, match=r"\[model\] start: .*model.safetensors cannot be used"):
+        start(start=str(tmp_path / "dense"), hidden_size=64)
+    with pytest.raises(UsageError, match=r"\[moe\] width must be left out"):
+        start(MoEConfig(experts=2, width=16), start=str(tmp_path / "dense"))

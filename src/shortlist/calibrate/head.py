@@ -50,7 +50,7 @@ def calibrate_head(
     UsageError
         The text is too short, or the head too narrow to be estimated through fewer dimensions.
     """
-    rows = decoder.head_rows
+    rows, cap = decoder.head_rows, decoder.logit_cap
     ranks = [rank for rank in RANKS if rank < rows.cols]
     if not ranks:
         raise UsageError(
@@ -72,7 +72,7 @@ def calibrate_head(
 
     state = widest.truncate(state, best.rank)
     estimator = replace(widest, rank=best.rank)
-    dense, estimated = DenseHead(rows), EstimatedHead(rows, state, best.selector)
+    dense, estimated = DenseHead(rows, cap), EstimatedHead(rows, state, best.selector, cap)
     quality = compare(
         _one_by_one(measure, targets[-MEASURE:], lambda share: report("measure", share)),
         dense,
@@ -81,7 +81,7 @@ def calibrate_head(
     )
     heads: dict[str, Any] = {"dense": dense, "estimated": estimated}
     if rows.format == "q8":
-        heads["exact"] = ExactHead(rows)
+        heads["exact"] = ExactHead(rows, cap)
     seconds = token_seconds(
         decoder, heads, measure[:TIME], tokenizer.encode(PROMPT), lambda share: report("time", share)
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from shortlist.calibrate.paired import Interval
 from shortlist.evaluate.teacher_forced import Forward, windows
+from shortlist.models.heads import softcap
 
 LIKELIEST, SAMPLED = 96, 96
 BATCH = 32  # positions whose logits are held at once
@@ -67,6 +68,8 @@ class Reference:
         As for `teacher_forced.windows`.
     progress : callable, optional
         Called with the share of the work that is done.
+    cap : float, optional
+        Of `ModelConfig.logit_cap`.
     """
 
     def __init__(
@@ -76,12 +79,13 @@ class Reference:
         tokens: Sequence[int] | np.ndarray,
         prefix: Sequence[int],
         progress: Callable[[float], None] | None = None,
+        cap: float | None = None,
     ):
-        self._rows = head_rows
+        self._rows, self._cap = head_rows, cap
         self._tokens, self._prefix = tokens, prefix
         random = np.random.default_rng(0)
         self._parts = [
-            _keep(head_rows.matmul(hidden[start : start + BATCH]), targets[start : start + BATCH], random)
+            _keep(self._all_logits(hidden[start : start + BATCH]), targets[start : start + BATCH], random)
             for hidden, targets in windows(decoder, tokens, prefix, progress)
             for start in range(0, len(hidden), BATCH)
         ]
@@ -104,10 +108,12 @@ class Reference:
             float(np.mean(np.concatenate(agreements))),
         )
 
+    def _all_logits(self, hidden: np.ndarray) -> np.ndarray:
+        return softcap(self._rows.matmul(hidden), self._cap)
+
     def _logits(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [self._rows.matvec_rows(state, rows) for state, rows in zip(hidden, indices, strict=True)]
-        )
+        listed = [self._rows.matvec_rows(state, rows) for state, rows in zip(hidden, indices, strict=True)]
+        return softcap(np.stack(listed), self._cap)
 
 
 def _keep(logits: np.ndarray, targets: np.ndarray, random: np.random.Generator) -> _Rows:

@@ -17,10 +17,10 @@ from shortlist.calibrate.sensitivity import options, sensitivities
 from shortlist.calibrate.spend import Step, plan, spend, steps_by_price
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.models.channels import PLACES
-from shortlist.models.config import ACTIVATIONS_WITH_ZEROS
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead, ExactHead
-from shortlist.recipe import Recipe, Way
+from shortlist.models.neurons import neuron_ways
+from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
@@ -103,10 +103,10 @@ class Search:
         return self.rungs[-1].recipe
 
     def _shortlist_neurons(self) -> None:
-        if self._checkpoint.config.activation not in ACTIVATIONS_WITH_ZEROS:
+        ways = neuron_ways(self._checkpoint.config)
+        if not ways:
             return
         reference = self._reference(PLACE_TOKENS, "neurons")
-        ways: tuple[Way, ...] = ("exact", "estimated")
         decoders = {way: self._make(ffn=way) for way in ways}
         times = take_turns(
             {"dense": step(self.dense, self._tokens)}
@@ -227,7 +227,14 @@ class Search:
 
     def _reference(self, tokens: int, stage: str) -> Reference:
         prefix = self._tokenizer.encode("")
-        return Reference(self.dense, self.dense.head_rows, self._tokens[:tokens], prefix, self._stage(stage))
+        return Reference(
+            self.dense,
+            self.dense.head_rows,
+            self._tokens[:tokens],
+            prefix,
+            self._stage(stage),
+            self.dense.logit_cap,
+        )
 
     def _stage(self, stage: str) -> Callable[[float], None]:
         return lambda share: self._report(stage, share)

@@ -48,7 +48,7 @@ class Verifier:
         report: Callable[[float], None],
     ):
         self._dense_decoder = dense
-        self._dense = Pair(dense, DenseHead(dense.head_rows))
+        self._dense = Pair(dense, DenseHead(dense.head_rows, dense.logit_cap))
         self._make, self._tokenizer, self._name = make, tokenizer, name
         self._tokens, self._report = tokens, report
 

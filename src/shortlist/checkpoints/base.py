@@ -13,7 +13,7 @@ import numpy as np
 from shortlist.errors import CheckpointError
 from shortlist.models.config import ModelConfig
 from shortlist.models.expert_tensors import mixture_shapes
-from shortlist.models.families import FAMILIES, FFN_TENSORS
+from shortlist.models.families import FAMILIES, FFN_TENSORS, KEYS_AND_VALUES
 
 TYPES: dict[str, tuple[int, int]] = {
     "F32": (1, 4),
@@ -171,8 +171,9 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
     CheckpointError
         A tensor is missing, of another layer, or of another shape.
     """
-    outside, dense, mixture = _shapes(config)
-    if missing := sorted(islice(_missing(config, tensors), _MOST_MISSING)):
+    outside, dense, mixture = _outer_shapes(config), _dense_shapes(config), _mixture_layer_shapes(config)
+    lacking = (name for name in needed_tensors(config) if name not in tensors)
+    if missing := sorted(islice(lacking, _MOST_MISSING)):
         raise CheckpointError(
             f"{path} lacks {len(missing)} of the tensors of a {config.family} model, "
             f"the first is {missing[0]}: fetch it again, or convert it again"
@@ -186,6 +187,8 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
             )
         layer = mixture if inner and config.is_mixture(int(number)) else dense
         expected = layer.get(inner) if inner else outside.get(name)
+        if inner in FFN_TENSORS and layer is dense:
+            expected = _ffn_shapes(config, config.ffn_width_of(int(number)))[inner]
         if expected is None:
             raise CheckpointError(
                 f"{path}: tensor {tensor.name} does not belong to the model that the header describes: "
@@ -198,27 +201,52 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
             )
 
 
-def _missing(config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> Iterator[str]:
+def needed_tensors(config: ModelConfig) -> Iterator[str]:
+    """The tensors that a checkpoint of this configuration must have, by the decoder's names."""
     family = FAMILIES[config.family]
     mixture = _mixture(config)
-    outside = ("embedding", "final_norm") if config.tied_head else ("embedding", "final_norm", "head")
-    yield from (name for name in outside if name not in tensors)
+    yield from (name for name in _outer_shapes(config) if name != "head" or not config.tied_head)
     for i in range(config.layers):
         needed = (*family.mixture_tensors, *mixture) if config.is_mixture(i) else family.layer_tensors
-        yield from (name for inner in needed if (name := f"layers.{i}.{inner}") not in tensors)
+        unused = () if config.kv_source_of(i) == i else KEYS_AND_VALUES
+        yield from (f"layers.{i}.{inner}" for inner in needed if inner not in unused)
 
 
-def _shapes(config: ModelConfig) -> tuple[Shapes, Shapes, Shapes]:
-    """Of the tensors outside the layers, of those of a dense layer, and of a layer with a mixture."""
-    width, ffn = (config.width,), config.ffn_width
-    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    wide = FAMILIES[config.family].wide_norms
-    outside: Shapes = {
+def drop_unused(config: ModelConfig, tensors: dict[str, StoredTensor]) -> None:
+    """Forget what files may hold and nothing reads: keys and values of layers that attend to others'."""
+    for i in range(config.layers):
+        if config.kv_source_of(i) != i:
+            for name in KEYS_AND_VALUES:
+                tensors.pop(f"layers.{i}.{name}", None)
+
+
+def _outer_shapes(config: ModelConfig) -> Shapes:
+    width = (config.width,)
+    shapes: Shapes = {
         "embedding": (config.vocab_size, *width),
         "head": (config.vocab_size, *width),
         "final_norm": width,
     }
-    dense: Shapes = {
+    if streams := config.streams:
+        inputs = config.layers * streams.input_width
+        shapes |= {f"{name}_{i}": 2 * width for name in ("expand", "merge") for i in range(1, streams.count)}
+        shapes |= {
+            "input_table": (streams.input_vocab_size, inputs),
+            "input_projection": (inputs, *width),
+            "input_table_norm": (streams.input_width,),
+        }
+    return shapes
+
+
+def _ffn_shapes(config: ModelConfig, ffn: int) -> Shapes:
+    return {"gate": (ffn, config.width), "up": (ffn, config.width), "down": (config.width, ffn)}
+
+
+def _dense_shapes(config: ModelConfig) -> Shapes:
+    width = (config.width,)
+    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    wide = FAMILIES[config.family].wide_norms
+    shapes: Shapes = _ffn_shapes(config, config.ffn_width) | {
         "attention_norm": width,
         "q": (query, *width),
         "k": (key, *width),
@@ -231,13 +259,28 @@ def _shapes(config: ModelConfig) -> tuple[Shapes, Shapes, Shapes]:
         "k_norm": (key if wide else config.head_dim,),
         "post_attention_norm": width,
         "ffn_norm": width,
-        "gate": (ffn, *width),
-        "up": (ffn, *width),
-        "down": (*width, ffn),
         "post_ffn_norm": width,
     }
-    common = {name: shape for name, shape in dense.items() if name not in FFN_TENSORS}
-    return outside, dense, common | _mixture(config)
+    if rank := config.laurel_rank:
+        shapes |= {"laurel_left": (rank, *width), "laurel_right": (*width, rank), "laurel_norm": width}
+    if streams := config.streams:
+        count, inputs = streams.count, streams.input_width
+        shapes |= {
+            "altup_router": (count, *width),
+            "altup_router_norm": width,
+            "altup_predict": (count * count, count),
+            "altup_correct": (count, count),
+            "altup_scale": width,
+            "input_gate": (inputs, *width),
+            "input_up": (*width, inputs),
+            "input_norm": width,
+        }
+    return shapes
+
+
+def _mixture_layer_shapes(config: ModelConfig) -> Shapes:
+    shared = {name: shape for name, shape in _dense_shapes(config).items() if name not in FFN_TENSORS}
+    return shared | _mixture(config)
 
 
 def _mixture(config: ModelConfig) -> Shapes:

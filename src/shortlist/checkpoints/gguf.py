@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors
+from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
+from shortlist.checkpoints.gemma3n import split_streams
 from shortlist.checkpoints.gguf_config import gguf_config
 from shortlist.checkpoints.gguf_header import Header, read_header
 from shortlist.checkpoints.settings import Settings
@@ -24,9 +25,11 @@ def open_gguf(path: Path) -> Checkpoint:
     family = _family(path, header)
     prefix = f"{family.gguf_architecture}."
     tensors = _tensors(file, header, family)
+    split_streams(tensors)
     config = gguf_config(Settings(path, header.metadata.settings(prefix), prefix), family, tensors)
     tensors.pop("rope_freqs", None)  # config.rope_frequencies has them now
     tensors, files = split_experts(path, config, tensors, dict.fromkeys(tensors, file))
+    drop_unused(config, tensors)
     check_tensors(path, config, tensors)
     return Checkpoint(
         path,

@@ -13,6 +13,7 @@ from shortlist.checkpoints import rope
 from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.base import StoredTensor
 from shortlist.checkpoints.experts import gguf_mixture
+from shortlist.checkpoints.gemma3n import gguf_extras
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,
@@ -55,6 +56,8 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
             "attention.value_length", f"differs from the key length {head_dim}, which is not supported"
         )
     windows = _windows(settings, family, layers)
+    ffn_widths = settings.integers("feed_forward_length", MAX_FFN_WIDTH, layers)
+    cap = "final_logit_softcapping"
     return ModelConfig(
         family=family.name,
         vocab_size=tensors["embedding"].shape[0],
@@ -63,7 +66,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        ffn_width=settings.integer("feed_forward_length", MAX_FFN_WIDTH),
+        ffn_width=max(ffn_widths),
         norm_eps=settings.positive("attention.layer_norm_rms_epsilon"),
         norm_offset=0.0,
         context_length=settings.integer("context_length", MAX_CONTEXT),
@@ -74,12 +77,18 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         windows=windows,
         rope_frequencies=_rope_frequencies(settings, family, windows, head_dim, tensors.get("rope_freqs")),
         rope_interleaved=family.gguf_interleaved,
+        logit_cap=settings.positive(cap) if cap in settings else family.gguf_logit_cap,
+        ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
         mixture=gguf_mixture(settings, family, layers, tensors),
+        **(gguf_extras(settings, windows, tensors) if family.streams else {}),
     )
 
 
 def _attention_scale(family: Family, layers: int, width: int, heads: int, head_dim: int) -> float:
-    # No key says it. Gemma 3 27B, alone with 62 layers, divides by another size than that of its heads.
+    # No key says it.
+    if family.attention_scale:
+        return family.attention_scale
+    # Gemma 3 27B, alone with 62 layers, divides by another size than that of its heads.
     if family.name == "gemma3" and layers == 62:
         return (width / heads) ** -0.5
     return head_dim**-0.5

@@ -4,7 +4,9 @@ import math
 
 from shortlist.checkpoints import rope
 from shortlist.checkpoints.activations import activation_of
+from shortlist.checkpoints.converted import converted_mixture
 from shortlist.checkpoints.experts import hf_mixture
+from shortlist.checkpoints.gemma3n import hf_extras
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,
@@ -22,7 +24,6 @@ _WINDOWED, _GLOBAL = "sliding_attention", "full_attention"
 # Each changes what the model computes, and none is in a model of the families here that is in use.
 _UNSUPPORTED = (
     "quantization_config",
-    "final_logit_softcapping",
     "attn_logit_softcapping",
     "use_bidirectional_attention",
 )
@@ -37,6 +38,7 @@ def hf_family(settings: Settings) -> Family:
         It names none that is supported.
     """
     by_type = {family.hf_model_type: family for family in FAMILIES.values()}
+    by_type |= {family.hf_wrapper: family for family in FAMILIES.values() if family.hf_wrapper}
     return by_type[settings.one_of("model_type", by_type)]
 
 
@@ -61,6 +63,8 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
         settings.fail("head_dim", f"is {head_dim}, but must be even")
     activation_key = "hidden_activation" if "hidden_activation" in settings else "hidden_act"
     windows = _windows(settings, family)
+    ffn_widths = settings.integers("intermediate_size", MAX_FFN_WIDTH, len(windows))
+    cap = "final_logit_softcapping"
     return ModelConfig(
         family=family.name,
         vocab_size=settings.integer("vocab_size", _MAX_VOCABULARY),
@@ -69,18 +73,22 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        ffn_width=settings.integer("intermediate_size", MAX_FFN_WIDTH),
+        ffn_width=max(ffn_widths),
         norm_eps=settings.positive("rms_norm_eps"),
         norm_offset=family.hf_norm_offset,
         context_length=settings.integer("max_position_embeddings", MAX_CONTEXT),
         tied_head=bool(settings.get("tie_word_embeddings", family.hf_tied_head)),
         activation=activation_of(settings, family, activation_key),
         embedding_scale=math.sqrt(width) if family.scaled_embedding else 1.0,
-        attention_scale=settings.positive("query_pre_attn_scalar", head_dim) ** -0.5,
+        attention_scale=family.attention_scale
+        or settings.positive("query_pre_attn_scalar", head_dim) ** -0.5,
         windows=windows,
         rope_frequencies=_rope_frequencies(settings, family, windows, head_dim),
         rope_interleaved=False,
-        mixture=hf_mixture(settings, family, len(windows)),
+        logit_cap=settings.positive(cap) if cap in settings else None,
+        ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
+        mixture=converted_mixture(settings, len(windows)) or hf_mixture(settings, family, len(windows)),
+        **(hf_extras(settings, windows) if family.streams else {}),
     )
 
 

@@ -10,6 +10,7 @@ PARTS = {
     "head": "head",
     **dict.fromkeys(("q", "k", "v", "o"), "attention"),
     **dict.fromkeys(("gate", "up", "down"), "feed-forward"),
+    **dict.fromkeys(("router", "router_hidden", "shared_gate"), "routers"),
 }
 
 
@@ -23,6 +24,17 @@ def describe_parts(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     return dict(sorted(parts.items(), key=lambda item: -item[1]["bytes"]))
 
 
+def bytes_per_token(checkpoint: Checkpoint) -> float:
+    """Stored bytes that decoding a token reads: of the experts those of as many as a token chooses, at most."""
+    parts = {name: part["bytes"] for name, part in describe_parts(checkpoint).items()}
+    parts.pop("embedding", None)  # of which a token reads one row; one that is the head too has another name
+    if mixture := checkpoint.config.mixture:
+        parts["experts"] *= (mixture.per_token or mixture.experts) / mixture.experts
+    return sum(parts.values())
+
+
 def _part(name: str, *, tied: bool) -> str:
+    if ".experts." in name:
+        return "experts"
     part = PARTS.get(name.rpartition(".")[2], "norms and biases")
     return "head = embedding" if tied and part == "embedding" else part

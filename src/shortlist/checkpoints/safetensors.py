@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTensor, check_tensors
+from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.hf_config import hf_config, hf_family
 from shortlist.checkpoints.settings import Settings
@@ -23,6 +23,9 @@ _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _TYPES = ("F32", "F16", "BF16")
 _MAX_JSON = 1 << 24  # the index of a model of a trillion parameters is a tenth of this
+# Where a model that also sees and hears keeps its text part, and what is not read of it.
+_WRAPPED = "model.language_model."
+_ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio.")
 # Computed again from config.json; old files store it in every layer.
 _REDUNDANT = ".rotary_emb.inv_freq"
 
@@ -39,7 +42,8 @@ def open_folder(folder: Path) -> Checkpoint:
     config_file = MappedFile(folder / "config.json")
     settings = Settings(config_file.path, _json_object(config_file.path, config_file.bytes))
     family = hf_family(settings)
-    config = hf_config(settings, family)
+    wrapped = settings.get("model_type") == family.hf_wrapper
+    config = hf_config(settings.part("text_config") if wrapped else settings, family)
     tensors: dict[str, StoredTensor] = {}
     files: dict[str, MappedFile] = {}
     headers = [config_file.bytes]
@@ -48,6 +52,8 @@ def open_folder(folder: Path) -> Checkpoint:
         header_end, stored = _read_file(file)
         headers.append(file.bytes[:header_end])
         for tensor in stored:
+            if wrapped and tensor.name.startswith(_ENCODERS):
+                continue
             name = _canonical_name(path, tensor, family)
             if name is None or (name == "head" and config.tied_head):
                 continue
@@ -55,6 +61,7 @@ def open_folder(folder: Path) -> Checkpoint:
                 raise CheckpointError(f"{path}: tensor {tensor.name} is in another file of the folder too")
             tensors[name], files[name] = tensor, file
     tensors, files = split_experts(folder, config, tensors, files)
+    drop_unused(config, tensors)
     check_tensors(folder, config, tensors)
     return Checkpoint(folder, config, tensors, files, headers, tokenizer_source=folder)
 
@@ -131,7 +138,7 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
 def _canonical_name(path: Path, tensor: StoredTensor, family: Family) -> str | None:
     if tensor.name.endswith(_REDUNDANT):
         return None
-    if name := canonical_hf_name(tensor.name, family):
+    if name := canonical_hf_name(tensor.name.replace(_WRAPPED, "model.", 1), family):
         return name
     raise CheckpointError(
         f"{path}: tensor {tensor.name!r:.200} does not belong to a {family.name} model that is supported "

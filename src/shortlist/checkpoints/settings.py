@@ -10,6 +10,11 @@ from shortlist.errors import CheckpointError
 _MISSING = object()
 
 
+def _no_number(value: Any) -> bool:
+    # `int` has no bound in JSON, and one beyond 1e308 is not a float.
+    return (type(value) is not float and (type(value) is not int or abs(value) > 1e300)) or math.isnan(value)
+
+
 class Settings:
     """Values by key, for one file.
 
@@ -47,6 +52,21 @@ class Settings:
         if type(value) is not int or not least <= value <= most:
             self.fail(key, f"is {value!r:.80}, but must be one whole number from {least} to {most}")
         return value
+
+    def integers(self, key: str, most: int, count: int) -> tuple[int, ...]:
+        """`count` whole numbers from 1 to `most`: a list of them, or one that stands for all."""
+        value = self.get(key)
+        values = value if isinstance(value, list) else [self.integer(key, most)] * count
+        if len(values) != count or any(type(v) is not int or not 1 <= v <= most for v in values):
+            self.fail(key, f"must be one whole number from 1 to {most}, or {count} of them")
+        return tuple(values)
+
+    def numbers(self, key: str, count: int, default: Any = _MISSING) -> tuple[float, ...]:
+        """A list of `count` numbers, which may be infinite."""
+        values = self.get(key, default)
+        if not isinstance(values, list) or len(values) != count or any(map(_no_number, values)):
+            self.fail(key, f"must be {count} numbers")
+        return tuple(map(float, values))
 
     def positive(self, key: str, default: Any = _MISSING) -> float:
         """A finite number above zero."""

@@ -41,8 +41,8 @@ def convert(
         typer.Option(
             "--text",
             metavar="FILE",
-            help="Its first half is calibrated and healed on, its second measured; may be repeated, then each "
-            "is a domain. Left out, the model writes its own.",
+            help="Its first half is calibrated and healed on, its second measured; may be repeated, each "
+            "then a domain. Left out, the model writes its own.",
         ),
     ] = None,
     heal_minutes: Annotated[

@@ -44,7 +44,7 @@ def evaluate(
             quality = compare_on_text(
                 encoded,
                 loaded.tokenizer.encode(""),
-                Pair(dense.decoder, DenseHead(dense.decoder.head_rows)),
+                Pair(dense.decoder, DenseHead(dense.decoder.head_rows, dense.decoder.logit_cap)),
                 Pair(loaded.decoder, loaded.head),
                 progress,
             )

@@ -41,6 +41,8 @@ def describe_config(config: "ModelConfig") -> dict[str, Any]:
     report = asdict(config)
     del report["rope_frequencies"]
     windows = report.pop("windows")
+    if config.mixture:
+        report["mixture"]["layers"] = len(config.mixture.layers)
     return {**report, "layers_with_window": sum(window > 0 for window in windows)}
 
 
@@ -60,6 +62,8 @@ def print_report(report: dict[str, Any]) -> None:
         "layers", f"{config['layers']}, {config['layers_with_window']} of them with a sliding window"
     )
     facts.add_row("width", f"{config['width']}, feed-forward {config['ffn_width']}")
+    if mixture := config["mixture"]:
+        facts.add_row("experts", describe_mixture(mixture))
     heads = f"{config['heads']} heads of {config['head_dim']}, {config['kv_heads']} for keys and values"
     facts.add_row("attention", heads)
     facts.add_row("vocabulary", f"{config['vocab_size']} tokens")
@@ -80,6 +84,15 @@ def print_report(report: dict[str, Any]) -> None:
         console.print("no recipe yet: one is fitted when the estimated head is first used")
     else:
         console.print(describe_recipe(report["recipe"]))
+
+
+def describe_mixture(mixture: dict[str, Any]) -> str:
+    """How many experts there are, and how many of them a token computes."""
+    shared = f", and a shared one of {mixture['shared_width']}" if mixture["shared_width"] else ""
+    return (
+        f"{mixture['experts']} of width {mixture['width']} in {mixture['layers']} layers, "
+        f"{mixture['per_token'] or 'as many as it needs'} per token{shared}"
+    )
 
 
 def describe_recipe(summary: dict[str, Any]) -> "Table":

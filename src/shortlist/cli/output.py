@@ -46,12 +46,23 @@ def print_stats(stats: "RunStats") -> None:
         ("prompt", f"{stats.prompt_tokens} tokens, {stats.reused_tokens} of them in the cache already"),
         ("prefill", f"{_optional(stats.prefill_tokens_per_s, '{:.1f}')} tokens/s"),
         ("decode", f"{_optional(stats.decode_tokens_per_s, '{:.1f}')} tokens/s, {stats.draws} tokens"),
+        ("experts", _experts(stats)),
         ("read per token", "-" if stats.bytes_per_token is None else megabytes(stats.bytes_per_token)),
         ("peak memory", megabytes(peak_rss_bytes())),
     ):
         if value:
             table.add_row(name, value)
     Console(file=sys.stderr).print(table)
+
+
+def _experts(stats: "RunStats") -> str:
+    experts = stats.experts
+    if experts is None:
+        return ""
+    return (
+        f"{experts['per_token']:.2f} of {experts['experts']} per token in {experts['mixtures']} layers, "
+        f"the busiest with {experts['busiest']:.1f} times the mean load"
+    )
 
 
 def _optional(value: float | None, form: str) -> str:

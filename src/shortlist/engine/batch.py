@@ -5,6 +5,7 @@ are being read, as many as the texts can wait for (`schedule`, `cost`). Requests
 What a text gets does not depend on the others: the decoder computes a token of many as it does one alone.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -253,7 +254,7 @@ class BatchEngine:
             [job.computed for job in reading],
             [job.computed for job in writing],
             self._token_seconds,
-            MOST,
+            MOST if math.isfinite(self._token_seconds) else sum(remaining),
         )
         dealt = zip(reading, deal(remaining, budget), strict=True)
         return [(job, 1) for job in writing] + [(job, count) for job, count in dealt if count]

@@ -86,9 +86,9 @@ def choose_head(
         recipe = None  # it is about the layers alone
     rows = decoder.head_rows
     if name == "dense":
-        return Choice(DenseHead(rows), reason=reason)
+        return Choice(DenseHead(rows, decoder.logit_cap), reason=reason)
     if name == "exact":
-        return Choice(ExactHead(rows), reason=reason)
+        return Choice(ExactHead(rows, decoder.logit_cap), reason=reason)
     if name == "estimated":
         stored = recipe or head_recipe(decoder, tokenizer, model, progress=progress)
         return Choice(_estimated_head(stored, decoder), stored, reason)
@@ -100,11 +100,11 @@ def _choose(
 ) -> Choice:
     """Steps 2 to 5 of `auto`, with the recipe that there is."""
     rows = decoder.head_rows
-    exact = ExactHead(rows) if rows.format == "q8" else None
+    exact = ExactHead(rows, decoder.logit_cap) if rows.format == "q8" else None
     if stored is None:
         if rows.cols <= min(RANKS):
             reason = f"rows of {rows.cols} weights are too narrow to estimate"
-            return Choice(exact or DenseHead(rows), reason=reason)
+            return Choice(exact or DenseHead(rows, decoder.logit_cap), reason=reason)
         if exact and (ratio := _assumed_ratio(decoder, exact)) <= PREFER_EXACT:
             return Choice(exact, reason=f"it would read {ratio:.2f} times the bytes of the estimated one")
         stored = head_recipe(decoder, tokenizer, model, progress=progress)
@@ -153,4 +153,4 @@ def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:
             f"the head cannot run {part.estimator.name} with {part.selector.name}, "
             "only low_rank with confidence: fit another recipe"
         )
-    return EstimatedHead(decoder.head_rows, part.state, part.selector)
+    return EstimatedHead(decoder.head_rows, part.state, part.selector, decoder.logit_cap)

@@ -8,7 +8,7 @@ FORGET = 0.98
 # Until something else was measured: a fixed part, a decoded token, a token of a prompt, and a thousand
 # positions that are attended to, in seconds.
 PRIOR = np.array([1e-3, 2e-3, 1e-3, 2e-4])
-TRUST = 1e-2
+TRUST = 1e-4
 """Weight of that prior, in steps."""
 
 
@@ -21,7 +21,7 @@ class StepCost:
     """
 
     def __init__(self) -> None:
-        self._products = TRUST * np.diag(1 / PRIOR**2) * PRIOR[0] ** 2
+        self._products = TRUST * PRIOR[0] ** 2 * np.diag(1 / PRIOR**2)
         self._weights = PRIOR.copy()
         self._targets = self._products @ PRIOR
         self._prior = (self._products.copy(), self._targets.copy())
@@ -34,13 +34,24 @@ class StepCost:
     def observe(self, decoded: int, read: int, attended: int, seconds: float) -> None:
         """Learn from a step."""
         features = np.array([1.0, decoded, read, attended / 1000])
-        weight = 1 / max(seconds, 1e-6) ** 2 * PRIOR[0] ** 2  # what counts is the relative error
         products, targets = self._prior
         self._products = FORGET * self._products + (1 - FORGET) * products
         self._targets = FORGET * self._targets + (1 - FORGET) * targets
-        self._products += weight * np.outer(features, features)
-        self._targets += weight * features * seconds
-        self._weights = np.maximum(np.linalg.solve(self._products, self._targets), 0.0)
+        self._products += np.outer(features, features)
+        self._targets += features * seconds
+        self._weights = self._solved()
+
+    def _solved(self) -> np.ndarray:
+        """The best weights of which none is negative: nothing makes a step shorter."""
+        weights = np.zeros(len(PRIOR))
+        kept = np.arange(len(PRIOR))
+        while len(kept):
+            solved = np.linalg.solve(self._products[np.ix_(kept, kept)], self._targets[kept])
+            if (solved >= 0).all():
+                weights[kept] = solved
+                break
+            kept = kept[solved >= 0]
+        return weights
 
     def chunk(self, decoded: int, attended: int, start: int, most: int, seconds: float) -> int:
         """The most tokens of a prompt that a step can take on and still end in time, at least one.

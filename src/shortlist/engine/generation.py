@@ -27,12 +27,15 @@ class Stream(Iterator[str]):
 def generate_pieces(text: GrowingText, session: Session) -> Iterator[str]:
     """Generate until `text` is finished, yielding what is certain."""
     stats = text.generation.stats
+    loads = session.expert_loads
     while not text.finished:
         started = time.perf_counter()
         with session.lock:
             hidden, reused = session.extend(text.tokens)
             chosen = text.chooser.choose(hidden, position=len(text.tokens))
             stats.layer_bytes = session.layer_bytes
+            if loads.size:
+                stats.expert_loads = session.expert_loads - loads
         if stats.draws == 0:
             stats.reused_tokens = reused
         stats.add(time.perf_counter() - started, chosen.read, full=chosen.full, agrees=chosen.agrees)

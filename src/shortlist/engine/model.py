@@ -20,7 +20,7 @@ from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
 from shortlist.models.config import ModelConfig
 from shortlist.models.decoder import PREFILL_CHUNK, Decoder
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
@@ -149,7 +149,11 @@ class Model:
     @cached_property
     def dense_head(self) -> DenseHead:
         """All rows of the same head: what others are compared with. It shares their memory."""
-        return self.head if isinstance(self.head, DenseHead) else DenseHead(self.decoder.head_rows)
+        return (
+            self.head
+            if isinstance(self.head, DenseHead)
+            else DenseHead(self.decoder.head_rows, self.decoder.logit_cap)
+        )
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """The tokens of a prompt, those that the model wants at its start included.
@@ -216,7 +220,7 @@ class Model:
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""
-        return self.decoder.head_rows.matmul(self.hidden(tokens))
+        return softcap(self.decoder.head_rows.matmul(self.hidden(tokens)), self.decoder.logit_cap)
 
     def close(self) -> None:
         """Release the weights and the KV cache; the model cannot be used afterwards."""

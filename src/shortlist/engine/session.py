@@ -34,6 +34,11 @@ class Session:
         """Weight bytes that a token reads before the head: with shortlisted layers, the mean so far."""
         return self._decoder.layer_bytes
 
+    @property
+    def expert_loads(self) -> np.ndarray:
+        """Tokens that chose each expert so far; int64 [mixtures, experts]."""
+        return self._decoder.expert_loads
+
     def extend(self, tokens: Sequence[int]) -> tuple[np.ndarray, int]:
         """The hidden state after the last token, computing only what the cache does not hold.
 

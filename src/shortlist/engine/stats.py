@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from shortlist.engine.expert_loads import describe_loads
 from shortlist.memory import peak_rss_bytes
 from shortlist.models.heads import Read
 
@@ -37,6 +40,8 @@ class RunStats:
         estimated head does not estimate under a bias or a constraint.
     audited, agreed
         Tokens that were compared with the choice of the dense head, and those that equalled it.
+    expert_loads : int64 [mixtures, experts] or None
+        Tokens that chose each expert, those of texts that were computed at the same time included.
     """
 
     head: str
@@ -52,6 +57,7 @@ class RunStats:
     full_draws: int = 0
     audited: int = 0
     agreed: int = 0
+    expert_loads: np.ndarray | None = None
 
     def add(self, seconds: float, read: Read, *, full: bool, agrees: bool | None = None) -> None:
         """Count one token: the time since the one before, what choosing it read, and how an audit ended."""
@@ -92,6 +98,12 @@ class RunStats:
         """Share of the audited tokens that the dense head would have chosen too; None where none was."""
         return _ratio(self.agreed, self.audited)
 
+    @property
+    def experts(self) -> dict[str, Any] | None:
+        """What was read of the mixtures of experts, as `describe_loads` says it; None in a dense model."""
+        computed = self.prompt_tokens - self.reused_tokens + self.draws - 1
+        return None if self.expert_loads is None else describe_loads(self.expert_loads, computed)
+
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
@@ -107,6 +119,7 @@ class RunStats:
             "audited": self.audited,
             "agreement": self.agreement,
             "peak_rss_mb": peak_rss_bytes() / 1e6,
+            **({"experts": self.experts} if self.experts else {}),
         }
 
 

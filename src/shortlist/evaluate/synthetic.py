@@ -159,7 +159,7 @@ def write(path: Path, shape: Shape, seed: int = 0) -> None:
         rows = rng.standard_normal((shape.experts, shape.width), np.float32)
         writer.write_tensor_data(rows * np.float32(shape.width**-0.5))
     for name, rows, columns, kind in matrices:
-        data = _random_rows(rng, rows, columns, kind)
+        data = random_rows(rng, rows, columns, kind)
         if shape.active is not None:
             _plant(data, name, columns, shape.active)
         writer.write_tensor_data(data)
@@ -218,7 +218,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
     writer.add_add_bos_token(False)
 
 
-def _random_rows(
+def random_rows(
     rng: np.random.Generator, rows: int, columns: int, kind: gguf.GGMLQuantizationType
 ) -> np.ndarray:
     """Quantized blocks, uint8 [rows, row_bytes], of weights with mean 0 and deviation columns ** -0.5.

@@ -23,7 +23,13 @@ PLACES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down"
 
 def channel_places(checkpoint: Checkpoint) -> list[str]:
     """Every place of a checkpoint whose input channels can be shortlisted, layer by layer."""
-    return [f"layers.{i}.{name}" for i in range(checkpoint.config.layers) for name in PLACES]
+    config = checkpoint.config
+    return [
+        f"layers.{i}.{name}"
+        for i in range(config.layers)
+        for name in PLACES
+        if not (config.is_mixture(i) and name in ("gate_up", "down"))
+    ]
 
 
 def matrices_of(checkpoint: Checkpoint, place: str) -> list[str]:

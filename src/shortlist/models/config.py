@@ -11,6 +11,28 @@ ACTIVATIONS_WITH_ZEROS: tuple[Activation, ...] = ("relu", "relu2")
 
 
 @dataclass(frozen=True)
+class Streams:
+    """Several residual streams (AltUp), and an input of its own for every layer, as gemma3n has them.
+
+    Parameters
+    ----------
+    count
+        Streams, of which a layer computes one and predicts the others.
+    active
+        The one that layers compute.
+    input_width
+        Numbers in the input of a layer.
+    input_vocab_size
+        Tokens that have inputs of their own; those beyond share the inputs of token 0.
+    """
+
+    count: int
+    active: int
+    input_width: int
+    input_vocab_size: int
+
+
+@dataclass(frozen=True)
 class MixtureConfig:
     """The feed-forward layers that are mixtures of experts; the others of a model are dense.
 
@@ -23,9 +45,14 @@ class MixtureConfig:
     width
         Hidden units of one expert.
     per_token
-        Experts that each token computes.
+        Experts that each token computes, those with the largest scores; None: all whose score, the logarithm
+        of the size of what they add, is at least the largest plus `margin`, with weight 1.
     normalize
         The weights of these, which a softmax over all gives, are divided by their sum.
+    margin
+        Not positive.
+    router_width
+        Hidden units of the network that scores the experts; 0: scores are linear.
     shared_width
         Hidden units of the expert that every token computes; 0: there is none.
     shared_gate
@@ -35,10 +62,12 @@ class MixtureConfig:
     layers: tuple[int, ...]
     experts: int
     width: int
-    per_token: int
+    per_token: int | None
     normalize: bool
     shared_width: int = 0
     shared_gate: bool = False
+    margin: float = 0.0
+    router_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,7 @@ class ModelConfig:
     family
         Key of `shortlist.models.families.FAMILIES`.
     vocab_size, width, layers, heads, kv_heads, head_dim, ffn_width
-        `heads * head_dim` need not equal `width` (gemma3, qwen3).
+        `heads * head_dim` need not equal `width` (gemma3, qwen3); `ffn_width` is that of the widest layer.
     norm_eps
         Added to the mean square inside each RMS norm.
     norm_offset
@@ -77,6 +106,20 @@ class ModelConfig:
     rope_interleaved
         Pairs are neighbours (0, 1), (2, 3), ... instead of halves (0, head_dim / 2), (1, ...), ...: the order
         of rows that GGUF uses for the `llama` architecture.
+    logit_cap
+        Logits become `logit_cap * tanh(logit / logit_cap)`; None: they stay as they are.
+    ffn_widths
+        For each layer, where they differ; empty: `ffn_width` everywhere.
+    ffn_cutoffs
+        For each layer how many deviations above their mean gates must lie, which otherwise are zero; None:
+        any gate counts. Empty: None everywhere.
+    kv_sources
+        For each layer the one whose keys and values it attends to: itself or an earlier one. Empty: itself
+        everywhere.
+    laurel_rank
+        Of the low-rank map beside attention; 0: there is none.
+    streams
+        None: there is a single residual stream.
     mixture
         None: every layer is dense.
     """
@@ -99,7 +142,25 @@ class ModelConfig:
     windows: tuple[int, ...]
     rope_frequencies: tuple[tuple[float, ...], ...]
     rope_interleaved: bool
+    logit_cap: float | None = None
+    ffn_widths: tuple[int, ...] = ()
+    ffn_cutoffs: tuple[float | None, ...] = ()
+    kv_sources: tuple[int, ...] = ()
+    laurel_rank: int = 0
+    streams: Streams | None = None
     mixture: MixtureConfig | None = None
+
+    def ffn_width_of(self, layer: int) -> int:
+        """Neurons of one layer."""
+        return self.ffn_widths[layer] if self.ffn_widths else self.ffn_width
+
+    def ffn_cutoff_of(self, layer: int) -> float | None:
+        """Deviations above their mean that gates of one layer must lie to count; None: any gate counts."""
+        return self.ffn_cutoffs[layer] if self.ffn_cutoffs else None
+
+    def kv_source_of(self, layer: int) -> int:
+        """The layer whose keys and values a layer attends to."""
+        return self.kv_sources[layer] if self.kv_sources else layer
 
     def is_mixture(self, layer: int) -> bool:
         """Whether the feed-forward part of a layer is a mixture of experts."""

@@ -10,10 +10,11 @@ from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.channels import PLACES, check_parts, pack_place
-from shortlist.models.config import ACTIVATIONS_WITH_ZEROS
+from shortlist.models.families import FAMILIES
 from shortlist.models.mixtures import pack_mixture
-from shortlist.models.neurons import pack_ffn
+from shortlist.models.neurons import has_zeros, neuron_ways, pack_ffn
 from shortlist.models.packing import halves_order, pack_matrix, vector
+from shortlist.models.streams import pack_layer_streams, pack_streams
 from shortlist.recipe import Part
 
 PREFILL_CHUNK = 256
@@ -38,11 +39,11 @@ class Decoder:
         Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
         embedding and the head at 8 bits.
     ffn : {"auto", "dense", "exact", "estimated"}
-        How feed-forward layers are read. `dense`: all neurons. For activations with exact zeros also
+        How feed-forward layers are read. `dense`: all neurons. For layers with exact zeros also
         `exact`: all gates, and up and down rows of the neurons that fire, which leaves out nothing but
-        zeros. `estimated`: gates, too, only of the neurons that 4-bit copies of them leave. `auto`: exact
-        where the activation has zeros and the weights are floats (the down projection of quantized ones
-        would be rounded again), else dense.
+        zeros. `estimated`: gates, too, only of the neurons that 4-bit copies of them leave; not where zeros
+        come from a cutoff. `auto`: exact where there are zeros and the weights are floats (the down
+        projection of quantized ones would be rounded again), else dense.
     threads : int, optional
         Threads of the native pool, which the whole process shares. Default: every core that it may use.
     parts : mapping of str to Part, optional
@@ -104,18 +105,27 @@ class Decoder:
             rope=[list(table) for table in tables],
             embedding=self.embedding,
             final_norm=vector(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
+            laurel_rank=config.laurel_rank,
         )
         self._shared_bytes = self._neuron_bytes = self._each_bytes = self._tokens = 0
+        self._table_bytes = self.embedding.nbytes
+        if config.streams:
+            streams = pack_streams(checkpoint, weights or "", table_format, self._arena)
+            self._native.set_altup(**streams)
+            every = [*streams["expand"], *streams["merge"], streams["projection"]]
+            self._shared_bytes += sum(rows.nbytes for rows in every)
+            self._table_bytes += streams["table"].nbytes
         self._inputs: dict[str, _native.ChannelInput] = {}
         self._mixtures: list[_native.Mixture] = []
         for i in range(config.layers):
             names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
             mixed = config.is_mixture(i)
+            zeros = self.ffn != "dense" and has_zeros(config, i)
             places = [name for name in PLACES if f"layers.{i}.{name}" in parts]
             elsewhere = {matrix for name in places for matrix in PLACES[name]}
             matrices: dict[str, Any] = {
                 name: pack_matrix(checkpoint, names[name], weights or "", self._arena, tiled=True)
-                for name in (ATTENTION + FFN if self.ffn == "dense" else ATTENTION)
+                for name in (ATTENTION if zeros else ATTENTION + FFN)
                 if names[name] in checkpoint.tensors and name not in elsewhere
             }
             vectors = {
@@ -125,6 +135,12 @@ class Decoder:
             }
             for name in vectors.keys() & set(NORMS):
                 vectors[name] = vectors[name] + np.float32(config.norm_offset)
+            if FAMILIES[config.family].value_norm:
+                vectors["v_norm"] = np.ones(config.head_dim, np.float32)
+            if config.streams:
+                more_matrices, more_vectors = pack_layer_streams(checkpoint, i, weights or "", self._arena)
+                matrices |= more_matrices
+                vectors |= more_vectors
             if config.rope_interleaved:
                 for name in vectors.keys() & {"q_bias", "k_bias"}:
                     vectors[name] = halves_order(vectors[name][:, None], config.head_dim)[:, 0]
@@ -133,7 +149,7 @@ class Decoder:
                 mixture = pack_mixture(checkpoint, i, weights or "", self._arena)
                 self._mixtures.append(mixture)
                 self._shared_bytes += mixture.always_bytes
-            elif self.ffn != "dense":
+            elif zeros:
                 packed = pack_ffn(
                     checkpoint, i, weights or "", self._arena, estimated=self.ffn == "estimated"
                 )
@@ -151,21 +167,39 @@ class Decoder:
                 )
                 matrices.update(by_name)
                 self._inputs[place] = inputs[name]
-            rope_table = tables.index(config.rope_frequencies[i])
             self._native.add_layer(
-                matrices, vectors, config.windows[i], rope_table, neurons, inputs, mixture
+                matrices,
+                vectors,
+                window=config.windows[i],
+                rope_table=tables.index(config.rope_frequencies[i]),
+                neurons=neurons,
+                inputs=inputs,
+                kv_layer=config.kv_source_of(i),
+                mixture=mixture,
+                cutoff=config.ffn_cutoff_of(i),
             )
         channel_bytes = sum(each.all_bytes for each in self._inputs.values())
         expert_bytes = sum(each.expert_bytes * len(each.loads) for each in self._mixtures)
         self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
-        self.nbytes += self.embedding.nbytes
+        self.nbytes += self._table_bytes
         if not config.tied_head:
             self.nbytes += self.head_rows.nbytes
+
+    @property
+    def logit_cap(self) -> float | None:
+        """What the model caps its logits with; they are `heads.softcap` of what the head's rows give."""
+        return self.config.logit_cap
 
     @property
     def neurons_read(self) -> int:
         """Neurons whose rows were read so far, over all tokens and layers; 0 where all are dense."""
         return self._native.neurons_read
+
+    @property
+    def listable_neurons(self) -> int:
+        """Neurons of all layers that a token may leave out."""
+        config, every = self.config, range(self.config.layers)
+        return sum(config.ffn_width_of(i) for i in every if self.ffn != "dense" and has_zeros(config, i))
 
     @property
     def channels_read(self) -> dict[str, int]:
@@ -214,7 +248,7 @@ class Decoder:
         """Packed bytes of the layers that a token reads: with shortlists, the mean so far."""
         if not self._tokens:
             channel_bytes = sum(each.all_bytes for each in self._inputs.values())
-            expert_bytes = sum(each.expert_bytes * each.per_token for each in self._mixtures)
+            expert_bytes = sum(each.expert_bytes * (each.per_token or len(each.loads)) for each in self._mixtures)
             return self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
         bytes_read = sum(each.bytes_read for each in self._inputs.values())
         bytes_read += sum(each.expert_bytes * int(each.loads.sum()) for each in self._mixtures)
@@ -299,13 +333,18 @@ class Decoder:
 
 
 def _chosen_ffn(ffn: str, checkpoint: Checkpoint, by_channel: bool) -> str:
-    activation = checkpoint.config.activation
+    config = checkpoint.config
     if ffn not in get_args(Ffn):
         raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
-    zeros = activation in ACTIVATIONS_WITH_ZEROS
-    if ffn in ("exact", "estimated") and not zeros:
+    ways = neuron_ways(config)
+    if ffn == "estimated" and ways == ("exact",):
         raise UsageError(
-            f"ffn {ffn} needs an activation with exact zeros, and {activation} has none: choose dense"
+            "ffn estimated cannot tell the zeros of this model, whose cutoff is that of all gates: "
+            "choose exact"
+        )
+    if ffn in ("exact", "estimated") and ffn not in ways:
+        raise UsageError(
+            f"ffn {ffn} needs an activation with exact zeros, and {config.activation} has none: choose dense"
         )
     if by_channel and ffn in ("exact", "estimated"):
         raise UsageError(
@@ -317,7 +356,7 @@ def _chosen_ffn(ffn: str, checkpoint: Checkpoint, by_channel: bool) -> str:
         return "dense"
     if ffn == "auto":
         quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
-        return "exact" if zeros and not quantized and not by_channel else "dense"
+        return "exact" if ways and not quantized and not by_channel else "dense"
     return ffn
 
 

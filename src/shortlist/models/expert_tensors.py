@@ -28,6 +28,10 @@ HF_EXPERT_NAMES = {
     "mlp.experts.{}.gate_proj.weight": "experts.{}.gate",
     "mlp.experts.{}.up_proj.weight": "experts.{}.up",
     "mlp.experts.{}.down_proj.weight": "experts.{}.down",
+    "mlp.gate.up.weight": "router_hidden",
+    "mlp.gate.up.bias": "router_hidden_bias",
+    "mlp.gate.down.weight": "router",
+    "mlp.gate.down.bias": "router_bias",
     "mlp.shared_expert_gate.weight": "shared_gate",
     "mlp.shared_expert.gate_proj.weight": "shared.gate",
     "mlp.shared_expert.up_proj.weight": "shared.up",
@@ -56,7 +60,10 @@ def mixture_shapes(mixture: MixtureConfig, width: int, *, gated: bool) -> dict[s
         gate = {f"{name}.gate": (hidden, width)} if gated else {}
         return {**gate, f"{name}.up": (hidden, width), f"{name}.down": (width, hidden)}
 
-    shapes: dict[str, tuple[int, ...]] = {"router": (mixture.experts, width)}
+    shapes: dict[str, tuple[int, ...]] = {"router": (mixture.experts, mixture.router_width or width)}
+    if inner := mixture.router_width:
+        shapes |= {"router_hidden": (inner, width), "router_hidden_bias": (inner,)}
+        shapes["router_bias"] = (mixture.experts,)
     for expert in range(mixture.experts):
         shapes |= block(f"experts.{expert}", mixture.width)
     if mixture.shared_width:

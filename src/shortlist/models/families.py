@@ -12,6 +12,10 @@ from shortlist.models.expert_tensors import GGUF_EXPERT_NAMES, HF_EXPERT_NAMES
 NORMS_OF_QUERY_AND_KEY = ("q_norm", "k_norm")
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
 BIASES = ("q_bias", "k_bias", "v_bias")
+KEYS_AND_VALUES = ("k", "v", "k_norm", "k_bias", "v_bias")
+LAUREL = ("laurel_left", "laurel_right", "laurel_norm")
+ALTUP = ("altup_router", "altup_router_norm", "altup_predict", "altup_correct", "altup_scale")
+LAYER_INPUT = ("input_gate", "input_up", "input_norm")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Family:
         `general.architecture` of its GGUF files.
     hf_model_type
         `model_type` in `config.json` of its Hugging Face folders.
+    hf_wrapper
+        `model_type` of folders that hold such a model as their `text_config`, beside encoders of images and
+        sound.
     extras
         Tensors that each layer must have in addition to those of every decoder.
     activation
@@ -65,6 +72,14 @@ class Family:
         RoPE base where `config.json` does not say.
     local_rope_base
         RoPE base of the layers with a window where the checkpoint does not say; None = as in the others.
+    attention_scale
+        Multiplies the products of query and key; None: as the size of a head says.
+    gguf_logit_cap
+        Of logits where a GGUF file does not say; None: they are not capped.
+    value_norm
+        Values are normed, head by head and without weights.
+    streams
+        There are several residual streams and inputs for every layer, see `config.Streams`.
     hf_layer_names
         Hugging Face names that differ from `HF_LAYER_NAMES`.
     wide_norms
@@ -76,6 +91,7 @@ class Family:
     name: str
     gguf_architecture: str
     hf_model_type: str
+    hf_wrapper: str | None = None
     extras: tuple[str, ...] = ()
     activation: Activation = "silu"
     gated: bool = True
@@ -86,6 +102,10 @@ class Family:
     global_every: int = 0
     hf_rope_base: float = 10_000.0
     local_rope_base: float | None = None
+    attention_scale: float | None = None
+    gguf_logit_cap: float | None = None
+    value_norm: bool = False
+    streams: bool = False
     hf_layer_names: tuple[tuple[str, str], ...] = ()
     wide_norms: bool = False
     experts: ExpertRules | None = None
@@ -130,6 +150,28 @@ FAMILIES: dict[str, Family] = {
             ),
         ),
         Family(
+            "gemma3n",
+            "gemma3n",
+            "gemma3n_text",
+            hf_wrapper="gemma3n",
+            extras=NORMS_OF_QUERY_AND_KEY + POST_NORMS + LAUREL + ALTUP + LAYER_INPUT,
+            activation="gelu_tanh",
+            scaled_embedding=True,
+            hf_tied_head=True,
+            global_every=5,
+            hf_rope_base=1_000_000.0,
+            local_rope_base=10_000.0,
+            attention_scale=1.0,
+            gguf_logit_cap=30.0,
+            value_norm=True,
+            streams=True,
+            hf_layer_names=(
+                ("post_attention_layernorm", "post_attention_norm"),
+                ("pre_feedforward_layernorm", "ffn_norm"),
+                ("post_feedforward_layernorm", "post_ffn_norm"),
+            ),
+        ),
+        Family(
             "mixtral",
             "llama",
             "mixtral",
@@ -165,6 +207,7 @@ FAMILIES: dict[str, Family] = {
 LAYER_TENSORS = ("attention_norm", "q", "k", "v", "o", "ffn_norm", "gate", "up", "down")
 """What a layer of every family has, but for the gate of those without one."""
 
+MOST_STREAMS = 16
 FFN_TENSORS = ("gate", "up", "down")
 
 GGUF_NAMES = {
@@ -172,6 +215,11 @@ GGUF_NAMES = {
     "output.weight": "head",
     "output_norm.weight": "final_norm",
     "rope_freqs.weight": "rope_freqs",
+    "per_layer_token_embd.weight": "input_table",
+    "per_layer_model_proj.weight": "input_projection",
+    "per_layer_proj_norm.weight": "input_table_norm",
+    "altup_proj.weight": "expand",
+    "altup_unembd_proj.weight": "merge",
 }
 
 GGUF_LAYER_NAMES = {
@@ -191,12 +239,30 @@ GGUF_LAYER_NAMES = {
     "ffn_up.weight": "up",
     "ffn_down.weight": "down",
     "post_ffw_norm.weight": "post_ffn_norm",
+    "laurel_l.weight": "laurel_left",
+    "laurel_r.weight": "laurel_right",
+    "laurel_post_norm.weight": "laurel_norm",
+    "altup_router.weight": "altup_router",
+    "altup_router_norm.weight": "altup_router_norm",
+    "altup_predict_coef.weight": "altup_predict",
+    "altup_correct_coef.weight": "altup_correct",
+    "altup_correct_scale.weight": "altup_scale",
+    "inp_gate.weight": "input_gate",
+    "proj.weight": "input_up",
+    "post_norm.weight": "input_norm",
 }
 
 HF_NAMES = {
     "model.embed_tokens.weight": "embedding",
     "lm_head.weight": "head",
     "model.norm.weight": "final_norm",
+    "model.embed_tokens_per_layer.weight": "input_table",
+    "model.per_layer_model_projection.weight": "input_projection",
+    "model.per_layer_projection_norm.weight": "input_table_norm",
+} | {
+    f"model.{theirs}.{i}.weight": f"{ours}_{i + 1}"
+    for theirs, ours in (("altup_projections", "expand"), ("altup_unembed_projections", "merge"))
+    for i in range(MOST_STREAMS - 1)
 }
 
 HF_LAYER_NAMES = {
@@ -214,6 +280,17 @@ HF_LAYER_NAMES = {
     "mlp.gate_proj.weight": "gate",
     "mlp.up_proj.weight": "up",
     "mlp.down_proj.weight": "down",
+    "laurel.linear_left.weight": "laurel_left",
+    "laurel.linear_right.weight": "laurel_right",
+    "laurel.post_laurel_norm.weight": "laurel_norm",
+    "altup.modality_router.weight": "altup_router",
+    "altup.router_norm.weight": "altup_router_norm",
+    "altup.prediction_coefs.weight": "altup_predict",
+    "altup.correction_coefs.weight": "altup_correct",
+    "altup.correct_output_scale": "altup_scale",
+    "per_layer_input_gate.weight": "input_gate",
+    "per_layer_projection.weight": "input_up",
+    "post_per_layer_input_norm.weight": "input_norm",
 }
 
 

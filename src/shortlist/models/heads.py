@@ -1,4 +1,8 @@
-"""The language-model head: dense, estimated (low rank + confidence) or exact (bit planes + bound)."""
+"""The language-model head: dense, estimated (low rank + confidence) or exact (bit planes + bound).
+
+Where a model caps its logits, `cap` says so: it changes how far apart they are, never their order, so that
+greedy tokens are chosen before it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +14,14 @@ from shortlist.errors import UsageError
 from shortlist.estimators.int8_codes import GROUP
 from shortlist.selectors import Confidence
 from shortlist.selectors.distribution import LEFT
+
+CAP_SLACK = 1e-6
+"""Of the cap: far more than rounding can put a bound on the wrong side of what it bounds."""
+
+
+def softcap(logits: np.ndarray, cap: float | None) -> np.ndarray:
+    """`cap * tanh(logits / cap)`, elementwise and in float32; without a cap the logits as they are."""
+    return logits if cap is None else np.float32(cap) * np.tanh(logits / np.float32(cap))
 
 
 @dataclass(frozen=True)
@@ -27,12 +39,14 @@ class DenseHead:
     ----------
     rows : _native.Rows
         [vocabulary, width]
+    cap : float, optional
+        Of `ModelConfig.logit_cap`.
     """
 
     name = "dense"
 
-    def __init__(self, rows: _native.Rows):
-        self.rows = rows
+    def __init__(self, rows: _native.Rows, cap: float | None = None):
+        self.rows, self._cap = rows, cap
         self._native = _native.Head(rows)
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
@@ -50,11 +64,12 @@ class DenseHead:
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]."""
-        return self._native.dense(hidden), self._read_all()
+        return softcap(self._native.dense(hidden), self._cap), self._read_all()
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Float32 [n]: the same rows of `logits`, to the last bit."""
-        return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+        values = self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+        return softcap(values, self._cap)
 
     def _read_all(self) -> Read:
         return Read(self.rows.rows, self.rows.nbytes)
@@ -72,12 +87,20 @@ class EstimatedHead:
     state : mapping of arrays
         What `LowRank.fit` returned.
     selector : Confidence
+    cap : float, optional
+        Of `ModelConfig.logit_cap`.
     """
 
     name = "estimated"
 
-    def __init__(self, rows: _native.Rows, state: Mapping[str, np.ndarray], selector: Confidence):
-        self.rows = rows
+    def __init__(
+        self,
+        rows: _native.Rows,
+        state: Mapping[str, np.ndarray],
+        selector: Confidence,
+        cap: float | None = None,
+    ):
+        self.rows, self._cap = rows, cap
         self._limits = (selector.sigma, selector.most or rows.rows, selector.probes)
         self._head = _native.Head(rows)
         width = rows.cols
@@ -117,14 +140,16 @@ class EstimatedHead:
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: estimates hold at most `LEFT` of the probability, the other rows are exact.
 
-        The fused twin of `selectors.distribution`, which says how.
+        The fused twin of `selectors.distribution`, which says how. That share is before a cap, which moves
+        some of the probability from the best rows to the others.
         """
         values, rows = self._low_rank.distribution(self._head, hidden, *self._limits, LEFT)
-        return values, self._read(rows)
+        return softcap(values, self._cap), self._read(rows)
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
-        return self._head.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+        values = self._head.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+        return softcap(values, self._cap)
 
     def estimate(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(values, spread) of all rows, float32 [vocabulary] each."""
@@ -156,6 +181,8 @@ class ExactHead:
     ----------
     rows : _native.Rows
         [vocabulary, width], 8-bit.
+    cap : float, optional
+        Of `ModelConfig.logit_cap`.
 
     Raises
     ------
@@ -165,13 +192,13 @@ class ExactHead:
 
     name = "exact"
 
-    def __init__(self, rows: _native.Rows):
+    def __init__(self, rows: _native.Rows, cap: float | None = None):
         if rows.format != "q8":
             raise UsageError(
                 f"--exact needs a head in 8 bits and this one is {rows.format}: "
                 "use --head dense, or --weights q8 with a float checkpoint"
             )
-        self.rows = rows
+        self.rows, self._cap = rows, cap
         self._native = _native.Head(rows)
         self.upper_bytes = rows.upper_row_bytes * rows.rows
         self.row_bytes = rows.row_bytes
@@ -187,16 +214,20 @@ class ExactHead:
     def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper), float32 [vocabulary] each: the dense logits always lie between them."""
         middle, radius = self._native.bounds(hidden)
-        lower = middle - radius
-        return lower, np.add(middle, radius, out=middle)
+        lower, upper = middle - radius, np.add(middle, radius, out=middle)
+        if self._cap is None:
+            return lower, upper
+        slack = np.float32(CAP_SLACK * self._cap)
+        return softcap(lower, self._cap) - slack, softcap(upper, self._cap) + slack
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
-        return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+        values = self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+        return softcap(values, self._cap)
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """The dense logits, all rows read."""
-        return self._native.dense(hidden), Read(self.rows.rows, self.rows.nbytes)
+        return softcap(self._native.dense(hidden), self._cap), Read(self.rows.rows, self.rows.nbytes)
 
     def read(self, rows: int) -> Read:
         """What a query cost that scored all upper planes and computed `rows` rows."""

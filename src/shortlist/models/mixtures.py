@@ -1,8 +1,10 @@
 """Mixtures of experts: the tensors of one layer, packed for the native decoder."""
 
+import numpy as np
+
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
-from shortlist.models.packing import pack_matrix
+from shortlist.models.packing import pack_matrix, vector
 
 BLOCK = ("gate", "up", "down")
 
@@ -32,12 +34,19 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
             for each in names
         )
 
+    def bias(name: str) -> np.ndarray | None:
+        return vector(checkpoint.tensors[f"{prefix}.{name}"]) if mixture.router_width else None
+
     return _native.Mixture(
         router=matrix("router"),
         experts=[block(f"experts.{i}") for i in range(mixture.experts)],
-        per_token=mixture.per_token,
+        per_token=mixture.per_token or 0,
         normalize=mixture.normalize,
+        margin=mixture.margin,
         activation=checkpoint.config.activation,
         shared=block("shared") if mixture.shared_width else None,
         shared_gate=matrix("shared_gate") if mixture.shared_gate else None,
+        router_hidden=matrix("router_hidden") if mixture.router_width else None,
+        router_hidden_bias=bias("router_hidden_bias"),
+        router_bias=bias("router_bias"),
     )

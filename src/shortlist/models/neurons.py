@@ -1,7 +1,8 @@
 """FFN neurons as units: what a layer needs to read only the neurons that fire.
 
 An activation with exact zeros (ReLU, squared ReLU) leaves most neurons of a model that was trained for it
-at zero, and a neuron at zero adds nothing: its up row and its down column need not be read. Which neurons
+at zero, and so does one that sets gates below a cutoff to zero (the sparse layers of gemma3n). A neuron at
+zero adds nothing: its up row and its down column need not be read. Which neurons
 fire is known from the gates themselves (`exact`), or, at half their bytes, from 4-bit copies of them with
 the spread of what these leave out (`estimated`).
 
@@ -11,11 +12,13 @@ Weights that are quantized already have their scales along the other axis, so th
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
+from shortlist.models.config import ACTIVATIONS_WITH_ZEROS, ModelConfig
 
 SIGMA = 4.0
 """Standard deviations of the estimate's error that a gate may lie above its estimate and still be found.
@@ -23,6 +26,21 @@ SIGMA = 4.0
 One that lies beyond is missed at a value that is small beside the others."""
 
 _FLOATS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}
+
+
+def neuron_ways(config: ModelConfig) -> tuple[Literal["exact", "estimated"], ...]:
+    """The ways in which layers of a model can leave out neurons.
+
+    A cutoff is that of all gates: where zeros come from one, gates cannot be estimated.
+    """
+    if config.activation in ACTIVATIONS_WITH_ZEROS:
+        return ("exact", "estimated")
+    return ("exact",) if any(cutoff is not None for cutoff in config.ffn_cutoffs) else ()
+
+
+def has_zeros(config: ModelConfig, layer: int) -> bool:
+    """Whether most neurons of a layer can be at exactly zero."""
+    return config.activation in ACTIVATIONS_WITH_ZEROS or config.ffn_cutoff_of(layer) is not None
 
 
 @dataclass(frozen=True)

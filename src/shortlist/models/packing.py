@@ -54,3 +54,10 @@ def vector(tensor: StoredTensor) -> np.ndarray:
     """A vector of the checkpoint as float32 [n], whatever it is stored as."""
     packed = _native.Rows.pack(tensor.data, tensor.type, 1, tensor.shape[-1])
     return packed.unpack(np.zeros(1, np.int32))[0]
+
+
+def matrix_values(tensor: StoredTensor) -> np.ndarray:
+    """A small matrix of the checkpoint as float32 [rows, cols], whatever it is stored as."""
+    rows, cols = tensor.shape
+    packed = _native.Rows.pack(tensor.data, tensor.type, rows, cols)
+    return packed.unpack(np.arange(rows, dtype=np.int32))

@@ -10,19 +10,28 @@ template <class T, int heads>
 static void attend_heads(const float* q, int dim, const T* k, const T* v, int64_t first, int64_t last, float scale, float* scores, float* out) {
   const int64_t count = last - first + 1;
   const int whole = dim / F::lanes * F::lanes;
-  for (int64_t p = 0; p < count; p++) {
-    const T* key = k + (first + p) * dim;
-    F sum[heads];
-    for (F& s : sum) s = F::zero();
-    for (int i = 0; i < whole; i += F::lanes) {
-      F key_lanes = load_any(key + i);
-      for (int h = 0; h < heads; h++) sum[h] = fma(F::load(q + h * dim + i), key_lanes, sum[h]);
+  // Some positions at a time, because one product would wait for itself, and sums over lanes are cheaper for eight at once.
+  constexpr int together = heads == 3 ? 2 : 8 / heads;
+  for (int64_t p = 0; p < count; p += together) {
+    const int fresh = count - p < together ? static_cast<int>(count - p) : together;
+    const T* key[together];
+    F sum[8];
+    float rest[8] = {}, products[8];
+    for (int j = 0; j < together; j++) {
+      key[j] = k + (first + p + (j < fresh ? j : fresh - 1)) * dim;
+      for (int i = 0; i < dim; i += 64 / static_cast<int>(sizeof(T))) __builtin_prefetch(v + (key[j] - k) + i);  // needed next
     }
-    for (int h = 0; h < heads; h++) {
-      float s = sum[h].sum();
-      for (int i = whole; i < dim; i++) s += q[h * dim + i] * value_of(key[i]);
-      scores[h * count + p] = s * scale;
-    }
+    for (int n = 0; n < heads * together; n++) sum[n] = F::zero();
+    for (int i = 0; i < whole; i += F::lanes)
+      for (int j = 0; j < together; j++) {
+        const F key_lanes = load_any(key[j] + i);
+        for (int h = 0; h < heads; h++) sum[j * heads + h] = fma(F::load(q + h * dim + i), key_lanes, sum[j * heads + h]);
+      }
+    for (int i = whole; i < dim; i++)
+      for (int n = 0; n < heads * together; n++) rest[n] += q[n % heads * dim + i] * value_of(key[n / heads][i]);
+    sum_each(sum, rest, heads * together, products);
+    for (int j = 0; j < fresh; j++)
+      for (int h = 0; h < heads; h++) scores[h * count + p + j] = products[j * heads + h] * scale;
   }
   for (int h = 0; h < heads; h++) {
     float* s = scores + h * count;

@@ -18,6 +18,13 @@ void bind_neurons(nb::module_& m) {
             new (self) Neurons(gate, up, down, arena ? *arena : own);
           },
           "gate"_a.none(), "up"_a.none(), "down"_a, "arena"_a = nb::none(), "Copies matrices [neurons, width]; `down` is transposed, a row per neuron.")
+      .def_static(
+          "cutoff",
+          [](In1<float> gates, float deviations) {
+            if (!gates.shape(0)) throw std::invalid_argument("no gates, no cutoff");
+            return statistical_cutoff(gates.data(), static_cast<int64_t>(gates.shape(0)), deviations);
+          },
+          "gates"_a, "deviations"_a, "Below which the statistical top-k of a layer sets its gates to zero.")
       .def_prop_ro("count", &Neurons::count)
       .def_prop_ro("nbytes", &Neurons::bytes)
       .def_prop_ro("bytes_each", &Neurons::bytes_each)
@@ -48,7 +55,7 @@ void bind_decoder(nb::module_& m) {
           "__init__",
           [](Cache* self, const Decoder& decoder, int64_t capacity, bool full_precision) {
             if (capacity < 1 || capacity > (int64_t{1} << 24)) throw std::invalid_argument("cache capacity is out of range");
-            new (self) Cache(decoder.layers(), decoder.config(), capacity, full_precision);
+            new (self) Cache(decoder.kv_layers(), decoder.config(), capacity, full_precision);
           },
           "decoder"_a, "capacity"_a, "full_precision"_a = false)
       .def_ro("length", &Cache::length)
@@ -82,19 +89,32 @@ void bind_decoder(nb::module_& m) {
       .def(
           "__init__",
           [](Decoder* self, int width, int heads, int kv_heads, int head_dim, int ffn_width, float norm_eps, float embedding_scale, float attention_scale,
-             const std::string& activation, const std::vector<Vector>& rope, Matrix embedding, In1<float> final_norm) {
+             const std::string& activation, const std::vector<Vector>& rope, Matrix embedding, In1<float> final_norm, int laurel_rank) {
             if (!embedding || embedding->view.cols != width) throw std::invalid_argument("the embedding has the wrong width");
             check_size(final_norm.shape(0), width, "final_norm");
             for (const Vector& table : rope) check_size(table.size(), head_dim / 2, "a RoPE table");
-            new (self) Decoder({width, heads, kv_heads, head_dim, ffn_width, norm_eps, embedding_scale, attention_scale, activation_named(activation), rope}, std::move(embedding),
-                               to_vector(final_norm));
+            if (laurel_rank < 0) throw std::invalid_argument("laurel_rank is negative");
+            new (self) Decoder({width, heads, kv_heads, head_dim, ffn_width, laurel_rank, norm_eps, embedding_scale, attention_scale,
+                                activation_named(activation), rope},
+                               std::move(embedding), to_vector(final_norm));
           },
           nb::kw_only(), "width"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "ffn_width"_a, "norm_eps"_a, "embedding_scale"_a, "attention_scale"_a, "activation"_a,
-          "rope"_a, "embedding"_a, "final_norm"_a)
+          "rope"_a, "embedding"_a, "final_norm"_a, "laurel_rank"_a = 0)
+      .def(
+          "set_altup",
+          [](Decoder& d, int active, std::vector<Matrix> expand, std::vector<Matrix> merge, Matrix table, Matrix projection, In1<float> norm) {
+            if (d.layers()) throw std::invalid_argument("streams must be set before layers are added");
+            const Config& c = d.config();
+            LayerInputs inputs(std::move(table), std::move(projection), to_vector(norm), c.width, c.norm_eps);
+            d.set_altup(AltUp(c.width, active, c.norm_eps, std::move(expand), std::move(merge), std::move(inputs)));
+          },
+          nb::kw_only(), "active"_a, "expand"_a, "merge"_a, "table"_a, "projection"_a, "norm"_a,
+          "Several residual streams (AltUp), and an input of its own for every layer: `expand` and `merge` hold a matrix for each stream but the first, `table`, "
+          "`projection` and `norm` make the inputs.")
       .def(
           "add_layer",
           [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons,
-             const nb::dict& inputs, std::shared_ptr<Mixture> mixture) {
+             const nb::dict& inputs, std::shared_ptr<Mixture> mixture, int kv_layer, std::optional<float> cutoff) {
             auto matrix = [&](const std::string& name) { return matrices.contains(name.c_str()) ? nb::cast<Matrix>(matrices[name.c_str()]) : Matrix(); };
             auto linear = [&](const std::string& name) {
               if (matrices.contains(name.c_str()) && nb::isinstance<Channels>(matrices[name.c_str()]))
@@ -111,14 +131,19 @@ void bind_decoder(nb::module_& m) {
             l.mixture = std::move(mixture);
             l.attention_norm = vector("attention_norm"), l.post_attention_norm = vector("post_attention_norm");
             l.ffn_norm = vector("ffn_norm"), l.post_ffn_norm = vector("post_ffn_norm");
-            l.q_norm = vector("q_norm"), l.k_norm = vector("k_norm");
+            l.q_norm = vector("q_norm"), l.k_norm = vector("k_norm"), l.v_norm = vector("v_norm");
             l.q_bias = vector("q_bias"), l.k_bias = vector("k_bias"), l.v_bias = vector("v_bias");
-            l.window = window, l.rope_table = rope_table;
+            l.laurel = {linear("laurel_left"), linear("laurel_right"), vector("laurel_norm")};
+            l.altup = {vector("altup_router"), vector("altup_predict"), vector("altup_correct"), vector("altup_scale"),
+                       {linear("input_gate"), linear("input_up"), vector("input_norm")}};
+            l.window = window, l.rope_table = rope_table, l.kv_layer = kv_layer, l.cutoff = cutoff;
             d.add_layer(std::move(l));
           },
           "matrices"_a, "vectors"_a, "window"_a, "rope_table"_a, "neurons"_a = nb::none(), "inputs"_a = nb::dict(), "mixture"_a = nb::none(),
+          "kv_layer"_a = 0, "cutoff"_a = nb::none(),
           "With `neurons`, the matrix `scores` (and the vector `margin`, where scores are estimates) take the place of gate, up and down; so does `mixture`. "
-          "`inputs` (qkv, o, gate_up, down) are the shortlists of matrices by channel.")
+          "`inputs` (qkv, o, gate_up, down) are the shortlists of matrices by channel. `kv_layer` says, for a layer without k and v, whose keys and values it "
+          "attends to, counting the layers that have some. `cutoff` sets gates to zero that lie below their mean plus so many of their deviations.")
       .def_prop_ro("neurons_read", &Decoder::neurons_read, "Neurons whose rows were read in shortlisted layers, over all tokens so far.")
       .def(
           "forward",

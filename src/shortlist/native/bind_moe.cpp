@@ -20,18 +20,23 @@ void bind_moe(nb::module_& m) {
   nb::class_<Mixture>(m, "Mixture", "A feed-forward layer of experts, of which a token computes those that its router chooses.")
       .def(
           "__init__",
-          [](Mixture* self, Matrix router, const nb::list& experts, int per_token, bool normalize, const std::string& activation,
-             const std::optional<nb::tuple>& shared, Matrix shared_gate) {
+          [](Mixture* self, Matrix router, const nb::list& experts, int per_token, bool normalize, float margin, const std::string& activation,
+             const std::optional<nb::tuple>& shared, Matrix shared_gate, Matrix router_hidden, const std::optional<In1<float>>& router_hidden_bias,
+             const std::optional<In1<float>>& router_bias) {
+            auto vector = [](const std::optional<In1<float>>& values) { return values ? to_vector(*values) : Vector(); };
+            Router rule{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias)};
             std::vector<Expert> blocks;
             for (nb::handle block : experts) blocks.push_back(expert_of(nb::cast<nb::tuple>(block)));
             std::optional<Expert> always;
             if (shared) always = expert_of(*shared);
-            new (self) Mixture({std::move(router), per_token, normalize}, std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
+            new (self) Mixture(std::move(rule), std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
           },
-          nb::kw_only(), "router"_a, "experts"_a, "per_token"_a, "normalize"_a, "activation"_a, "shared"_a = nb::none(), "shared_gate"_a = nb::none(),
-          "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; `router` and `shared_gate` are floats.")
+          nb::kw_only(), "router"_a, "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a, "shared"_a = nb::none(),
+          "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(),
+          "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; routers and `shared_gate` are floats. Without `per_token` all "
+          "experts are chosen whose score is at least the largest plus `margin`.")
       .def_prop_ro("expert_bytes", &Mixture::expert_bytes, "Packed bytes of one expert.")
-      .def_prop_ro("per_token", [](const Mixture& mixture) { return mixture.router().per_token; }, "Experts that a token computes.")
+      .def_prop_ro("per_token", [](const Mixture& mixture) { return mixture.router().per_token; }, "Experts that a token computes; 0: it depends.")
       .def_prop_ro("always_bytes", &Mixture::always_bytes, "Packed bytes of the router and of the shared expert, which every token reads.")
       .def_prop_ro(
           "loads",
@@ -49,10 +54,13 @@ void bind_moe(nb::module_& m) {
             const int tokens = static_cast<int>(x.shape(0)), experts = mixture.router().experts();
             float* out;
             auto result = new_array<float>(x.shape(0), static_cast<size_t>(experts), &out);
+            if (!tokens) return result;
             nb::gil_scoped_release release;
             const Activations inputs(x.data(), tokens, mixture.width());
+            MixtureScratch scratch;
+            scratch.reserve(mixture, tokens, Pool::instance().threads());
+            Pool::instance().run([&](Team& team) { mixture.score(team, scratch, inputs.batch(tokens), out); });
             std::vector<Choice> chosen;
-            kernels().gemm(mixture.router().rows->view, inputs.batch(tokens), 0, experts, out, static_cast<size_t>(experts));
             for (int t = 0; t < tokens; t++) {
               float* weights = out + static_cast<size_t>(t) * static_cast<size_t>(experts);
               mixture.router().choose(weights, chosen);

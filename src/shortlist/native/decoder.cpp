@@ -62,8 +62,8 @@ void Cache::take_over(const Cache& from, int64_t positions) {
 // ---- decoder ------------------------------------------------------------------------------------------------------
 
 Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
-    : config_(std::move(config)), embedding_(std::move(embedding)), final_norm_(std::move(final_norm)), normed_(config_.width),
-      attended_(config_.heads * config_.head_dim), hidden_(config_.ffn_width) {
+    : config_(std::move(config)), embedding_(std::move(embedding)), final_norm_(std::move(final_norm)),
+      laurel_(config_.laurel_rank, config_.width, config_.norm_eps), normed_(config_.width), attended_(config_.heads * config_.head_dim) {
   if (config_.kv_heads < 1 || config_.heads % config_.kv_heads || config_.head_dim % 2)
     throw std::invalid_argument("heads must be a multiple of KV heads, and the head dimension even");
 }
@@ -71,29 +71,40 @@ Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
 void Decoder::add_layer(Layer layer) {
   const Config& c = config_;
   check_matrix(layer.q, c.heads * c.head_dim, c.width, "q");
-  check_matrix(layer.k, c.kv_heads * c.head_dim, c.width, "k");
-  check_matrix(layer.v, c.kv_heads * c.head_dim, c.width, "v");
+  if (layer.k || layer.v) {
+    check_matrix(layer.k, c.kv_heads * c.head_dim, c.width, "k");
+    check_matrix(layer.v, c.kv_heads * c.head_dim, c.width, "v");
+    layer.kv_layer = kv_layers_++;
+  } else if (layer.kv_layer < 0 || layer.kv_layer >= kv_layers_) {
+    throw std::invalid_argument("a layer without keys and values must name one before it that has them");
+  }
   check_matrix(layer.o, c.width, c.heads * c.head_dim, "o");
   check_ffn(layer);
   if (layer.qkv_input) layer.qkv_input->serve({&layer.q, &layer.k, &layer.v});
   if (layer.o_input) layer.o_input->serve({&layer.o});
   if (layer.gate_up_input) layer.gate_up_input->serve({&layer.gate, &layer.up});
   if (layer.down_input) layer.down_input->serve({&layer.down});
-  auto check_vector = [](const Vector& v, int n, bool required, const char* name) {
-    if ((required || !v.empty()) && v.size() != static_cast<size_t>(n))
-      throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+  auto check_optional = [](const Vector& v, int n, const char* name) {
+    if (!v.empty()) check_vector(v, n, name);
   };
-  check_vector(layer.attention_norm, c.width, true, "attention_norm");
-  check_vector(layer.ffn_norm, c.width, true, "ffn_norm");
-  check_vector(layer.post_attention_norm, c.width, false, "post_attention_norm");
-  check_vector(layer.post_ffn_norm, c.width, false, "post_ffn_norm");
+  check_vector(layer.attention_norm, c.width, "attention_norm");
+  check_vector(layer.ffn_norm, c.width, "ffn_norm");
+  check_optional(layer.post_attention_norm, c.width, "post_attention_norm");
+  check_optional(layer.post_ffn_norm, c.width, "post_ffn_norm");
   const bool wide = layer.wide_norms(c);
-  check_vector(layer.q_norm, wide ? c.heads * c.head_dim : c.head_dim, false, "q_norm");
-  check_vector(layer.k_norm, wide ? c.kv_heads * c.head_dim : c.head_dim, wide, "k_norm");
-  check_vector(layer.q_bias, c.heads * c.head_dim, false, "q_bias");
-  check_vector(layer.k_bias, c.kv_heads * c.head_dim, false, "k_bias");
-  check_vector(layer.v_bias, c.kv_heads * c.head_dim, false, "v_bias");
+  check_optional(layer.q_norm, wide ? c.heads * c.head_dim : c.head_dim, "q_norm");
+  if (wide)
+    check_vector(layer.k_norm, c.kv_heads * c.head_dim, "k_norm");
+  else
+    check_optional(layer.k_norm, c.head_dim, "k_norm");
+  check_optional(layer.v_norm, c.head_dim, "v_norm");
+  check_optional(layer.q_bias, c.heads * c.head_dim, "q_bias");
+  check_optional(layer.k_bias, c.kv_heads * c.head_dim, "k_bias");
+  check_optional(layer.v_bias, c.kv_heads * c.head_dim, "v_bias");
+  if (layer.laurel) laurel_.check(layer.laurel);
+  if (altup_) altup_->check(layer.altup, layers());
   if (layer.rope_table < 0 || layer.rope_table >= static_cast<int>(c.rope.size())) throw std::invalid_argument("rope_table is out of range");
+  if (!layer.mixture) hidden_.try_emplace(layer.ffn_width(), layer.ffn_width());
   layers_.push_back(std::move(layer));
 }
 
@@ -101,13 +112,17 @@ void Decoder::reserve(int tokens, int64_t positions) {
   const Config& c = config_;
   const int members = Pool::instance().threads(), slots = std::max(tokens, members);
   const size_t n = static_cast<size_t>(slots), dim = static_cast<size_t>(c.head_dim), width = static_cast<size_t>(c.width);
-  for (auto* a : {&normed_, &attended_, &hidden_}) a->reserve(slots);
+  for (auto* a : {&normed_, &attended_}) a->reserve(slots);
+  for (auto& [_, hidden] : hidden_) hidden.reserve(slots);
+  if (c.laurel_rank) laurel_.reserve(slots);
+  if (altup_) altup_->reserve(slots);
   if (residual_.size() < n * width) {
     for (auto* v : {&residual_, &projected_}) v->resize(n * width);
     q_.resize(n * static_cast<size_t>(c.heads) * dim);
     for (auto* v : {&k_, &v_}) v->resize(n * static_cast<size_t>(c.kv_heads) * dim);
     for (auto* v : {&gate_, &up_}) v->resize(n * static_cast<size_t>(c.ffn_width));
     for (auto* v : {&cosine_, &sine_}) v->resize(n * c.rope.size() * dim / 2);
+    cutoffs_.resize(n);
   }
   for (const Layer& layer : layers_)
     if (layer.mixture) mixtures_.reserve(*layer.mixture, tokens, members);
@@ -142,11 +157,9 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
   const Kernels& k = kernels();
   const int width = c.width, half = c.head_dim / 2;
   std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
-  // One token is too little to share out: every member does all of it on a copy of its own, and none waits for another.
-  const bool alone = count == 1;
-  const auto mine = alone ? Team::Range{0, 1} : team.share(count);
-  auto slot = [&](int64_t t) { return static_cast<int>(alone ? team.id : t); };
-  auto residual = [&](int64_t t) { return residual_.data() + slot(t) * width; };
+  const OwnTokens own(team, count);
+  const auto mine = own.mine;
+  auto residual = [&](int64_t t) { return residual_.data() + own.slot(t) * width; };
   auto projected = [&](int64_t t) { return projected_.data() + t * width; };
 
   for (int64_t t = mine.begin; t < mine.end; t++) {
@@ -164,54 +177,66 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
     }
   }
 
-  // Adds what the last block wrote to `projected_`, through its own norm where the family has one, to the residual stream.
-  auto add_projected = [&](int64_t t, const Vector& post_norm) {
-    const float* block = projected(t);
-    if (!post_norm.empty()) {
-      float* own = normed_.x(slot(t));  // free between two blocks
-      k.rms_norm(block, post_norm.data(), width, c.norm_eps, own);
-      block = own;
-    }
-    k.add(block, width, residual(t));
-  };
-  // The same, and returns the normed input of the next block. Without a block before there is nothing to add.
-  auto step_residual = [&](const Vector* post_norm, const Vector& next_norm) {
+  // The normed input of a block.
+  auto normed = [&](const Vector& norm) {
     for (int64_t t = mine.begin; t < mine.end; t++) {
-      if (post_norm) add_projected(t, *post_norm);
-      k.rms_norm(residual(t), next_norm.data(), width, c.norm_eps, normed_.x(slot(t)));
-      normed_.quantize(slot(t));
+      k.rms_norm(residual(t), norm.data(), width, c.norm_eps, normed_.x(own.slot(t)));
+      normed_.quantize(own.slot(t));
     }
-    if (!alone) team.barrier();
-    return alone ? normed_.batch(team.size).token(team.id) : normed_.batch(count);
+    own.barrier();
+    return own.batch(normed_);
   };
+  // Adds what a block wrote to `projected_`, through its own norm where the family has one, to the residual stream.
+  auto add_projected = [&](const Vector& post_norm) {
+    for (int64_t t = mine.begin; t < mine.end; t++) {
+      const float* block = projected(t);
+      if (!post_norm.empty()) {
+        float* scaled = normed_.x(own.slot(t));  // free after a block
+        k.rms_norm(block, post_norm.data(), width, c.norm_eps, scaled);
+        block = scaled;
+      }
+      k.add(block, width, residual(t));
+    }
+  };
+
+  if (altup_) altup_->start(own, tokens, residual_.data(), scratch);
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
     const Rows* first_of_ffn = (layer.mixture ? layer.mixture->router().rows : layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
     const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.rows.get() : nullptr;
-    const Input x = choose(team, layer.qkv_input.get(), step_residual(l ? &layers_[l - 1].post_ffn_norm : nullptr, layer.attention_norm));
+    if (altup_) altup_->before(own, layer.altup, residual_.data());
+    const Input x = choose(team, layer.qkv_input.get(), normed(layer.attention_norm));
     multiply(team, layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.rows.get(), layer.q_bias);
-    multiply(team, layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.rows.get(), layer.k_bias);
-    multiply(team, layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.rows.get(), layer.v_bias);
+    if (layer.k) {
+      multiply(team, layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.rows.get(), layer.k_bias);
+      multiply(team, layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.rows.get(), layer.v_bias);
+    }
+    if (layer.laurel) laurel_.left(team, layer.laurel, {x.x}, scratch);
     team.barrier();
-    attention(team, layer, static_cast<int>(l));
+    attention(team, layer);
     const Input attended = choose(team, layer.o_input.get(), attended_.batch(count));
+    if (layer.laurel) laurel_.right(own, layer.laurel, scratch);
     multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
     team.barrier();
+    if (layer.laurel) laurel_.add(own, layer.laurel, normed_, residual_.data());
+    add_projected(layer.post_attention_norm);
+    if (layer.laurel) laurel_.halve(own, residual_.data());
 
-    const Batch y = step_residual(&layer.post_attention_norm, layer.ffn_norm);
+    const Batch y = normed(layer.ffn_norm);
     if (layer.mixture)
       layer.mixture->run(team, mixtures_, y, projected_.data(), following);
     else if (layer.ffn)
-      shortlisted_ffn(team, *layer.ffn, y, count, following);
+      shortlisted_ffn(team, layer, y, count, following);
     else
       dense_ffn(team, layer, y, count, following);
+    add_projected(layer.post_ffn_norm);
+    if (altup_) altup_->after(own, layer.altup, static_cast<int>(l), c.activation, residual_.data(), scratch);
   }
 
-  for (int64_t t = mine.begin; t < mine.end; t++) {
-    add_projected(t, layers_.back().post_ffn_norm);
-    if (!alone || team.id == 0) k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
-  }
+  if (altup_) altup_->finish(own, residual_.data(), scratch);
+  for (int64_t t = mine.begin; t < mine.end; t++)
+    if (!own.alone || team.id == 0) k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
 }
 
 Input Decoder::choose(Team& team, ChannelInput* input, const Batch& x) {
@@ -228,10 +253,10 @@ Input Decoder::choose(Team& team, ChannelInput* input, const Batch& x) {
 }
 
 // From q_, k_, v_ to attended_, through the cache. Ends with a barrier.
-void Decoder::attention(Team& team, const Layer& layer, int index) {
+void Decoder::attention(Team& team, const Layer& layer) {
   const Config& c = config_;
   const Kernels& k = kernels();
-  const int dim = c.head_dim, half = dim / 2;
+  const int dim = c.head_dim, half = dim / 2, index = layer.kv_layer;
   const int count = static_cast<int>(places_.size());
 
   const bool wide = layer.wide_norms(c);
@@ -247,7 +272,7 @@ void Decoder::attention(Team& team, const Layer& layer, int index) {
   }
 
   // Norm and RoPE of every query and key head; keys and values go to the cache.
-  const int64_t per_token = c.heads + c.kv_heads;
+  const int64_t per_token = c.heads + (layer.k ? c.kv_heads : 0);
   const auto units = team.share(per_token * count);
   for (int64_t u = units.begin; u < units.end; u++) {
     const int64_t t = u / per_token;
@@ -260,7 +285,8 @@ void Decoder::attention(Team& team, const Layer& layer, int index) {
     const int64_t angle = (static_cast<int64_t>(layer.rope_table) * count + t) * half;
     k.rope_half(x, cosine_.data() + angle, sine_.data() + angle, half);
     if (is_query) continue;
-    const float* value = v_.data() + (t * c.kv_heads + kv) * dim;
+    float* value = v_.data() + (t * c.kv_heads + kv) * dim;
+    if (!layer.v_norm.empty()) k.rms_norm(value, layer.v_norm.data(), dim, c.norm_eps, value);
     const auto [cache, position] = places_[static_cast<size_t>(t)];
     if (cache->full_precision) {
       const size_t at = static_cast<size_t>(position * dim) * 4, bytes = static_cast<size_t>(dim) * 4;

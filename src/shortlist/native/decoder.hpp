@@ -1,11 +1,14 @@
 // The decoder: one definition for every family. A family is data: which tensors exist, window and RoPE table per layer,
 // activation, scales. One forward pass is one job of the pool, its phases separated by barriers.
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "altup.hpp"
 #include "kernels.hpp"
+#include "laurel.hpp"
 #include "linear.hpp"
 #include "moe.hpp"
 #include "neurons.hpp"
@@ -15,22 +18,29 @@ namespace shortlist {
 struct Config;
 
 struct Layer {
-  Vector attention_norm, q_norm, k_norm, post_attention_norm, ffn_norm, post_ffn_norm;
+  Vector attention_norm, q_norm, k_norm, v_norm, post_attention_norm, ffn_norm, post_ffn_norm;
   Vector q_bias, k_bias, v_bias;
-  Linear q, k, v, o;
+  Linear q, k, v, o;                   // without k and v, those of an earlier layer are attended to
   Linear gate, up, down;               // without a gate, the activation is applied to up
   std::shared_ptr<ChannelInput> qkv_input, o_input, gate_up_input, down_input;  // of matrices that lie by channel
   std::optional<ShortlistedFfn> ffn;   // in place of gate, up and down
   std::shared_ptr<Mixture> mixture;    // likewise
+  std::optional<float> cutoff;         // of gates, see statistical_cutoff; what lies below it is an exact zero
+  LaurelLayer laurel;
+  AltUpLayer altup;
   int window = 0;      // 0: attends to everything before it
   int rope_table = 0;  // which row of Config::rope
+  int kv_layer = 0;    // of the cache; several layers may share the keys and values of one
+  int ffn_width() const { return static_cast<int>(ffn ? ffn->neurons->count() : up.outputs()); }
 
   // Whether queries and keys are normed over all heads together (olmoe), not head by head.
   bool wide_norms(const Config& c) const;
 };
 
 struct Config {
-  int width = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn_width = 0;
+  int width = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  int ffn_width = 0;    // of the widest layer
+  int laurel_rank = 0;  // 0: no layer has one
   float norm_eps = 1e-5f, embedding_scale = 1.0f, attention_scale = 1.0f;
   Activation activation = Activation::SiLU;
   std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
@@ -76,9 +86,12 @@ struct Segment {
 class Decoder {
  public:
   Decoder(Config config, Matrix embedding, Vector final_norm);
+  // To be called before any layer is added, each of which must then have its part in it.
+  void set_altup(AltUp altup) { altup_ = std::make_unique<AltUp>(std::move(altup)); }
   void add_layer(Layer layer);
   const Config& config() const { return config_; }
   int layers() const { return static_cast<int>(layers_.size()); }
+  int kv_layers() const { return kv_layers_; }  // those with keys and values of their own
   int64_t neurons_read() const { return neurons_read_; }  // by the shortlisted layers, all tokens so far
 
   // Appends to each segment's cache its tokens, which lie one segment after the other, and writes the final-normed hidden states
@@ -88,12 +101,12 @@ class Decoder {
 
  private:
   void run(Team& team, const int32_t* tokens, float* out);
-  void attention(Team& team, const Layer& layer, int index);
+  void attention(Team& team, const Layer& layer);
   // What each token reads of the matrices that share the input x; everything where there is no shortlist.
   Input choose(Team& team, ChannelInput* input, const Batch& x);
   // From x, the normed input of the tokens, to projected_ (ffn.cpp). End with a barrier.
   void dense_ffn(Team& team, const Layer& layer, const Batch& normed, int count, const Rows* next);
-  void shortlisted_ffn(Team& team, const ShortlistedFfn& ffn, const Batch& x, int count, const Rows* next);
+  void shortlisted_ffn(Team& team, const Layer& layer, const Batch& x, int count, const Rows* next);
   void check_ffn(const Layer& layer) const;
   void reserve(int tokens, int64_t positions);
 
@@ -101,6 +114,9 @@ class Decoder {
   Matrix embedding_;
   Vector final_norm_;
   std::vector<Layer> layers_;
+  int kv_layers_ = 0;
+  std::unique_ptr<AltUp> altup_;
+  Laurel laurel_;
 
   struct Place {  // of a token
     Cache* cache;
@@ -109,8 +125,10 @@ class Decoder {
   std::vector<Place> places_;  // of the tokens of this pass
 
   // Scratch of one forward pass, grown to the largest batch seen.
-  Activations normed_, attended_, hidden_;
+  Activations normed_, attended_;
+  std::map<int, Activations> hidden_;  // by the width of the layer's FFN
   Vector residual_, q_, k_, v_, projected_, gate_, up_, cosine_, sine_;
+  Vector cutoffs_;  // of gates, by slot
   std::vector<Vector> scores_;                 // per member
   std::vector<std::vector<uint8_t>> scratch_;  // per member
   std::vector<int32_t> listed_;                // neurons, [slots, ffn_width]

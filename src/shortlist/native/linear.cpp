@@ -92,6 +92,10 @@ void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* 
     throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
 }
 
+void check_vector(const Vector& vector, int64_t size, const char* name) {
+  if (static_cast<int64_t>(vector.size()) != size) throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+}
+
 // Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.
 void fetch_start(Team& team, const Rows& rows) {
   constexpr size_t start = 8192;

@@ -32,6 +32,24 @@ class Activations {
   std::vector<int8_t> q_;
 };
 
+// The tokens that one member works on where work goes token by token. One token is too little to share out: every member does
+// all of it on a copy of its own, in the slot of its number, and none waits for another.
+struct OwnTokens {
+  OwnTokens(Team& team, int count) : team(team), count(count), alone(count == 1), mine(alone ? Team::Range{0, 1} : team.share(count)) {}
+
+  Team& team;
+  const int count;
+  const bool alone;
+  const Team::Range mine;
+  int slot(int64_t token) const { return static_cast<int>(alone ? team.id : token); }
+  // Before other members read what was written for these tokens.
+  void barrier() const {
+    if (!alone) team.barrier();
+  }
+  // All tokens, as this member finds them.
+  Batch batch(const Activations& x) const { return alone ? x.batch(team.size).token(team.id) : x.batch(count); }
+};
+
 struct Linear {
   Matrix rows;
   std::shared_ptr<Channels> channels = nullptr;  // in place of rows
@@ -87,7 +105,8 @@ Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float
 // Sends the first rows of this member's share of a matrix on their way to the cache.
 void fetch_start(Team& team, const Rows& rows);
 
-// Throws std::invalid_argument where a matrix of a layer is missing or of another size.
+// Throw std::invalid_argument where a matrix or a vector of a layer is missing or of another size.
 void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name);
+void check_vector(const Vector& vector, int64_t size, const char* name);
 
 }  // namespace shortlist

@@ -35,12 +35,18 @@ static void softmax(float* values, int count) {
 }
 
 void Router::choose(float* scores, std::vector<Choice>& chosen) const {
+  chosen.clear();
+  if (!per_token) {
+    const float least = *std::max_element(scores, scores + experts()) + margin;
+    for (int e = 0; e < experts(); e++)
+      if (!(scores[e] < least)) chosen.push_back({e, 1.0f});  // NaN must reach the output
+    return;
+  }
   std::vector<std::pair<float, int32_t>> best;
   softmax(scores, experts());
   top_k(scores, experts(), per_token, best);
   float sum = 1.0f;
   if (normalize) sum = std::accumulate(best.begin(), best.end(), 0.0f, [](float total, const auto& one) { return total + one.first; });
-  chosen.clear();
   for (const auto& [value, expert] : best) chosen.push_back({expert, value / sum});
   std::sort(chosen.begin(), chosen.end(), [](const Choice& a, const Choice& b) { return a.expert < b.expert; });
 }
@@ -58,6 +64,8 @@ void MixtureScratch::reserve(const Mixture& mixture, int tokens, int members) {
   members_.resize(std::max(members_.size(), static_cast<size_t>(members)));
   scores_.resize(std::max(scores_.size(), static_cast<size_t>(tokens) * static_cast<size_t>(router.experts())));
   chosen_.resize(std::max(chosen_.size(), static_cast<size_t>(tokens)));
+  if (router.hidden && !inner_) inner_.emplace(static_cast<int>(router.hidden->view.rows));
+  if (inner_) inner_->reserve(tokens);
   if (!routed_) routed_.emplace(mixture.experts_[0].width());
   if (!gathered_) gathered_.emplace(mixture.width());
   routed_->reserve(router.most(), mixture.experts_[0].width());
@@ -79,8 +87,13 @@ Mixture::Mixture(Router router, std::vector<Expert> experts, std::optional<Exper
       loads_(experts_.size()) {
   if (experts_.empty() || !experts_[0].up) throw std::invalid_argument("a mixture needs experts");
   const int64_t cols = experts_[0].up->view.cols, width = experts_[0].width();
-  check_matrix({router_.rows}, static_cast<int64_t>(experts_.size()), cols, "router");
-  if (router_.per_token < 1 || router_.per_token > router_.experts())
+  const int64_t inputs = router_.hidden ? router_.hidden->view.rows : cols;
+  check_matrix({router_.rows}, static_cast<int64_t>(experts_.size()), inputs, "router");
+  if (router_.hidden) check_matrix({router_.hidden}, inputs, cols, "router_hidden");
+  if (!router_.bias.empty() && router_.bias.size() != experts_.size()) throw std::invalid_argument("layer tensor 'router_bias' has the wrong shape");
+  if (!router_.hidden_bias.empty() && router_.hidden_bias.size() != static_cast<size_t>(inputs))
+    throw std::invalid_argument("layer tensor 'router_hidden_bias' has the wrong shape");
+  if (router_.per_token < 0 || router_.per_token > router_.experts())
     throw std::invalid_argument("a token cannot choose " + std::to_string(router_.per_token) + " of " + std::to_string(experts_.size()) + " experts");
   for (const Expert& expert : experts_) check_block(expert, width, cols, activation_, "experts");
   if (shared_) {
@@ -91,15 +104,13 @@ Mixture::Mixture(Router router, std::vector<Expert> experts, std::optional<Exper
 }
 
 size_t Mixture::always_bytes() const {
-  return router_.rows->bytes() + (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
+  return router_.rows->bytes() + (router_.hidden ? router_.hidden->bytes() : 0) + (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
 }
 
 void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next) {
   MixtureScratch::Member& own = scratch.members_[static_cast<size_t>(team.id)];
   const bool one = x.tokens == 1;
-  const auto rows = team.share(router_.experts(), one ? 4 : 16);
-  if (rows.begin < rows.end) kernels().gemm(router_.rows->view, x, rows.begin, rows.end, scratch.scores_.data(), static_cast<size_t>(router_.experts()));
-  team.barrier();
+  score(team, scratch, x, scratch.scores_.data());
   if (one)
     plan_one(scratch, own, x);
   else
@@ -112,6 +123,34 @@ void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* ou
   if (team.id == 0)
     for (const auto& group : plan.groups)
       if (group.hidden == &*scratch.routed_) loads_[static_cast<size_t>(group.block - experts_.data())] += group.count;
+  team.barrier();
+}
+
+// This member's share of out[t, r] = row r . x_t + bias[r].
+static Team::Range multiply_few(Team& team, const Rows& rows, const Vector& bias, const Batch& x, float* out, size_t stride) {
+  const auto share = team.share(rows.view.rows, x.tokens == 1 ? 4 : 16);
+  const size_t count = static_cast<size_t>(share.end - share.begin);
+  if (!count) return share;
+  kernels().gemm(rows.view, x, share.begin, share.end, out, stride);
+  if (!bias.empty())
+    for (int t = 0; t < x.tokens; t++) kernels().add(bias.data() + share.begin, static_cast<int>(count), out + static_cast<size_t>(t) * stride + share.begin);
+  return share;
+}
+
+void Mixture::score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const {
+  Batch inputs = x;
+  if (router_.hidden) {
+    Activations& inner = *scratch.inner_;
+    inputs = inner.batch(x.tokens);
+    const auto share = multiply_few(team, *router_.hidden, router_.hidden_bias, x, inner.x(0), static_cast<size_t>(inputs.padded));
+    for (int t = 0; t < x.tokens; t++)
+      for (int64_t r = share.begin; r < share.end; r++) {
+        float& value = inner.x(t)[r];
+        value = value < 0.0f ? 0.0f : value;  // NaN stays NaN
+      }
+    team.barrier();
+  }
+  multiply_few(team, *router_.rows, router_.bias, inputs, scores, static_cast<size_t>(router_.experts()));
   team.barrier();
 }
 

@@ -25,14 +25,18 @@ struct Choice {
   float weight;
 };
 
-// Scores all experts and chooses: the largest of their softmax, which are the weights.
+// Scores all experts and chooses: so many of the largest by softmax, which gives the weights, or all whose score is not far
+// below the largest, with weight 1 (D2DMoE, https://arxiv.org/abs/2310.04361).
 struct Router {
-  Matrix rows;             // floats [experts, width]
-  int per_token = 0;
+  Matrix rows;             // [experts, width], floats
+  int per_token = 0;       // 0: those not far below
   bool normalize = false;  // weights of the chosen are divided by their sum
+  float margin = 0.0f;     // how far below, without per_token
+  Matrix hidden;           // if there, rows are multiplied with relu(hidden x + hidden_bias)
+  Vector hidden_bias, bias;
 
   int experts() const { return static_cast<int>(rows->view.rows); }
-  int most() const { return per_token; }  // experts that one token can choose
+  int most() const { return per_token ? per_token : experts(); }  // that one token can choose
   // The experts of one token, ascending. `scores` [experts] is overwritten.
   void choose(float* scores, std::vector<Choice>& chosen) const;
 };
@@ -79,6 +83,7 @@ class MixtureScratch {
   std::vector<Member> members_;
   Plan plan_;  // of several tokens
   Vector scores_;
+  std::optional<Activations> inner_;         // of the router
   std::vector<std::vector<Choice>> chosen_;  // by token
   std::optional<Activations> gathered_;      // inputs of pairs, expert by expert
   std::optional<Hidden> routed_, shared_;
@@ -90,11 +95,14 @@ class Mixture {
   // std::invalid_argument where sizes do not fit.
   Mixture(Router router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation);
 
-  int width() const { return router_.rows->view.cols; }
+  int width() const { return experts_[0].up->view.cols; }
   const Router& router() const { return router_; }
   const std::vector<int64_t>& loads() const { return loads_; }  // tokens that chose each expert so far
   size_t expert_bytes() const { return experts_[0].bytes(); }
   size_t always_bytes() const;  // of router and shared expert
+
+  // The scores of all experts for x [tokens, width], [tokens, experts]: what one member of the team does. Ends with a barrier.
+  void score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const;
 
   // From x [tokens, width] to out, of the same shape: what one member of the team does. `next` is the matrix that comes after.
   // Ends with a barrier.

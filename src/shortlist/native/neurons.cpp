@@ -18,6 +18,22 @@ Activation activation_named(const std::string& name) {
   throw std::invalid_argument("unknown activation '" + name + "': silu, gelu_tanh, relu or relu2");
 }
 
+float statistical_cutoff(const float* values, int64_t n, float deviations) {
+  constexpr int lanes = 8;  // sums side by side, which the compiler makes vectors of
+  auto total = [&](auto&& term) {
+    double sums[lanes] = {}, sum = 0.0;
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; j++) sums[j] += term(static_cast<double>(values[i + j]));
+    for (; i < n; i++) sum += term(static_cast<double>(values[i]));
+    for (double s : sums) sum += s;
+    return sum;
+  };
+  const double mean = total([](double v) { return v; }) / static_cast<double>(n);
+  const double variance = total([mean](double v) { return (v - mean) * (v - mean); }) / static_cast<double>(n);
+  return static_cast<float>(mean + std::sqrt(variance) * static_cast<double>(deviations));
+}
+
 void activate(Activation activation, const float* gate, const float* up, int n, float* y) {
   if (activation == Activation::SiLU) return kernels().gated_silu(gate, up, n, y);
   if (activation == Activation::GeluTanh) return kernels().gated_gelu(gate, up, n, y);
@@ -115,7 +131,7 @@ void Neurons::forward(const Batch& x, Activation activation, const int32_t* indi
   });
 }
 
-int64_t ShortlistedFfn::list(const Batch& x, const float* scores_of_x, int32_t* indices) const {
+int64_t ShortlistedFfn::list(const Batch& x, const float* scores_of_x, float cutoff, int32_t* indices) const {
   const int64_t n = neurons->count();
   if (estimated()) {
     float squares = 0.0f;
@@ -125,7 +141,7 @@ int64_t ShortlistedFfn::list(const Batch& x, const float* scores_of_x, int32_t* 
   int64_t count = 0;
   for (int64_t i = 0; i < n; i++) {  // without a branch, as which neurons fire cannot be predicted
     indices[count] = static_cast<int32_t>(i);
-    count += !(scores_of_x[i] <= 0.0f);  // NaN must reach the output
+    count += !(scores_of_x[i] <= cutoff);  // NaN must reach the output
   }
   return count;
 }

@@ -19,6 +19,10 @@ enum class Activation { SiLU, GeluTanh, ReLU, SquaredReLU };
 Activation activation_named(const std::string& name);
 inline bool has_zeros(Activation a) { return a == Activation::ReLU || a == Activation::SquaredReLU; }
 
+// The mean of n values plus so many of their deviations: gates below it are set to zero by the statistical top-k of Spark
+// (https://arxiv.org/abs/2506.06644) and Gemma 3n, before an activation that keeps zero at zero.
+float statistical_cutoff(const float* values, int64_t n, float deviations);
+
 // y = activation(gate) * up; an FFN without a gate (up = nullptr) has y = activation(gate), of those with exact zeros only.
 void activate(Activation activation, const float* gate, const float* up, int n, float* y);
 
@@ -57,8 +61,9 @@ struct ShortlistedFfn {
   std::shared_ptr<Neurons> neurons;
 
   bool estimated() const { return !margin.empty(); }
-  // The neurons whose gate can be positive, ascending, into `indices` (room for all); returns how many.
-  int64_t list(const Batch& x, const float* scores_of_x, int32_t* indices) const;
+  // The neurons whose gate can be above the cutoff (0 where scores are estimates), ascending, into `indices` (room for all);
+  // returns how many.
+  int64_t list(const Batch& x, const float* scores_of_x, float cutoff, int32_t* indices) const;
 };
 
 }  // namespace shortlist

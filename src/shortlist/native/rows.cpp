@@ -78,6 +78,11 @@ void k_scale(const uint8_t* s, int j, int* scale, int* minimum) {
     *minimum = s[j + 4] >> 4 | (s[j] >> 6) << 4;
   }
 }
+// Weights of -1, 0 and 1 times a scale, four to a byte as code + 1: not of GGUF, but of converted checkpoints.
+void ternary(const uint8_t* b, Decoded to) {
+  to.scales[0] = read16(b);
+  for (int i = 0; i < 32; i++) to.codes[i] = static_cast<uint8_t>((b[2 + i / 4] >> (i % 4 * 2) & 3) + 1);  // offset 2
+}
 void k_scales(const uint8_t* b, Decoded to) {
   const float d = read_half(b), dmin = read_half(b + 2);
   for (int j = 0; j < 8; j++) {
@@ -129,7 +134,7 @@ const Source kSources[] = {
     {"Q4_1", 32, 20, quantized(4, 32, true), q4_1},      {"Q5_0", 32, 22, quantized(5, 32, false), q5_0},
     {"Q5_1", 32, 24, quantized(5, 32, true), q5_1},      {"Q8_0", 32, 34, quantized(8, 32, false), q8_0},
     {"Q4_K", 256, 144, quantized(4, 32, true), q4_k},    {"Q5_K", 256, 176, quantized(5, 32, true), q5_k},
-    {"Q6_K", 256, 210, quantized(6, 16, false), q6_k},
+    {"Q6_K", 256, 210, quantized(6, 16, false), q6_k},   {"TERNARY", 32, 10, quantized(2, 32, false), ternary},
 };
 
 const Source& find_source(const std::string& type) {
@@ -221,6 +226,10 @@ void write_lane(const RowsView& v, int64_t r, const RowBuffer& from) {
         for (int k = 0; k < 8; k++) put(k, codes[k] ^ 0x80808080u);
         continue;
       }
+      if (v.format.bits == 2) {
+        for (int p = 0; p < 2; p++) put(p, codes[p * 4] | codes[p * 4 + 1] << 2 | codes[p * 4 + 2] << 4 | codes[p * 4 + 3] << 6);
+        continue;
+      }
       for (int k = 0; k < 4; k++) put(k, (codes[k] & 0x0f0f0f0fu) | (codes[k + 4] & 0x0f0f0f0fu) << 4);
       const int planes = v.extra_planes();
       for (int p = 0, steps = 8 / std::max(planes, 1); p < planes; p++) {
@@ -235,6 +244,7 @@ void write_lane(const RowsView& v, int64_t r, const RowBuffer& from) {
 Rows allocate(Format format, int64_t rows, int64_t cols, bool tiled, Arena& arena) {
   if (rows < 1 || cols < 1 || cols > kMaxColumns - kBlock || rows > (int64_t{1} << 40) / cols)
     throw std::invalid_argument("a matrix of " + std::to_string(rows) + " x " + std::to_string(cols) + " is out of range");
+  if (format.bits == 2 && !tiled) throw std::invalid_argument("2-bit matrices are read whole: pack them with tiles");
   Rows out;
   out.view.format = format;
   out.view.rows = rows;

@@ -19,7 +19,8 @@
 //
 // The codes of 32 columns (a slab) are 8 steps of 32 bytes, 4 columns of each row; byte 4 r + i of step k is row r, column
 // 4 k + i. Steps k and k + 4 share the nibbles of bytes 32 k. Bit 4 of 5-bit codes follows in one register, step k in bit k
-// of each byte; bits 4 and 5 of 6-bit codes in two, of four steps each. 8-bit codes are whole, as signed bytes.
+// of each byte; bits 4 and 5 of 6-bit codes in two, of four steps each. 8-bit codes are whole, as signed bytes. 2-bit codes lie as
+// bits 4 and 5 of 6-bit ones do, without the nibbles, and in tiles alone.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +38,7 @@ enum class Kind : uint8_t { F32, F16, BF16, Quantized };
 
 struct Format {
   Kind kind = Kind::F32;
-  uint8_t bits = 32;     // of a weight; 4, 5, 6 or 8 when quantized
+  uint8_t bits = 32;     // of a weight; 2, 4, 5, 6 or 8 when quantized
   uint8_t group = 0;     // columns per scale
   bool minimum = false;  // value = scale * code + minimum; otherwise scale * (code - offset)
 

@@ -24,6 +24,7 @@ SHORTLIST_INLINE __m256i field(__m256i bytes, int bit, int to, int mask) {
 template <int bits>
 SHORTLIST_INLINE __m256i step_codes(const uint8_t* slab, int k) {
   if constexpr (bits == 8) return load_bytes(slab + k * 32);
+  if constexpr (bits == 2) return field(load_bytes(slab + k / 4 * 32), k % 4 * 2, 0, 3);
   __m256i codes = field(load_bytes(slab + k % 4 * 32), k / 4 * 4, 0, 15);
   if constexpr (bits == 5) codes = _mm256_or_si256(codes, field(load_bytes(slab + 128), k, 4, 16));
   if constexpr (bits == 6) codes = _mm256_or_si256(codes, field(load_bytes(slab + 128 + k / 4 * 32), k % 4 * 2, 4, 48));

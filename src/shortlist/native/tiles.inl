@@ -10,6 +10,10 @@ static SHORTLIST_INLINE void slab_codes(const uint8_t* slab, int bits, int k, ui
     for (int j = 0; j < 32; j++) to[j] = slab[k * 32 + j] ^ 0x80;
     return;
   }
+  if (bits == 2) {
+    for (int j = 0; j < 32; j++) to[j] = slab[k / 4 * 32 + j] >> (k % 4 * 2) & 3;
+    return;
+  }
   const int shift = k < 4 ? 0 : 4;
   for (int j = 0; j < 32; j++) to[j] = slab[k % 4 * 32 + j] >> shift & 15;
   if (bits == 5)
@@ -104,6 +108,7 @@ static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t 
 
 static void dot_tiled_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
   switch (m.format.bits) {
+    case 2: return dot_tiles<2, 32, false>(m, x, begin, end, out, stride);
     case 4: return (m.format.minimum ? dot_tiles<4, 32, true> : dot_tiles<4, 32, false>)(m, x, begin, end, out, stride);
     case 5: return (m.format.minimum ? dot_tiles<5, 32, true> : dot_tiles<5, 32, false>)(m, x, begin, end, out, stride);
     case 6: return dot_tiles<6, 16, false>(m, x, begin, end, out, stride);

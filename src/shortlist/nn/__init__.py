@@ -1,24 +1,33 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
+from shortlist.nn.adopt import adopt
+from shortlist.nn.converted_files import load_converted
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
-from shortlist.nn.experts import Experts
+from shortlist.nn.experts import ExpertBank, Experts, UnequalExperts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
 from shortlist.nn.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
 from shortlist.nn.patch import Patch, patch
+from shortlist.nn.quantized_experts import QuantizedExperts, quantize_experts
 
 __all__ = [
     "GATES",
     "Dispatcher",
+    "ExpertBank",
     "Experts",
     "Gate",
     "LocalDispatcher",
     "MoE",
     "Patch",
+    "QuantizedExperts",
     "Routing",
     "SoftmaxTopK",
+    "UnequalExperts",
+    "adopt",
     "after_step",
     "auxiliary_losses",
+    "load_converted",
     "moe_layers",
     "patch",
+    "quantize_experts",
     "set_progress",
 ]

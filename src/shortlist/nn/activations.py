@@ -1,29 +1,44 @@
 """Activations of feed-forward layers, by the names that `transformers` gives them in a configuration."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from shortlist.errors import UsageError
 
-
-def relu2(x: Tensor) -> Tensor:
-    """Squared ReLU (So et al., Primer, 2021)."""
-    return F.relu(x).square()
+aten = torch.ops.aten
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "relu2": relu2,
-    "silu": F.silu,
+@dataclass(frozen=True)
+class Activation:
+    """A function of one value, and what its gradient becomes: `backward(gradient, x)`."""
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+
+
+def _gelu(approximate: str) -> Activation:
+    return Activation(
+        lambda x: F.gelu(x, approximate=approximate),
+        lambda gradient, x: aten.gelu_backward(gradient, x, approximate=approximate),
+    )
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": _gelu("none"),
+    "gelu_pytorch_tanh": _gelu("tanh"),
+    "relu": Activation(F.relu, lambda gradient, x: aten.threshold_backward(gradient, x, 0)),
+    # Squared ReLU: So et al., Primer, 2021.
+    "relu2": Activation(lambda x: F.relu(x).square(), lambda gradient, x: 2 * F.relu(x) * gradient),
+    "silu": Activation(F.silu, lambda gradient, x: aten.silu_backward(gradient, x)),
 }
 
 
-def activation_of(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of that name.
+def activation_of(name: str) -> Activation:
+    """The activation of that name.
 
     Raises
     ------

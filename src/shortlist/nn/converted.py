@@ -1,4 +1,4 @@
-"""What a converted model is: which layers are mixtures, of what, chosen how (docs/converted-checkpoints.md)."""
+"""Which layers of a converted model are mixtures, of what, chosen how (docs/converted-checkpoints.md)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class GateConfig:
     Parameters
     ----------
     kind
-        `softmax` uses `k` and `normalize`, `norm_threshold` uses `tau` and `width`, `shared_router` uses `width`.
+        `softmax` uses `k` and `normalize`, `norm_threshold` uses `tau` and `width`, `shared_router` uses
+        `width`.
     """
 
     kind: Literal["softmax", "norm_threshold", "shared_router"]
@@ -114,7 +115,7 @@ def make_layer(config: MoEConfig, mlp: Any) -> MoE:
 
 
 def install(model: Any, config: MoEConfig, blocks: Mapping[int, MoE] | None = None) -> Patch:
-    """Turn the layers of a `transformers` model that `config` names into mixtures: `blocks`, or random ones."""
+    """Turn the layers of a model that `config` names into mixtures: `blocks`, or random ones."""
     done = patch(
         model, lambda index, mlp: blocks[index] if blocks else make_layer(config, mlp), config.layers
     )
@@ -137,7 +138,7 @@ def dense_sizes(mlp: Any) -> tuple[int, int]:
     parts = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
     if not all(isinstance(part, nn.Linear) and part.bias is None for part in parts):
         raise UsageError(
-            f"{type(mlp).__name__} cannot be converted: only feed-forward layers with gate, up and down without biases"
+            f"{type(mlp).__name__} cannot be converted: it needs gate, up and down without biases"
         )
     return mlp.up_proj.in_features, mlp.up_proj.out_features
 

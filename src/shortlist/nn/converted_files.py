@@ -9,7 +9,6 @@ from typing import Any
 
 import safetensors
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -17,7 +16,6 @@ from torch.nn.utils import parametrize
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.nn import ternary
 from shortlist.nn.converted import MoEConfig, install
-from shortlist.nn.experts import Experts
 from shortlist.nn.patch import find_blocks
 
 WEIGHTS = "model.safetensors"
@@ -27,8 +25,8 @@ PACKED = ("gate_up_proj", "down_proj")
 def save_converted(model: Any, config: MoEConfig, tokenizer: Any, folder: Path) -> None:
     """Write a folder that `load_converted` and the native runtime read.
 
-    Matrices are stored in bfloat16, and `model` is rounded to that, so that it goes on to compute exactly what
-    was saved. The folder appears once it is complete.
+    Matrices are stored in bfloat16, and `model` is rounded to that, so that it goes on to compute exactly
+    what was saved. The folder appears once it is complete.
 
     Parameters
     ----------
@@ -69,6 +67,8 @@ def load_converted(folder: str | Path) -> Any:
     CheckpointError
         The folder is not a converted checkpoint, or is damaged.
     """
+    import transformers  # takes seconds
+
     folder = Path(folder)
     try:
         settings = json.loads((folder / "config.json").read_bytes())
@@ -114,7 +114,7 @@ def stored_tensors(model: Any, config: MoEConfig) -> dict[str, Tensor]:
     return tensors
 
 
-def _packed(prefix: str, experts: Experts) -> dict[str, Tensor]:
+def _packed(prefix: str, experts: Any) -> dict[str, Tensor]:
     tensors = {}
     for name in PACKED:
         assert parametrize.is_parametrized(experts, name)

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from shortlist.nn.gates import Routing
@@ -11,27 +10,24 @@ from shortlist.nn.gates import Routing
 
 @dataclass(frozen=True)
 class Segments:
-    """Token states sorted by expert.
+    """States, and which of them each expert computes. Nothing is copied until an expert needs it.
 
     Parameters
     ----------
-    x : [pairs, width]
-        States; a token that several experts compute occurs once for each.
-    load : int64 [experts]
-        How many of these are each expert's.
-    tokens : int64 [pairs]
-        Which token each was.
+    x : [rows, width]
+        States.
+    rows : int64 [pairs]
+        Rows of `x`, sorted by expert: the first `load[0]` are those of expert 0.
     weights : [pairs]
-        What its output is multiplied with.
-    count
-        Of tokens.
+        What the expert's output is multiplied with.
+    load : int64 [experts]
+        How many pairs are each expert's.
     """
 
     x: Tensor
-    load: Tensor
-    tokens: Tensor
+    rows: Tensor
     weights: Tensor
-    count: int
+    load: Tensor
 
 
 class Dispatcher(ABC):
@@ -39,21 +35,19 @@ class Dispatcher(ABC):
 
     @abstractmethod
     def dispatch(self, x: Tensor, routing: Routing) -> Segments:
-        """States [tokens, width], sorted by expert as the routing says."""
+        """States [tokens, width] and their pairs, where the experts are."""
 
     @abstractmethod
     def combine(self, y: Tensor, segments: Segments) -> Tensor:
-        """The weighted sum of the experts' outputs [pairs, width] for every token: [tokens, width]."""
+        """From the experts' weighted sums [rows, width] to those of the tokens, [tokens, width]."""
 
 
 class LocalDispatcher(Dispatcher):
-    """All experts are here: dispatch is a sort, combining a sum. No token is dropped."""
+    """All experts are here: dispatch sorts the pairs, and nothing is left to combine. No token is dropped."""
 
     def dispatch(self, x: Tensor, routing: Routing) -> Segments:
         order = routing.experts.argsort(stable=True)
-        tokens = routing.tokens[order]
-        return Segments(x[tokens], routing.load, tokens, routing.weights[order], len(x))
+        return Segments(x, routing.tokens[order], routing.weights[order], routing.load)
 
     def combine(self, y: Tensor, segments: Segments) -> Tensor:
-        weighted = y * segments.weights[:, None].to(y.dtype)
-        return torch.zeros_like(y[:1]).expand(segments.count, -1).index_add(0, segments.tokens, weighted)
+        return y

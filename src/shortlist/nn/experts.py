@@ -1,16 +1,22 @@
 """Experts: feed-forward layers side by side, with their weights fused in `transformers`' layout."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shortlist.nn.activations import activation_of
+from shortlist.nn.dispatch import Segments
+from shortlist.nn.grouped import grouped_ffn, grouped_serves
+from shortlist.nn.segments import Frozen, Matrices, Work, per_expert, segmented_ffn
 
 
-class Experts(nn.Module):
-    """Feed-forward layers of equal size: `down(activation(gate(x)) * up(x))`, or without a gate.
+class ExpertBank(nn.Module, ABC):
+    """Feed-forward layers side by side: `down(activation(gate(x)) * up(x))`, or without gates.
 
     Parameters
     ----------
@@ -18,72 +24,124 @@ class Experts(nn.Module):
         How many there are.
     width
         Of a token's state.
-    hidden
-        Neurons of one expert.
     activation
         A name of `shortlist.nn.activations.ACTIVATIONS`.
     gated
         Whether neurons have a gate (SwiGLU, GeGLU) or not.
+    """
+
+    def __init__(self, count: int, width: int, activation: str, gated: bool):
+        super().__init__()
+        activation_of(activation)
+        self.count = count
+        self.width = width
+        self.activation = activation
+        self.gated = gated
+
+    @abstractmethod
+    def matrices(self) -> Matrices:
+        """What `segments.per_expert` takes apart."""
+
+    def frozen(self) -> Frozen | None:
+        """What takes the place of `matrices` where weights are no tensors that could be trained."""
+        return None
+
+    def forward(self, segments: Segments) -> Tensor:
+        """Weighted sums of the experts' outputs, for every row of the segments: [rows, width]."""
+        x, device = segments.x, segments.x.device.type
+        if torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            return self.compute(replace(segments, x=x), self.matrices())
+
+    def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
+        """`forward`, in the type of the segments' states."""
+        work = Work(segments.rows, segments.load.tolist(), self.activation, self.gated)
+        return segmented_ffn(segments.x, segments.weights, work, matrices)
+
+    def one(self, x: Tensor, expert: int) -> Tensor:
+        """States [tokens, width] through one expert, by the definition."""
+        ups, downs = self.frozen() or per_expert(self.matrices())
+        h = F.linear(x, ups[expert])
+        act = activation_of(self.activation).forward
+        if self.gated:
+            gate, up = h.chunk(2, dim=-1)
+            a = act(gate) * up
+        else:
+            a = act(h)
+        return F.linear(a, downs[expert])
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew, as `nn.Linear` does."""
+        for matrix in self.matrices():
+            bound = 1 / math.sqrt(matrix.shape[-1])
+            nn.init.uniform_(matrix, -bound, bound)
+
+    def extra_repr(self) -> str:
+        return f"{self.count}, width={self.width}, activation={self.activation}, gated={self.gated}"
+
+
+class Experts(ExpertBank):
+    """Experts of one size.
+
+    Parameters
+    ----------
+    count, width, activation, gated
+        As for `ExpertBank`.
+    hidden
+        Neurons of one expert.
 
     Attributes
     ----------
     gate_up_proj : [count, 2 * hidden, width]
-        Gates, then ups; without a gate `up_proj` [count, hidden, width].
+        Gates, then ups; without gates `up_proj` [count, hidden, width].
     down_proj : [count, width, hidden]
     """
 
+    gate_up_proj: Tensor
+    up_proj: Tensor
+    down_proj: Tensor
+
     def __init__(self, count: int, width: int, hidden: int, activation: str = "silu", gated: bool = True):
-        super().__init__()
-        self.count = count
-        self.width = width
+        super().__init__(count, width, activation, gated)
         self.hidden = hidden
-        self.activation = activation
-        self.gated = gated
-        activation_of(activation)
         up = nn.Parameter(torch.empty(count, (1 + gated) * hidden, width))
         self.register_parameter("gate_up_proj" if gated else "up_proj", up)
         self.down_proj = nn.Parameter(torch.empty(count, width, hidden))
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Draws all weights anew, as `nn.Linear` does."""
-        for weight, fan_in in ((self.up, self.width), (self.down_proj, self.hidden)):
-            nn.init.uniform_(weight, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+    def matrices(self) -> Matrices:
+        return (self.gate_up_proj if self.gated else self.up_proj), self.down_proj
 
-    @property
-    def up(self) -> Tensor:
-        """What a token's state meets first: `gate_up_proj` or `up_proj`."""
-        return getattr(self, "gate_up_proj" if self.gated else "up_proj")
+    def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
+        up, down = matrices
+        if grouped_serves(segments.x, up, down):
+            return grouped_ffn(segments, up, down, self.activation, self.gated)
+        return super().compute(segments, matrices)
 
-    def forward(self, x: Tensor, load: Tensor) -> Tensor:
-        """Every state through its expert.
 
-        Parameters
-        ----------
-        x : [pairs, width]
-            Sorted by expert.
-        load : int64 [count]
-            How many of these are each expert's.
+class UnequalExperts(ExpertBank):
+    """Experts of different sizes, each with its own matrices.
 
-        Returns
-        -------
-        [pairs, width]
-        """
-        parts = x.split(load.tolist())
-        return torch.cat([self.one(part, e) for e, part in enumerate(parts)])
+    Parameters
+    ----------
+    width, activation, gated
+        As for `ExpertBank`.
+    hidden
+        Neurons of each expert.
 
-    def one(self, x: Tensor, expert: int) -> Tensor:
-        """States [tokens, width] through one expert."""
-        hidden = F.linear(x, self.up[expert])
-        act = activation_of(self.activation)
-        if self.gated:
-            gate, up = hidden.chunk(2, dim=-1)
-            hidden = act(gate) * up
-        else:
-            hidden = act(hidden)
-        return F.linear(hidden, self.down_proj[expert])
+    Attributes
+    ----------
+    up_proj : of each expert [2 * hidden or hidden, width]
+        Gates, then ups.
+    down_proj : of each expert [width, hidden]
+    """
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.count}, width={self.width}, hidden={self.hidden}, {self.activation}, gated={self.gated}"
-        )
+    def __init__(self, width: int, hidden: Sequence[int], activation: str = "silu", gated: bool = True):
+        super().__init__(len(hidden), width, activation, gated)
+        self.up_proj = nn.ParameterList(torch.empty((1 + gated) * size, width) for size in hidden)
+        self.down_proj = nn.ParameterList(torch.empty(width, size) for size in hidden)
+        self.reset_parameters()
+
+    def matrices(self) -> Matrices:
+        return (*self.up_proj, *self.down_proj)

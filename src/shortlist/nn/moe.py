@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from shortlist.errors import UsageError
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
-from shortlist.nn.experts import Experts
+from shortlist.nn.experts import ExpertBank
 from shortlist.nn.gates import Gate, Routing
 
 LOCAL = LocalDispatcher()
@@ -21,7 +21,7 @@ class MoE(nn.Module):
     gate
         Chooses.
     experts
-        Compute; parameters in `transformers`' layout.
+        Compute.
     dispatcher
         Brings states to the experts and their outputs back.
     shared
@@ -46,7 +46,7 @@ class MoE(nn.Module):
     def __init__(
         self,
         gate: Gate,
-        experts: Experts,
+        experts: ExpertBank,
         dispatcher: Dispatcher = LOCAL,
         shared: nn.Module | None = None,
         shared_gate: nn.Module | None = None,
@@ -65,8 +65,10 @@ class MoE(nn.Module):
     def forward(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """States [..., width] to states of the same shape; `token_ids` [...] for gates that ask for them."""
         x = hidden.reshape(-1, hidden.shape[-1])
-        y = self._routed(x, self._route(x, token_ids)) + self._shared(x)
-        return y.reshape(hidden.shape)
+        segments = self.dispatcher.dispatch(x, self._route(x, token_ids))
+        outputs = self.experts(segments)
+        y = self.dispatcher.combine(outputs, segments)
+        return self._add_shared(y, x).reshape(hidden.shape)
 
     def reference(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """What `forward` computes, by definition: all experts compute all tokens, most weigh nothing."""
@@ -75,23 +77,20 @@ class MoE(nn.Module):
         y = torch.zeros_like(x)
         for e in range(self.experts.count):
             y = y + weights[:, e, None] * self.experts.one(x, e)
-        return (y + self._shared(x)).reshape(hidden.shape)
+        return self._add_shared(y, x).reshape(hidden.shape)
 
     def _route(self, x: Tensor, token_ids: Tensor | None) -> Routing:
         ids = self.token_ids if token_ids is None else token_ids
         routing = self.routing = self.gate(x, None if ids is None else ids.reshape(-1))
         return routing
 
-    def _routed(self, x: Tensor, routing: Routing) -> Tensor:
-        segments = self.dispatcher.dispatch(x, routing)
-        outputs = self.experts(segments.x, segments.load)
-        return self.dispatcher.combine(outputs, segments)
-
-    def _shared(self, x: Tensor) -> Tensor | int:
+    def _add_shared(self, y: Tensor, x: Tensor) -> Tensor:
         if self.shared_expert is None:
-            return 0
-        y = self.shared_expert(x)
-        return y if self.shared_expert_gate is None else self.shared_expert_gate(x).sigmoid() * y
+            return y
+        shared = self.shared_expert(x)
+        if self.shared_expert_gate is not None:
+            shared = self.shared_expert_gate(x).sigmoid() * shared
+        return y + shared
 
     def __getstate__(self) -> dict:
         # The last routing belongs to a graph, and tensors of a graph cannot be copied: a copy starts without.

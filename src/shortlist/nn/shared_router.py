@@ -19,8 +19,8 @@ SHORTEST, LONGEST = 0.5, 512.0
 class SharedRouter(nn.Module):
     """The pre-gating router of Read-ME (https://arxiv.org/abs/2410.19123): tokens in, one expert for each.
 
-    Theirs is a transformer block; this one sees the past through averages that fade at fixed rates, so that its
-    state stays small, however long the text is.
+    Theirs is a transformer block; this one sees the past through averages that fade at fixed rates, so that
+    its state stays small, however long the text is.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ class SharedRouter(nn.Module):
             After the tokens before these; zeros at the start of a text.
         """
         p = self.project(embedded)
-        state = p.new_zeros(len(p), self.rank) if state is None else state
+        last = p.new_zeros(len(p), self.rank) if state is None else state
         averages = []
         for chunk in p.split(CHUNK, dim=1):
-            averages.append(self._averages(chunk, state))
-            state = averages[-1][:, -1]
+            averages.append(self._averages(chunk, last))
+            last = averages[-1][:, -1]
         remembered = torch.cat([p, torch.cat(averages, dim=1)], dim=-1)
-        return self.down(F.relu(self.up(remembered))), state
+        return self.down(F.relu(self.up(remembered))), last
 
     def _averages(self, p: Tensor, state: Tensor) -> Tensor:
         """s_t = decay s_(t-1) + (1 - decay) p_t for all t of [batch, length, rank] at once."""
@@ -98,11 +98,11 @@ class SharedRoute(Gate):
 def route(model: nn.Module, router: SharedRouter, ids: Tensor, state: Tensor | None = None) -> Tensor:
     """Let the router read tokens [batch, length] for all layers of a model; returns its state after them."""
     rows = model.get_input_embeddings().weight[ids]  # pyright: ignore[reportCallIssue]
-    scores, state = router(rows.detach(), state)
+    scores, after = router(rows.detach(), state)
     for layer in moe_layers(model):
         if isinstance(layer.gate, SharedRoute):
             layer.gate.scores = scores.flatten(0, 1)
-    return state
+    return after
 
 
 def follow(model: Any, router: SharedRouter) -> RemovableHandle:

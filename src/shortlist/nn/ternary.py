@@ -11,7 +11,7 @@ PER_BYTE = 4
 
 
 class Ternary(nn.Module):
-    """A parametrization that rounds rows to {-1, 0, 1} times their mean size; gradients pass as if it did not.
+    """A parametrization that rounds rows to {-1, 0, 1} times their mean size; gradients pass as they are.
 
     The rounding of BitNet b1.58 (https://arxiv.org/abs/2402.17764), here with a scale for every row.
     """

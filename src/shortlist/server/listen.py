@@ -1,18 +1,25 @@
 """From an address to a running server: bind, say what is served, listen until told to stop."""
 
+import asyncio
+import math
 import socket as sockets
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from shortlist import _native
 from shortlist.engine.model import Model
 from shortlist.errors import UsageError
 from shortlist.memory import peak_rss_bytes
 from shortlist.server.app import create_app
+from shortlist.server.service import Service
 from shortlist.server.settings import ServerSettings
 
 BACKLOG = 2048
+
+PATIENCE = 3
+"""Seconds that connections have to end once their answers were cancelled."""
 
 
 def bind(host: str, port: int) -> sockets.socket:
@@ -40,21 +47,12 @@ def bind(host: str, port: int) -> sockets.socket:
         ) from None
 
 
-def listen(model: Model, settings: ServerSettings, socket: sockets.socket, *, drain_seconds: int) -> None:
+def listen(model: Model, settings: ServerSettings, socket: sockets.socket, *, drain_seconds: float) -> None:
     """Serve until SIGINT or SIGTERM; requests then have `drain_seconds` to end."""
     host, port = socket.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    config = uvicorn.Config(
-        create_app(model, settings),
-        log_config=None,
-        access_log=False,  # paths are the clients' to choose; `limits` logs the endpoints
-        server_header=False,
-        lifespan="on",
-        ws="none",
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=drain_seconds,
-    )
-    _Server(config, introduction(model, settings, url)).run(sockets=[socket])
+    server = Server(create_app(model, settings), drain_seconds, introduction(model, settings, url))
+    server.run(sockets=[socket])
 
 
 def introduction(model: Model, settings: ServerSettings, url: str) -> str:
@@ -69,15 +67,45 @@ def introduction(model: Model, settings: ServerSettings, url: str) -> str:
     return f"{url}  {'  '.join(facts)}"
 
 
-class _Server(uvicorn.Server):
-    """Says that it is ready once it is."""
+class Server(uvicorn.Server):
+    """Says that it is ready once it is, and shuts down without breaking answers off.
 
-    def __init__(self, config: uvicorn.Config, ready: str):
+    Parameters
+    ----------
+    app
+        From `create_app`.
+    drain_seconds
+        That requests have to end by themselves; what is left is cancelled, and its clients are told.
+    ready
+        What to say; nothing is said where it is empty.
+    """
+
+    def __init__(self, app: FastAPI, drain_seconds: float, ready: str = ""):
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # paths are the clients' to choose; `limits` logs the endpoints
+            server_header=False,
+            lifespan="on",
+            ws="none",
+            backlog=BACKLOG,
+            # For connections that do not end although their answers did.
+            timeout_graceful_shutdown=math.ceil(drain_seconds) + PATIENCE,
+        )
         super().__init__(config)
-        self._ready = ready
+        self._app, self._drain_seconds, self._ready = app, drain_seconds, ready
 
     async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
+        if self.started and self._ready:
             print(self._ready, flush=True)
             print("Ctrl-C stops it.", file=sys.stderr)
+
+    async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
+        service: Service = self._app.state.service
+        service.closing = True
+        timer = asyncio.get_running_loop().call_later(self._drain_seconds, service.cancel)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()

@@ -69,9 +69,7 @@ class Answer:
                 case DoneEvent(generation, timings):
                     self.generation, self.timings = generation, timings
                     if generation.finish_reason is None:
-                        raise ApiError(
-                            503, "the server is shutting down: try again later", code="shutting_down"
-                        )
+                        raise _shutting_down()
                     return
                 case FailedEvent(error):
                     raise error
@@ -101,14 +99,17 @@ class Service:
         # The layers, and all rows of the head.
         self.dense_bytes = self.model.decoder.layer_bytes + self.model.decoder.head_rows.nbytes
         self._named: set[str] = set()
+        self._answers: set[Answer] = set()  # that have not ended
 
     def check_body(self, body: Open) -> None:
-        """Refuse another model, and unknown parameters where the server is strict.
+        """Refuse another model, unknown parameters where the server is strict, and all while it shuts down.
 
         Raises
         ------
         ApiError
         """
+        if self.closing:
+            raise _shutting_down()
         if body.model is not None and body.model != self.settings.name:
             message = f"the model {body.model:.100} is not served here: ask for {self.settings.name}"
             raise ApiError(404, message, param="model", code="model_not_found")
@@ -188,10 +189,12 @@ class Service:
         try:
             for prompt, options in requests:
                 begun.append(await self._submit(prompt, options))
+                self._answers.add(begun[-1])
             yield begun
         finally:
             for answer in begun:
                 answer.job.cancel()
+                self._answers.discard(answer)
 
     async def _submit(self, prompt: Sequence[int], options: GenerationOptions) -> Answer:
         answer = Answer(self.metrics)
@@ -231,6 +234,11 @@ class Service:
         finally:
             self._walks -= 1
 
+    def cancel(self) -> None:
+        """End all answers; their clients are told that the server shuts down."""
+        for answer in self._answers:
+            answer.job.cancel()
+
     def close(self) -> None:
         """Cancel what is left, and end the threads."""
         self.closing = True
@@ -240,3 +248,7 @@ class Service:
 
 def _next(pieces: Iterator[T], _model: object) -> T | None:
     return next(pieces, None)
+
+
+def _shutting_down() -> ApiError:
+    return ApiError(503, "the server is shutting down: try again later", code="shutting_down")

@@ -59,6 +59,9 @@ class ModelConfig:
         Sizes; the defaults are those of a model that trains within minutes on two cores.
     tie_word_embeddings
         The head is the embedding.
+    start
+        Folder of a dense run of the same sizes, whose weights this one starts with. Experts then start as
+        copies of the dense layers.
     options
         Whatever else the configuration class of that type takes.
     """
@@ -70,6 +73,7 @@ class ModelConfig:
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
     tie_word_embeddings: bool = True
+    start: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict, metadata=REST)
 
     def __post_init__(self) -> None:
@@ -119,6 +123,8 @@ class MoEConfig:
         Neurons of an expert, by default those of the dense layer that it replaces.
     shared
         Neurons of a further expert that computes every token.
+    masked
+        Share of the neurons of a copy that start at zero, others in each, where experts start as copies.
     gate
         Which experts compute a token.
     losses
@@ -129,6 +135,7 @@ class MoEConfig:
     experts: int | tuple[int, ...] = 8
     width: int | None = None
     shared: int = 0
+    masked: float = 0.1
     gate: GateConfig = GateConfig()
     losses: Mapping[str, float] | None = None
 
@@ -138,6 +145,7 @@ class MoEConfig:
         if self.width is not None:
             check_range("width", self.width, 1, 1 << 20)
         check_range("shared", self.shared, 0, 1 << 20)
+        check_range("masked", self.masked, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class Config:
 
 
 def read_config(path: str | Path) -> Config:
-    """Read a TOML file, or the JSON file of a run; names of text files are taken from its folder.
+    """Read a TOML file, or the JSON file of a run; texts and runs are named from its folder.
 
     Raises
     ------
@@ -226,12 +234,16 @@ def read_config(path: str | Path) -> Config:
     if not isinstance(document, dict):
         raise UsageError(f"{path} does not hold tables: write [data], [model] and [training] there")
     config = from_table(Config, document, f"{path}: ")
-    data = config.data
-    beside = {
-        "text": tuple(_beside(path, name) for name in data.text),
-        "validation": tuple(_beside(path, name) for name in data.validation),
-    }
-    return replace(config, data=replace(data, **beside))
+    data, model = config.data, config.model
+    return replace(
+        config,
+        data=replace(
+            data,
+            text=tuple(_beside(path, name) for name in data.text),
+            validation=tuple(_beside(path, name) for name in data.validation),
+        ),
+        model=replace(model, start=model.start and _beside(path, model.start)),
+    )
 
 
 def config_json(config: Config) -> str:

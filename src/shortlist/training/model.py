@@ -3,17 +3,20 @@
 import copy
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.nn import Experts, Gate, MoE, patch
 from shortlist.nn.gates import GATES, WRAPPERS
 from shortlist.nn.moe import moe_layers
+from shortlist.training import checkpoint
 from shortlist.training.config import USUAL_LOSSES, Config, GateConfig, MoEConfig
+from shortlist.training.convert.base import fill_copies
 from shortlist.training.tables import nearest, to_table, unknown_key
 from shortlist.training.tokenizer import end_of_text
 
@@ -21,8 +24,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 
-def build_model(config: Config, tokenizer: Tokenizer) -> "PreTrainedModel":
-    """A model with random weights, the same for the same seed.
+def build_model(config: Config, tokenizer: Tokenizer, *, start: bool = True) -> "PreTrainedModel":
+    """A model with random weights, the same for the same seed, or with those that `[model]` starts with.
+
+    Parameters
+    ----------
+    config, tokenizer
+        Of the run.
+    start
+        Whether the latter matter: weights that a checkpoint is about to replace need not be there any more.
 
     Raises
     ------
@@ -37,8 +47,10 @@ def build_model(config: Config, tokenizer: Tokenizer) -> "PreTrainedModel":
         model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"[model]: transformers cannot build a {config.model.type} model: {error}") from None
+    if start and config.model.start is not None:
+        _take_weights(model, Path(config.model.start))
     if config.moe is not None:
-        add_experts(model, config.moe)
+        add_experts(model, config.moe, copies=config.model.start is not None)
     return model
 
 
@@ -48,6 +60,7 @@ def decoder_config(config: Config, tokenizer: Tokenizer) -> "PreTrainedConfig":
 
     table = to_table(config.model)
     kind = table.pop("type")
+    table.pop("start", None)
     try:
         known = AutoConfig.for_model(kind).to_dict()
     except ValueError:
@@ -65,8 +78,8 @@ def decoder_config(config: Config, tokenizer: Tokenizer) -> "PreTrainedConfig":
         raise UsageError(f"[model]: transformers refuses this: {error}") from None
 
 
-def add_experts(model: "PreTrainedModel", config: MoEConfig) -> None:
-    """Replace feed-forward layers by mixtures of experts, as `[moe]` says."""
+def add_experts(model: "PreTrainedModel", config: MoEConfig, *, copies: bool = False) -> None:
+    """Replace feed-forward layers by mixtures of experts, random ones or copies of the layer."""
     settings: Any = model.config
     layers = settings.num_hidden_layers
     counts = (config.experts,) * layers if isinstance(config.experts, int) else config.experts
@@ -74,12 +87,16 @@ def add_experts(model: "PreTrainedModel", config: MoEConfig) -> None:
         raise UsageError(f"[moe] experts lists {len(counts)} layers, and the model has {layers}")
     if not any(counts):
         raise UsageError("[moe] leaves every layer dense: give experts to at least one, or leave [moe] out")
+    if copies and config.width not in (None, settings.intermediate_size):
+        raise UsageError("[moe] width must be left out where experts start as copies: they have the layer's")
 
     def make(index: int, block: nn.Module) -> nn.Module:
         width = config.width or settings.intermediate_size
         experts = Experts(counts[index], settings.hidden_size, width, _activation(settings), _is_gated(block))
-        for weight in experts.parameters():  # as transformers draws those of the dense layers
-            nn.init.normal_(weight, std=settings.initializer_range)
+        if copies:
+            fill_copies(experts, block, config.masked)
+        else:
+            _draw(experts, settings)
         gate = make_gate(config.gate, settings.hidden_size, counts[index])
         return MoE(gate, experts, shared=_shared(settings, block, config.shared))
 
@@ -101,6 +118,16 @@ def loss_weights(model: nn.Module, config: MoEConfig | None) -> Mapping[str, flo
         if name not in given:
             raise unknown_key("[moe.losses] ", name, given)
     return config.losses
+
+
+def _take_weights(model: nn.Module, run: Path) -> None:
+    saved = checkpoint.latest(run)
+    if saved is None:
+        raise UsageError(f"[model] start: {run} holds no run with a checkpoint: name the folder of one")
+    try:
+        checkpoint.load_weights(saved, model)
+    except CheckpointError as error:
+        raise UsageError(f"[model] start: {error}") from None
 
 
 def make_gate(config: GateConfig, width: int, experts: int) -> Gate:
@@ -136,9 +163,14 @@ def _shared(settings: Any, block: nn.Module, width: int) -> nn.Module | None:
     narrow = copy.copy(settings)
     narrow.intermediate_size = width
     shared = type(block)(narrow)
-    for weight in shared.parameters():
-        nn.init.normal_(weight, std=settings.initializer_range)
+    _draw(shared, settings)
     return shared
+
+
+def _draw(module: nn.Module, settings: Any) -> None:
+    """Draw weights as `transformers` does those of dense layers."""
+    for weight in module.parameters():
+        nn.init.normal_(weight, std=settings.initializer_range)
 
 
 def _is_gated(block: nn.Module) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,7 @@ def load_run(folder: str | Path) -> Run:
     if saved is None:
         raise UsageError(f"{folder} has no checkpoint yet: continue the run with shortlist train {folder}")
     tokenizer = prepare_tokenizer(config.data, [], folder)
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer, start=False)
     checkpoint.load_weights(saved, model)
     step = checkpoint.load_state(saved)["step"]
     return Run(
@@ -160,15 +160,17 @@ class _Work:
     def __init__(self, config: Config, folder: Path, texts: tuple[list[str], list[str]]):
         self.config = config
         self.folder = folder
-        self.tokenizer = prepare_tokenizer(config.data, texts[0], folder)
+        data = replace(config.data, tokenizer=config.data.tokenizer or config.model.start)
+        self.tokenizer = prepare_tokenizer(data, texts[0], folder)
         end = end_of_text(self.tokenizer)
-        train_tokens, self.validation_tokens = (
+        train_tokens, validation_tokens = (
             tokenize(part, lambda text: self.tokenizer.encode(text, add_special=False), end) for part in texts
         )
         check_length(train_tokens, config.training.context, "text")
-        check_length(self.validation_tokens, config.training.context, "text to validate on")
+        check_length(validation_tokens, config.training.context, "text to validate on")
         self.text_hash = hashlib.sha256(train_tokens.tobytes()).hexdigest()
-        self.loop = Loop(config, build_model(config, self.tokenizer), train_tokens, self.validation_tokens)
+        model = build_model(config, self.tokenizer, start=checkpoint.latest(folder) is None)
+        self.loop = Loop(config, model, train_tokens, validation_tokens)
         self.interval = _Interval()
 
     def restore(self) -> None:

@@ -9,7 +9,8 @@ from shortlist.recipe import Recipe
 class CountingDecoder:
     """Reads 3 channels and 5 neurons per token, after it has read a few already."""
 
-    config = SimpleNamespace(layers=2, ffn_width=10)
+    config = SimpleNamespace(layers=2)
+    listable_neurons = 20
 
     def __init__(self, places=(), ffn="dense"):
         self.ffn = ffn

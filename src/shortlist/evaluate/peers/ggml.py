@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.checkpoints import open_checkpoint
+from shortlist.checkpoints.parts import bytes_per_token
 from shortlist.evaluate.peers.base import PeerError, SteppingPeer
 
 CONTEXT = 2048
@@ -38,11 +39,7 @@ class GgmlPeer(SteppingPeer):
         self.vocab_size = self.api.llama_vocab_n_tokens(self.api.llama_model_get_vocab(self.model))
         self.batch = self.api.llama_batch_init(BATCH, 0, 1)
         with open_checkpoint(path) as checkpoint:
-            self.bytes_per_token = sum(
-                tensor.data.nbytes
-                for name, tensor in checkpoint.tensors.items()
-                if name != "embedding" or "head" not in checkpoint.tensors  # a tied embedding is the head
-            )
+            self.bytes_per_token = bytes_per_token(checkpoint)
         self._choose_flash_attention(threads)
 
     def _choose_flash_attention(self, threads: int) -> None:

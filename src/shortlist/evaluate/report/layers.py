@@ -39,5 +39,5 @@ def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]
         },
         "neurons": 1.0
         if decoder.ffn == "dense"
-        else neurons / (len(tokens) * config.layers * config.ffn_width),
+        else neurons / (len(tokens) * decoder.listable_neurons),
     }

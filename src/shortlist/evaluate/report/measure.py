@@ -81,12 +81,12 @@ class Subject:
 
     def variants(self) -> dict[str, Variant]:
         """The ways to decode that are compared, dense first."""
-        rows = self.dense.head_rows
-        found = {"dense": Variant(self.dense, DenseHead(rows))}
+        rows, cap = self.dense.head_rows, self.dense.logit_cap
+        found = {"dense": Variant(self.dense, DenseHead(rows, cap))}
         if self.decoder is self.dense:
             found[self.head.name] = Variant(self.dense, self.head)
         if rows.format == "q8":
-            found["exact"] = Variant(self.dense, ExactHead(rows))
+            found["exact"] = Variant(self.dense, ExactHead(rows, cap))
         if self.decoder is not self.dense:
             found["recipe"] = Variant(self.decoder, self.head)
         return found

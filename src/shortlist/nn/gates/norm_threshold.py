@@ -12,8 +12,8 @@ from shortlist.nn.gates.base import Gate, Routing
 class NormThreshold(Gate):
     """Dynamic k of D2DMoE (https://arxiv.org/abs/2310.04361).
 
-    A small network predicts the logarithm of the norm of every expert's output. It is trained by regression on
-    these norms, not through the weights of the chosen experts, which are all 1.
+    A small network predicts the logarithm of the norm of every expert's output. It is trained by regression
+    on these norms, not through the weights of the chosen experts, which are all 1.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def label_churn(profiles: np.ndarray, clusters: int, drop: float, repeats: int, 
 
 
 def directions(profiles: np.ndarray) -> np.ndarray:
-    """Profiles without their mean, at length 1: what is alike rises and falls together, however large it is."""
+    """Profiles without their mean, at length 1: alike is what rises and falls together."""
     centred = profiles - profiles.mean(axis=1, keepdims=True)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
 

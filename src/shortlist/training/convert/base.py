@@ -1,4 +1,4 @@
-"""What a method of conversion is: it turns the feed-forward layers of a dense model into mixtures, in place."""
+"""A method of conversion turns the feed-forward layers of a dense model into mixtures, in place."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Method(ABC):
     refits
         Healing begins with the least-squares fit of `refit`: the mixture leaves out part of the dense layer.
     text_weight
-        Share of the loss on the text itself in healing, beside the divergence from the dense model. A mixture that
-        is more than the dense model has nothing to learn from that alone.
+        Share of the loss on the text itself in healing, beside the divergence from the dense model. A
+        mixture that is more than the dense model has nothing to learn from that alone.
     """
 
     experts: ClassVar[int]
@@ -172,7 +172,7 @@ def whole_groups(neurons: float) -> int:
 
 
 def neuron_sizes(mlp: Any, x: Tensor) -> Tensor:
-    """How much each neuron adds to the output: |activation| times the norm of its column of down, [tokens, neurons]."""
+    """What neurons add to the output: |activation| times their columns' norms, [tokens, neurons]."""
     with torch.no_grad():
         activations = mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x)
         return activations.abs() * mlp.down_proj.weight.norm(dim=0)
@@ -181,8 +181,21 @@ def neuron_sizes(mlp: Any, x: Tensor) -> Tensor:
 @torch.no_grad()
 def fill_expert(experts: Any, expert: int, mlp: Any, neurons: Tensor) -> None:
     """Give an expert the weights of so many neurons of a dense layer."""
-    experts.up[expert] = torch.cat([mlp.gate_proj.weight[neurons], mlp.up_proj.weight[neurons]])
+    experts.gate_up_proj[expert] = torch.cat([mlp.gate_proj.weight[neurons], mlp.up_proj.weight[neurons]])
     experts.down_proj[expert] = mlp.down_proj.weight[:, neurons]
+
+
+@torch.no_grad()
+def fill_copies(experts: Any, mlp: Any, masked: float, draw: torch.Generator | None = None) -> None:
+    """Make every expert a copy of a dense layer, of which other neurons start at zero in each.
+
+    Only their outputs are zero, so they grow again.
+    """
+    neurons = experts.hidden
+    for expert in range(experts.count):
+        fill_expert(experts, expert, mlp, torch.arange(neurons))
+        off = torch.randperm(neurons, generator=draw)[: round(masked * neurons)]
+        experts.down_proj[expert, :, off] = 0
 
 
 @torch.no_grad()

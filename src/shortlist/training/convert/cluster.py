@@ -38,11 +38,13 @@ FLOOR = 1e-4  # added to norms before their logarithm
 
 
 class Cluster(Method):
-    """Balanced k-means of neurons (MoEfication, https://arxiv.org/abs/2110.01786), with routers that predict the
-    norms of experts' outputs and a dynamic number of experts (D2DMoE, https://arxiv.org/abs/2310.04361).
+    """Balanced k-means of neurons, and routers that predict the norms of experts' outputs.
 
-    Neurons are clustered by their sizes on calibration tokens. There is one threshold for all layers, set so that
-    the wanted share of neurons runs on average: layers and tokens that need more experts have more.
+    The clusters are those of MoEfication (https://arxiv.org/abs/2110.01786), the routers and the dynamic
+    number of experts those of D2DMoE (https://arxiv.org/abs/2310.04361).
+
+    Neurons are clustered by their sizes on calibration tokens. There is one threshold for all layers, set
+    so that the wanted share of neurons runs on average: layers and tokens that need more experts have more.
     """
 
     experts = 24
@@ -53,7 +55,8 @@ class Cluster(Method):
         layers, experts = layers_of(model, options), options.experts or self.experts
         gate = GateConfig("norm_threshold", tau=1.0, width=ROUTER_WIDTH)
         config = MoEConfig("cluster", experts, expert_width(model, experts), 0, gate, False, layers)
-        blocks: dict[int, MoE] = {}
+        torch.manual_seed(options.seed)
+        blocks: dict[int, Any] = {}
         scores, churns = [], []
         walk = Walk(model, text.ids)
         for step in walk:
@@ -64,7 +67,6 @@ class Cluster(Method):
                 churns.append(label_churn(profiles, experts, CHURN_DROP, CHURN_REPEATS, options.seed))
                 for e in range(experts):
                     fill_expert(block.experts, e, step.block, torch.from_numpy(np.flatnonzero(labels == e)))
-                assert isinstance(block.gate, NormThreshold)
                 scores.append(fit_router(block.gate, step.x, output_norms(block, step.x), options.seed))
             report("convert", (step.index + 1) / len(walk.blocks))
         tau = threshold(scores, options.active or ACTIVE)
@@ -119,7 +121,7 @@ def fit_router(gate: NormThreshold, x: Tensor, norms: Tensor, seed: int) -> Tens
 
 
 def threshold(scores: list[Tensor], active: float) -> float:
-    """The tau with which so large a share of all experts of all layers runs, from scores [tokens, experts]."""
+    """The tau with which so large a share of experts runs, from scores [tokens, experts] of each layer."""
     behind = torch.cat([(s - s.amax(-1, keepdim=True)).flatten() for s in scores]).numpy()
     return float(np.exp(np.quantile(behind, 1 - active)))
 

@@ -76,7 +76,8 @@ def distill(
     ids : int64 [sequences, length]
         Read in an order of its own in each epoch.
     used
-        From tokens read so far to the share of the budget that is gone; the learning rate falls to zero with it.
+        From tokens read so far to the share of the budget that is gone; the learning rate falls to zero
+        with it.
     text_weight
         Of the loss on the text itself; the divergence from the dense model has the rest.
     """
@@ -111,7 +112,7 @@ def distill(
 
 
 def healing_loss(model: Any, dense: Any, ids: Tensor, text_weight: float) -> Tensor:
-    """Divergence of a model's predictions from the dense one's, and its loss on the text, in nats per token."""
+    """Divergence of predictions from the dense model's, and their loss on the text, in nats per token."""
     logs = F.log_softmax(model(ids, use_cache=False).logits.flatten(0, 1), dim=-1)
     loss = logs.new_zeros(())
     if text_weight < 1:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -90,8 +92,8 @@ def convert_checkpoint(
     path
         A GGUF file or a Hugging Face folder.
     texts
-        Names and contents; the first half of each is for calibration and healing, the second is measured on. With
-        none, the model writes its own.
+        Names and contents; the first half of each is for calibration and healing, the second is measured
+        on. With none, the model writes its own.
     budget
         Of healing; 3 minutes by default.
     report
@@ -141,7 +143,7 @@ def heal(
     interrupt: Interrupt | None = None,
     report: Report = lambda stage, share: None,
 ) -> Healed:
-    """Bring a converted model back to the dense one: a least-squares fit where the method asks for it, then steps."""
+    """Bring a mixture back to the dense model: least squares where the method asks for it, then steps."""
     started = perf_counter()
 
     def used(tokens: int) -> float:
@@ -164,12 +166,9 @@ def heal(
 
 def load_dense(path: Path) -> tuple[Any, Any]:
     """Model, in float32, and tokenizer of `transformers`, of a GGUF file or a Hugging Face folder."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model = load_float32(path)
     source, file = (path, None) if path.is_dir() else (path.parent, path.name)
-    return model, transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
+    with redirect_stderr(io.StringIO()):  # bars of its own, which cannot be turned off
+        return load_float32(path), transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
 
 
 def some(text: Text) -> Text:

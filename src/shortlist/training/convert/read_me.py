@@ -1,4 +1,4 @@
-"""Neurons that matter to a domain become its expert, and one router chooses for all layers before the first."""
+"""Neurons that matter to a domain become its expert; one router chooses for all layers, before the first."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ ROUTER_STEPS, ROUTER_BATCH, ROUTER_RATE = 300, 8, 3e-3
 class ReadMe(Method):
     """Read-ME (https://arxiv.org/abs/2410.19123), https://github.com/VITA-Group/READ-ME.
 
-    Domains are the texts that are given, or parts of the only one. For each domain a layer's neurons are ranked by
-    their mean size there, and the wanted share of them is its mask. What all masks have in common is the shared
-    part, as large in every layer as the smallest of these; the rest of each mask is an expert, so an important
-    neuron may be in several. Then, as theirs, in turns: the router learns which expert loses least of a token, and the
-    masks are made anew for the tokens that it sends there.
+    Domains are the texts that are given, or parts of the only one. For each domain a layer's neurons are
+    ranked by their mean size there, and the wanted share of them is its mask. What all masks have in
+    common is the shared part, as large in every layer as the smallest of these; the rest of each mask is
+    an expert, so an important neuron may be in several. Then, as theirs, in turns: the router learns
+    which expert loses least of a token, and the masks are made anew for the tokens that it sends there.
     """
 
-    experts = 8
+    experts = 4
     refits = True
     text_weight = 0.0
 
@@ -132,7 +132,7 @@ def top_masks(means: Tensor, active: int) -> Tensor:
 
 
 def lost_shares(model: Any, text: Text, masks: Tensor, layers: tuple[int, ...]) -> Tensor:
-    """Share of a token's squared sizes that is not in an expert's mask, mean over layers, [tokens, experts]."""
+    """Share of a token's squared sizes outside an expert's mask, mean over layers, [tokens, experts]."""
     lost = torch.zeros(text.ids.numel(), masks.shape[1])
     for step in Walk(model, text.ids):
         if step.index in layers:

@@ -1,4 +1,4 @@
-"""Layer by layer, fit what the mixtures add to what the dense model adds: least squares, no gradient steps."""
+"""Layer by layer, fit what the mixtures add to what the dense model adds: least squares, no gradients."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def refit(
     report: Callable[[float], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Fit the down matrices of a converted model's mixtures to the dense layers, on tokens [sequences, length].
+    """Fit the down matrices of the mixtures to the dense layers, on tokens [sequences, length].
 
-    Each layer sees the hidden states that the mixtures before it lead to, so it makes good for what they lack, as
-    layer-wise pruning does. Neurons and routes stay as they are. `stop` is asked before each layer; where it says so,
-    the rest stay as they are too.
+    Each layer sees the hidden states that the mixtures before it lead to, so it makes good for what they
+    lack, as layer-wise pruning does. Neurons and routes stay as they are. `stop` is asked before each
+    layer; where it says so, the rest stay as they are too.
     """
     walk, reference = Walk(model, ids), Walk(dense, ids)
     for wanted in reference:
@@ -41,14 +41,17 @@ def refit(
             assert step.weights is not None
             # The layers that follow see hidden states at length 1, so that is how errors count.
             lengths = reference.hidden.flatten(0, 1).norm(dim=-1, keepdim=True)
-            lacking = (reference.hidden - after).flatten(0, 1)
+            if hasattr(layer, "post_feedforward_layernorm"):  # the output is not added as it is
+                lacking = wanted.y - step.y
+            else:
+                lacking = (reference.hidden - after).flatten(0, 1)
             fit_down(block, active_neurons(block, step.x, step.weights) / lengths, lacking / lengths)
         walk.enter(wanted.index, block)
         report((wanted.index + 1) / len(walk.blocks))
 
 
 @torch.no_grad()
-def fit_down(block: MoE, neurons: Tensor, lacking: Tensor) -> None:
+def fit_down(block: Any, neurons: Tensor, lacking: Tensor) -> None:
     """Change the down matrices so that they add what comes nearest to `lacking` [tokens, width].
 
     Parameters
@@ -68,15 +71,22 @@ def fit_down(block: MoE, neurons: Tensor, lacking: Tensor) -> None:
 
 
 @torch.no_grad()
-def active_neurons(block: MoE, x: Tensor, weights: Tensor) -> Tensor:
-    """What the down matrices are multiplied with for states [tokens, width]: the neurons of the shared part, then those
-    of all experts, times the weights [tokens, experts] with which they are chosen."""
+def active_neurons(block: Any, x: Tensor, weights: Tensor) -> Tensor:
+    """What the down matrices are multiplied with: neurons of the shared part, then of all experts.
+
+    Parameters
+    ----------
+    x : [tokens, width]
+        What the block is given.
+    weights : [tokens, experts]
+        With which experts are chosen; their neurons are multiplied with them.
+    """
     experts, shared = block.experts, block.shared_expert
-    act = activation_of(experts.activation)
+    act = activation_of(experts.activation).forward
     routed = x.new_zeros(len(x), experts.count, experts.hidden)
     for e in range(experts.count):
         chosen = weights[:, e] != 0
-        gate, up = F.linear(x[chosen], experts.up[e]).chunk(2, dim=-1)
+        gate, up = F.linear(x[chosen], experts.gate_up_proj[e]).chunk(2, dim=-1)
         routed[chosen, e] = act(gate) * up * weights[chosen, e, None]
     parts = [] if shared is None else [act(shared.gate_proj(x)) * shared.up_proj(x)]
     return torch.cat([*parts, routed.flatten(1)], dim=1)

@@ -18,7 +18,7 @@ from shortlist.training.convert.base import (
     Report,
     Text,
     block_of,
-    fill_expert,
+    fill_copies,
     last_layers,
     neurons_of,
     refuse_active,
@@ -28,11 +28,12 @@ MASKED = 0.1  # share of an expert's neurons that start at zero, others in each 
 
 
 class Upcycle(Method):
-    """Experts evolve from one dense layer, and the gate from dense to sparse (EvoMoE,
-    https://arxiv.org/abs/2112.14397).
+    """Experts evolve from one dense layer, and the gate from dense to sparse.
 
-    Every expert is the dense layer without a tenth of its neurons, drawn anew for each; they grow again. While
-    healing, tokens take all experts at first and one at the end; that one then has weight 1.
+    After EvoMoE (https://arxiv.org/abs/2112.14397).
+
+    Every expert is the dense layer without a tenth of its neurons, drawn anew for each; they grow again.
+    While healing, tokens take all experts at first and one at the end; that one then has weight 1.
     """
 
     experts = 4
@@ -52,11 +53,7 @@ class Upcycle(Method):
         for index in layers:
             mlp = block_of(model, index)
             block = blocks[index] = make_layer(config, mlp)
-            for e in range(config.experts):
-                fill_expert(block.experts, e, mlp, torch.arange(neurons))
-                off = torch.randperm(neurons, generator=draw)[: round(MASKED * neurons)]
-                with torch.no_grad():
-                    block.experts.down_proj[e, :, off] = 0
+            fill_copies(block.experts, mlp, MASKED, draw)
         install(model, config, blocks)
         report("convert", 1.0)
         return Converted(model, config)

@@ -1,0 +1,60 @@
+"""Folders that `shortlist convert` wrote: what their `config.json` says of the mixtures (docs/converted-checkpoints.md)."""
+
+import math
+
+from shortlist.checkpoints.experts import MAX_EXPERTS
+from shortlist.checkpoints.settings import MAX_FFN_WIDTH, Settings
+from shortlist.models.config import MixtureConfig
+
+FORMAT = 1
+_MAX_ROUTER = 1 << 16
+
+
+def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
+    """The mixtures of a converted model; None where the folder was not converted.
+
+    Raises
+    ------
+    CheckpointError
+        A setting is missing, absurd or not supported.
+    """
+    if "shortlist" not in settings:
+        return None
+    own = settings.part("shortlist")
+    if own.get("format") != FORMAT:
+        own.fail("shortlist.format", f"is {own.get('format')!r:.20}, and {FORMAT} is known: update shortlist")
+    moe = own.part("moe")
+    gate = moe.part("gate")
+    if moe.get("ternary", False):
+        moe.fail("ternary", "is true, which is not supported here: load it with shortlist.nn.load_converted")
+    experts = moe.integer("experts", MAX_EXPERTS)
+    per_token, margin, router_width = None, 0.0, 0
+    if gate.one_of("kind", ("softmax", "norm_threshold")) == "softmax":
+        per_token = gate.integer("k", experts)
+    else:
+        router_width = gate.integer("width", _MAX_ROUTER)
+        tau = gate.positive("tau")
+        if tau > 1:
+            gate.fail("tau", f"is {tau}, but must be at most 1")
+        margin = math.log(tau)
+    return MixtureConfig(
+        layers=_layers(moe, layers),
+        experts=experts,
+        width=moe.integer("expert_width", MAX_FFN_WIDTH),
+        per_token=per_token,
+        normalize=bool(gate.get("normalize", False)),
+        shared_width=moe.integer("shared_width", MAX_FFN_WIDTH, least=0),
+        margin=margin,
+        router_width=router_width,
+    )
+
+
+def _layers(moe: Settings, layers: int) -> tuple[int, ...]:
+    listed = moe.get("layers")
+    if (
+        not isinstance(listed, list)
+        or not all(type(i) is int and 0 <= i < layers for i in listed)
+        or sorted(set(listed)) != listed
+    ):
+        moe.fail("layers", f"must name some of the {layers} layers in ascending order")
+    return tuple(listed)

@@ -1,0 +1,126 @@
+"""`shortlist convert` on a tiny model."""
+
+import json
+
+import pytest
+from builders import tiny_gguf
+
+from shortlist.cli import convert, run_command
+from shortlist.errors import UsageError
+from shortlist.nn.converted_files import load_converted
+from shortlist.training.interrupt import Interrupt
+
+TEXT = "the cat and a dog saw the bird in the garden, and there they sang of one more tale " * 120
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    tiny_gguf("llama", path, "Q8_0")
+    return str(path)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+def test_a_model_is_written_and_the_table_says_what_it_costs(tiny, text, tmp_path, capfd):
+    folder = tmp_path / "moe"
+    options = ["--method", "cluster", "--experts", "3", "--heal-tokens", "600", "--threads", "1", "--json"]
+    assert run_command(["convert", tiny, "--text", text, "-o", str(folder), *options]) == 0
+    out, err = capfd.readouterr()
+    assert err == "", "progress is for terminals"
+    report = json.loads(out)
+    assert [stage["stage"] for stage in report["stages"]] == ["dense", "converted", "healed"]
+    dense, converted, healed = report["stages"]
+    assert healed["bytes_per_token"] < dense["bytes_per_token"]
+    assert abs(healed["perplexity"] - dense["perplexity"]) < abs(
+        converted["perplexity"] - dense["perplexity"]
+    )
+    assert 0 <= report["notes"]["label churn"] <= 1
+    assert len(list(load_converted(folder).parameters())) > 0
+
+
+def test_the_model_writes_its_own_text_and_ctrl_c_keeps_what_is_healed(tiny, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("shortlist.training.convert.pipeline.write_halves", write_little)
+
+    def interrupt(self):
+        self.requested = True
+        return self
+
+    monkeypatch.setattr(Interrupt, "__enter__", interrupt)
+    monkeypatch.setattr(Interrupt, "__exit__", lambda self, *_: None)
+    folder = tmp_path / "moe"
+    assert run_command(["convert", tiny, "--method", "upcycle", "-o", str(folder), "--threads", "1"]) == 130
+    assert load_converted(folder) is not None
+    assert "healed on 0 tokens" in capfd.readouterr().out
+
+
+def write_little(path, report):
+    from shortlist.training.convert.texts import write_halves
+
+    return write_halves(path, report, tokens=640, length=40)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--method", "magic"], 2, "magic"),
+        (["--method", "read-me", "--active", "0.5"], 2, "write it like"),
+        (["--method", "read-me", "--layers", "first"], 2, "write it like 24-29"),
+        (["--method", "read-me", "--text", "/nonesuch.txt"], 2, "cannot be read"),
+        (["--method", "read-me", "--experts", "1"], 2, "2 to 256 experts"),
+        (["--method", "read-me", "--heal-tokens", "-1"], 2, "cannot be negative"),
+    ],
+)
+def test_wrong_usage_is_one_line_before_any_work(tiny, tmp_path, capsys, options, code, message):
+    assert run_command(["convert", tiny, "-o", str(tmp_path / "moe"), *options]) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "moe").exists()
+
+
+def test_a_short_text_and_a_folder_that_exists(tiny, tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("the cat")
+    short = ["convert", tiny, "--method", "read-me", "--text", str(tmp_path / "short.txt")]
+    assert run_command([*short, "-o", str(tmp_path / "moe")]) == 2
+    assert "give a longer text" in capsys.readouterr().err
+    assert run_command([*short, "-o", str(tmp_path)]) == 2
+    assert "exists: name a folder that does not" in capsys.readouterr().err
+
+
+def test_without_pytorch_the_extra_is_named(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("shortlist.cli.extras.find_spec", lambda name: None)
+    assert run_command(["convert", tiny, "--method", "read-me", "-o", str(tmp_path / "moe")]) == 1
+    assert "shortlist[torch]" in capsys.readouterr().err
+
+
+def test_lists_of_layers():
+    assert convert.parse_layers("3,5,24-26") == (3, 5, 24, 25, 26)
+    for wrong in ("", "a", "3-", "5-3", "1,,2", "0-99999"):
+        with pytest.raises(UsageError):
+            convert.parse_layers(wrong)
+
+
+@pytest.mark.slow
+def test_smollm2(smollm2, tmp_path, capfd):
+    text = tmp_path / "text.txt"
+    text.write_text((shakespeare()).read_text()[:30000])
+    options = ["--method", "cluster", "--heal-tokens", "1", "--active", "60%", "--json"]
+    folder = tmp_path / "moe"
+    assert run_command(["convert", str(smollm2), "--text", str(text), "-o", str(folder), *options]) == 0
+    report = json.loads(capfd.readouterr().out)
+    dense, converted, healed = report["stages"]
+    assert dense["perplexity"] < healed["perplexity"] < converted["perplexity"]
+    assert 0.5 < healed["active_ffn"] < 0.7
+    assert load_converted(folder) is not None
+
+
+def shakespeare():
+    from pathlib import Path
+
+    return Path(__file__).parents[2] / "benchmarks" / "data" / "shakespeare.txt"

@@ -1,0 +1,126 @@
+import numpy as np
+from engine.fakes import FakeDecoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shortlist.engine.session import common_start
+from shortlist.engine.slots import Slots
+
+
+def slots(number=2, limit=None, context=100):
+    return Slots(FakeDecoder(), number, context, limit)
+
+
+def fill(lease, tokens):
+    """What a job does with its slot."""
+    if lease.donor is not None:
+        lease.slot.cache.take_over(lease.donor.cache, lease.shared)
+    FakeDecoder().forward(np.array(tokens[lease.slot.cache.length :]), lease.slot.cache)
+    lease.slot.tokens = tokens
+    assert lease.slot.cache.tokens == tokens
+
+
+@given(st.lists(st.integers(0, 1), max_size=20), st.lists(st.integers(0, 1), max_size=20))
+def test_the_common_start_is_where_the_first_difference_is(first, second):
+    expected = 0
+    while expected < min(len(first), len(second)) and first[expected] == second[expected]:
+        expected += 1
+    assert common_start(first, second) == expected
+
+
+def test_the_limit_covers_what_texts_may_grow_to():
+    lent = slots(number=3, limit=100)
+    assert lent.lend([1], 60) is not None
+    assert lent.lend([2], 41) is None
+    assert lent.lend([2], 40) is not None
+    assert lent.lend([3], 1) is None
+    assert lent.used == 100
+
+
+def test_the_default_limit_is_the_context_of_each():
+    assert slots(number=3).limit == 300
+
+
+def test_a_finished_text_is_continued_in_place():
+    lent = slots()
+    first = lent.lend([1, 2, 3, 4], 20)
+    fill(first, [1, 2, 3, 4])
+    lent.give_back(first.slot)
+    again = lent.lend([1, 2, 3, 4, 5, 6], 20)
+    assert (again.slot, again.donor, again.shared) == (first.slot, None, 4)
+    assert again.slot.cache.tokens == [1, 2, 3, 4]
+
+
+def test_a_start_that_others_share_is_copied_so_that_both_stay():
+    lent = slots()
+    first = lent.lend([1, 2, 3, 4, 5, 6, 7, 8], 20)
+    fill(first, [1, 2, 3, 4, 5, 6, 7, 8])
+    lent.give_back(first.slot)
+    other = lent.lend([1, 2, 3, 9], 20)
+    assert other.slot is not first.slot
+    assert (other.donor, other.shared) == (first.slot, 3)
+
+
+def test_a_text_that_is_worked_on_gives_its_start_too():
+    lent = slots()
+    first = lent.lend([1, 2, 3, 4], 20)
+    fill(first, [1, 2, 3, 4])
+    other = lent.lend([1, 2, 3, 4], 20)
+    assert (other.donor, other.shared) == (first.slot, 3)  # the last token has to be computed
+
+
+def test_finished_texts_make_room_the_oldest_first():
+    lent = slots(number=3, limit=100)
+    leases = [lent.lend([i] * 30, 30) for i in (1, 2, 3)]
+    for i, lease in enumerate(leases, start=1):
+        fill(lease, [i] * 30)
+        lent.give_back(lease.slot)
+    assert lent.used == 90
+    lease = lent.lend([4] * 10, 40)
+    assert lease.slot is leases[0].slot
+    assert [len(other.slot.tokens) for other in leases[1:]] == [30, 30]
+    bigger = lent.lend([5] * 10, 60)
+    assert bigger is not None
+    assert lent.used == 100
+
+
+class Borrower:
+    """Borrows and gives back at random, checking every loan."""
+
+    def __init__(self, number, limit):
+        self.lent = slots(number, limit, context=limit)
+        self.leases = []
+        self.limit = limit
+
+    def borrow(self, tokens, length):
+        lease = self.lent.lend(tokens, length)
+        if lease is None:
+            promised = sum(each.slot.reserved for each in self.leases)
+            assert len(self.leases) == len(self.lent._slots) or promised + length > self.limit
+            return
+        assert all(lease.slot is not other.slot for other in self.leases)
+        assert lease.shared < len(tokens)
+        fill(lease, tokens)
+        self.leases.append(lease)
+
+
+@given(st.data())
+def test_slots_are_never_lent_twice_nor_beyond_the_limit(data):
+    borrower = Borrower(data.draw(st.integers(1, 4)), limit=60)
+    for _ in range(data.draw(st.integers(1, 25))):
+        if borrower.leases and data.draw(st.booleans()):
+            place = data.draw(st.integers(0, len(borrower.leases) - 1))
+            borrower.lent.give_back(borrower.leases.pop(place).slot)
+        else:
+            tokens = data.draw(st.lists(st.integers(0, 1), min_size=1, max_size=20))
+            borrower.borrow(tokens, len(tokens) + data.draw(st.integers(1, 40)))
+        assert borrower.lent.used <= 60
+
+
+def test_a_slot_that_held_another_text_starts_empty():
+    lent = slots(number=1)
+    first = lent.lend([1, 2, 3], 20)
+    fill(first, [1, 2, 3])
+    lent.give_back(first.slot)
+    other = lent.lend([7, 8], 20)
+    assert other.slot.cache.length == 0

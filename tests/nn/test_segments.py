@@ -1,0 +1,123 @@
+"""The fused feed-forward against the definition, forward and backward."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shortlist.nn import Experts, MoE, Routing, UnequalExperts
+from shortlist.nn.activations import ACTIVATIONS
+from shortlist.nn.dispatch import LocalDispatcher
+from shortlist.nn.gates import Gate
+from shortlist.nn.segments import Work, segmented_ffn
+
+
+class Fixed(Gate):
+    """Routes as it is told."""
+
+    def __init__(self, width: int, mask: torch.Tensor):
+        super().__init__(width, mask.shape[1])
+        self.mask = mask
+        self.weights = torch.nn.Parameter(torch.rand(mask.shape, dtype=torch.float64))
+
+    def estimate(self, x):
+        return self.weights.to(x.dtype)
+
+    def select(self, scores):
+        return Routing.of_mask(scores, self.mask)
+
+
+def experts_of(sizes: list[int], activation="silu", gated=True, width=6):
+    if len(set(sizes)) == 1:
+        return Experts(len(sizes), width, sizes[0], activation, gated)
+    return UnequalExperts(width, sizes, activation, gated)
+
+
+def gradients(moe, x, function) -> dict[str, torch.Tensor]:
+    moe.zero_grad()
+    x = x.clone().requires_grad_()
+    y = function(x)
+    (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)).sum().backward()
+    return {"y": y, "x": x.grad} | {name: p.grad for name, p in moe.named_parameters()}
+
+
+def assert_is_dense_loop(moe, x):
+    found, expected = gradients(moe, x, moe), gradients(moe, x, moe.reference)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], msg=lambda m, name=name: f"{name}: {m}")
+    with torch.no_grad():
+        torch.testing.assert_close(moe(x), expected["y"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 15, 16, 17, 47, 48, 49]), min_size=1, max_size=4),
+    st.booleans(),
+    st.sampled_from(sorted(ACTIVATIONS)),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_any_load_is_the_dense_loop(load, equal, activation, gated, random):
+    torch.manual_seed(random.randrange(2**31))
+    tokens = max(load)
+    mask = (
+        torch.stack([torch.randperm(tokens) < count for count in load], 1)
+        if tokens
+        else torch.zeros(0, len(load)) > 0
+    )
+    sizes = [5] * len(load) if equal else list(range(3, 3 + len(load)))
+    moe = MoE(Fixed(6, mask), experts_of(sizes, activation, gated)).double()
+    assert_is_dense_loop(moe, torch.randn(tokens, 6, dtype=torch.float64))
+
+
+def test_gradients_are_those_of_finite_differences():
+    torch.manual_seed(0)
+    experts = Experts(3, 4, 5).double()
+    work = Work(torch.tensor([0, 2, 1, 2]), [2, 0, 2], "silu", True)
+    x, weights = torch.randn(3, 4, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (x, weights)]
+    assert torch.autograd.gradcheck(
+        lambda x, w, *m: segmented_ffn(x, w, work, m), (*inputs, *experts.matrices())
+    )
+
+
+def test_frozen_weights_get_no_gradient():
+    moe = MoE(Fixed(6, torch.ones(4, 2, dtype=torch.bool)), Experts(2, 6, 5)).double()
+    moe.experts.down_proj.requires_grad_(False)
+    moe(torch.randn(4, 6, dtype=torch.float64)).sum().backward()
+    assert moe.experts.down_proj.grad is None
+    assert (moe.experts.gate_up_proj.grad != 0).any()
+
+
+@pytest.mark.parametrize("cast", ["autocast", "bfloat16"])
+def test_half_precision_is_near(cast):
+    torch.manual_seed(0)
+    moe = MoE(Fixed(16, torch.rand(40, 4) < 0.6), Experts(4, 16, 24))
+    x = torch.randn(40, 16)
+    exact = gradients(moe, x, moe)
+    if cast == "autocast":
+
+        def function(x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return moe(x)
+
+        found = gradients(moe, x, function)
+        assert found["gate.weights"].dtype == torch.float64
+        assert found["experts.down_proj"].dtype == torch.float32
+    else:
+        moe.bfloat16()
+        found = gradients(moe, x.bfloat16(), moe)
+    assert found["y"].dtype == torch.bfloat16
+    for name, value in exact.items():
+        error = (found[name].float() - value.float()).norm() / value.float().norm()
+        assert error < 0.02, name
+
+
+def test_pairs_are_sorted_by_expert():
+    mask = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)
+    weights = torch.arange(12.0).view(4, 3)
+    segments = LocalDispatcher().dispatch(torch.zeros(4, 2), Routing.of_mask(weights, mask))
+    assert segments.rows.tolist() == [0, 2, 0, 1]
+    assert segments.weights.tolist() == [0, 6, 2, 5]
+    assert segments.load.tolist() == [2, 0, 2]

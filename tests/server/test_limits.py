@@ -1,0 +1,366 @@
+"""What the server refuses, and how it stays usable while clients misbehave."""
+
+import json
+import logging
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from engine.fakes import fake_model
+from server.serving import serving
+
+SECRET = "pale blue elephants"
+
+
+@pytest.fixture(scope="module")
+def url():
+    with serving(fake_model(b"Hello"), max_body=20_000, max_prompt=100) as address:
+        yield address
+
+
+def raw(url, payload):
+    """An open connection that has sent `payload`."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection.sendall(payload)
+    return connection
+
+
+def as_request(body):
+    """The bytes of a request for a completion."""
+    head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    return f"{head}{len(body)}\r\n\r\n".encode() + body
+
+
+def posted(url, body, path="/v1/completions", **options):
+    return httpx.post(
+        url + path, content=body, headers={"content-type": "application/json"}, timeout=30, **options
+    )
+
+
+def counted(url, *names):
+    """The sum of some counters of the engine."""
+    values = dict(line.split(" ") for line in httpx.get(url + "/metrics").text.splitlines() if line[0] != "#")
+    return sum(float(values[f"shortlist_engine_{name}"]) for name in names)
+
+
+def running(url):
+    return counted(url, "running", "waiting")
+
+
+def eventually(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.03)
+
+
+def assert_error(response, status, kind="invalid_request_error"):
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == kind
+    assert error["message"]
+    return error
+
+
+BAD_VALUES = [
+    ("prompt", 5),
+    ("prompt", None),
+    ("prompt", []),
+    ("prompt", [[]]),
+    ("prompt", ["a", 1]),
+    ("prompt", [-1]),
+    ("max_tokens", "8"),
+    ("max_tokens", 8.5),
+    ("max_tokens", True),
+    ("max_tokens", -1),
+    ("temperature", "hot"),
+    ("temperature", -0.1),
+    ("top_p", 0),
+    ("n", 0),
+    ("n", 1000),
+    ("stop", 7),
+    ("logit_bias", [1]),
+    ("logprobs", 10_000),
+    ("frequency_penalty", 3),
+    ("seed", -1),
+    ("seed", 2**64),
+    ("response_format", {"type": "poem"}),
+    ("shortlist", {"heads": "dense"}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES)
+def test_wrong_types_and_ranges_name_the_parameter(url, name, value):
+    error = assert_error(posted(url, json.dumps({"prompt": "x", name: value})), 422)
+    assert error["param"] == name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": [300]}, "token 300 is not in the vocabulary"),
+        ({"prompt": "\ud800"}, "surrogate"),
+        ({"prompt": "x" * 101}, "at most 100 tokens"),
+        ({"prompt": "x" * 2000}, "2000 characters"),
+        ({"max_tokens": 5000}, "the context holds 1024"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"temperature": 0.001}, "temperature must be"),
+        ({"stop": [""]}, "stop string must not be empty"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit bias must be from -100 to 100"),
+        ({"logit_bias": {"5000": 1}}, "token 5000 is not in the vocabulary"),
+        ({"response_format": {"type": "regex"}}, "needs a field regex"),
+        ({"response_format": {"type": "regex", "regex": "(a"}}, "regular expression cannot be used"),
+        ({"prompt": ["x"] * 40, "n": 16}, "asks for 640 texts"),
+    ],
+)
+def test_values_that_cannot_be_used_say_why(url, change, message):
+    error = assert_error(posted(url, json.dumps({"prompt": "x", **change})), 400)
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b"\xff\xfe",
+        b'{"prompt": ' + b"[" * 9_000,
+        b'{"prompt": "x", "seed": ' + b"9" * 9_000 + b"}",
+    ],
+)
+def test_bodies_that_are_no_request(url, body):
+    response = posted(url, body)
+    assert response.status_code in (400, 422)
+    assert_error(response, response.status_code)
+
+
+def test_unknown_paths_methods_and_models(url):
+    assert_error(httpx.get(url + "/v2"), 404, "not_found_error")
+    assert_error(httpx.get(url + "/v1/completions"), 405)
+    error = assert_error(posted(url, '{"prompt": "x", "model": "gpt"}'), 404, "not_found_error")
+    assert error["code"] == "model_not_found"
+    assert "tiny" in error["message"]
+
+
+def test_bodies_beyond_the_limit(url):
+    assert_error(posted(url, b"x" * 20_001), 413)
+    chunks = (b"x" * 1000 for _ in range(30))
+    assert_error(httpx.post(url + "/v1/completions", content=chunks), 413)
+    connection = raw(url, b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n")
+    assert b" 413 " in connection.recv(100)
+    connection.close()
+
+
+def test_a_body_that_does_not_come_is_given_up(url, monkeypatch):
+    monkeypatch.setattr("shortlist.server.limits.BODY_SECONDS", 0.2)
+    connection = raw(url, b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+    assert b" 408 " in connection.recv(100)
+    connection.close()
+
+
+def test_garbage_ends_its_own_connection_alone(url):
+    for payload in (
+        b"\x00\x01\x02\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+    ):
+        connection = raw(url, payload)
+        assert b" 400 " in connection.recv(100)
+        connection.close()
+    assert posted(url, '{"prompt": "x"}').json()["choices"][0]["text"] == "Hello"
+
+
+def test_a_full_queue_is_said_so(serve_script):
+    url = serve_script(b"a" * 500, seconds=0.02, slots=1, queue=1)
+    body = {"prompt": "x", "max_tokens": 400, "stream": True}
+    with httpx.Client(base_url=url, timeout=30) as client:
+        with client.stream("POST", "/v1/completions", json=body):
+            eventually(lambda: running(url) == 1)
+            with client.stream("POST", "/v1/completions", json=body):
+                eventually(lambda: running(url) == 2)
+                refused = client.post("/v1/completions", json=body)
+                assert_error(refused, 429, "rate_limit_error")
+                assert int(refused.headers["Retry-After"]) >= 1
+        eventually(lambda: running(url) == 0)
+        assert client.post("/v1/completions", json={"prompt": "x", "max_tokens": 1}).status_code == 200
+
+
+def test_a_client_that_leaves_frees_its_slot(serve_script):
+    url = serve_script(b"a" * 900, seconds=0.02, slots=1)
+    body = json.dumps({"prompt": "x", "max_tokens": 900, "stream": False}).encode()
+    for streams in (b"false", b"true"):
+        text = body.replace(b"false", streams)
+        connection = raw(url, as_request(text))
+        eventually(lambda: running(url) == 1)
+        connection.close()
+        written = counted(url, "generated_tokens_total")
+        eventually(lambda: running(url) == 0)
+        # A token or two is all that it takes; the rest is for a busy machine.
+        assert counted(url, "generated_tokens_total") - written <= 20
+
+
+def test_a_request_ends_when_its_time_is_up(serve_script):
+    url = serve_script(b"a" * 900, seconds=0.02, timeout=0.3)
+    body = {"prompt": "x", "max_tokens": 900}
+    assert_error(httpx.post(url + "/v1/completions", json=body), 504, "timeout_error")
+    with httpx.stream("POST", url + "/v1/completions", json={**body, "stream": True}) as response:
+        last = [line for line in response.iter_lines() if line][-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "timeout"
+    eventually(lambda: running(url) == 0)
+
+
+def test_a_slow_reader_blocks_nobody(serve_script):
+    url = serve_script(b"a" * 1500, context_length=2000, slots=1)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect((host, int(port)))
+        connection.sendall(
+            as_request(b'{"prompt": "x", "max_tokens": 1500, "temperature": 0, "stream": true}')
+        )
+        eventually(lambda: counted(url, "generated_tokens_total") == 1500)  # nothing was read of it yet
+        answer = httpx.post(url + "/v1/completions", json={"prompt": "x", "max_tokens": 5}, timeout=60)
+        assert answer.json()["choices"][0]["text"] == "aaaaa"
+        received = b""
+        while b"[DONE]" not in received:
+            received += connection.recv(1 << 16)
+    assert received.count(b'"text": "a"') == 1500
+
+
+def test_a_server_that_stops_ends_its_requests():
+    ended = []
+
+    def read(url):
+        with httpx.stream(
+            "POST", url + "/v1/completions", json={"prompt": "x", "max_tokens": 900, "stream": True}
+        ) as response:
+            try:
+                ended.append([line for line in response.iter_lines() if line][-1])
+            except httpx.HTTPError as error:
+                ended.append(error)
+
+    with serving(fake_model(b"a" * 900, seconds=0.05)) as url:
+        reader = threading.Thread(target=read, args=(url,))
+        reader.start()
+        eventually(lambda: running(url) == 1)
+    reader.join(20)
+    assert not reader.is_alive()
+    assert json.loads(ended[0].removeprefix("data: "))["error"]["code"] == "shutting_down"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url + "/health")
+
+
+def test_a_request_that_is_about_to_end_does_when_the_server_stops():
+    texts = []
+    with serving(fake_model(b"a" * 30, seconds=0.02)) as url:
+        body = {"prompt": "x", "max_tokens": 30}
+        reader = threading.Thread(
+            target=lambda: texts.append(httpx.post(url + "/v1/completions", json=body).json())
+        )
+        reader.start()
+        eventually(lambda: running(url) == 1)
+    reader.join(20)
+    assert texts[0]["choices"][0]["text"] == "a" * 30
+
+
+def test_api_keys(serve_script):
+    url = serve_script(b"Hello", api_keys=("one", "ключ"))
+    body = {"prompt": "x"}
+
+    def status(headers):
+        return httpx.post(url + "/v1/completions", json=body, headers=headers).status_code
+
+    assert status({"Authorization": "Bearer one"}) == 200
+    assert status({"Authorization": "bearer ключ".encode()}) == 200
+    for wrong in ("", "one", "Bearer", "Bearer two", "Bearer on", "Basic one"):
+        assert status({"Authorization": wrong} if wrong else {}) == 401
+    refused = httpx.get(url + "/v1/models")
+    assert_error(refused, 401, "authentication_error")
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    assert httpx.get(url + "/metrics").status_code == 401
+    assert httpx.get(url + "/health").status_code == 200
+
+
+def test_pages_of_other_origins_are_let_in_only_where_named(serve_script):
+    origin = {"Origin": "https://a.example"}
+    closed, open_ = serve_script(b"x"), serve_script(b"x", cors=("https://a.example",), api_keys=("k",))
+    assert "access-control-allow-origin" not in httpx.get(closed + "/health", headers=origin).headers
+    assert (
+        httpx.get(open_ + "/health", headers=origin).headers["access-control-allow-origin"]
+        == origin["Origin"]
+    )
+    asked = {
+        **origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    assert httpx.options(open_ + "/v1/completions", headers=asked).status_code == 200
+    other = httpx.get(open_ + "/health", headers={"Origin": "https://b.example"}).headers
+    assert "access-control-allow-origin" not in other
+
+
+def test_unknown_parameters_are_named_once_or_refused(serve_script, caplog):
+    caplog.set_level(logging.INFO)
+    body = {"prompt": "x", "frobnicate": 1}
+    lenient = serve_script(b"Hello")
+    assert [httpx.post(lenient + "/v1/completions", json=body).status_code for _ in range(3)] == [200] * 3
+    assert sum("frobnicate" in record.getMessage() for record in caplog.records) == 1
+    error = assert_error(httpx.post(serve_script(b"Hello", strict=True) + "/v1/completions", json=body), 400)
+    assert (error["param"], error["code"]) == ("frobnicate", "unknown_parameter")
+
+
+def test_texts_stand_in_the_log_only_where_that_is_wanted(serve_script, caplog):
+    caplog.set_level(logging.DEBUG, logger="shortlist")
+
+    def ask(url):
+        httpx.post(url + "/v1/completions", json={"prompt": SECRET})
+        httpx.post(url + "/v1/completions", json={"prompt": SECRET, "stream": True})
+        httpx.post(url + "/v1/completions", json={"prompt": SECRET, "stop": 5})
+        httpx.post(url + "/v1/completions", json={"prompt": SECRET * 100})
+        httpx.post(url + "/v1/chat/completions", json={"messages": [{"role": "user", "content": SECRET}]})
+        httpx.get(url + f"/{SECRET}")
+
+    ask(serve_script(b"purple answer"))
+    eventually(lambda: len(caplog.records) >= 6)
+    assert not any(
+        SECRET in record.getMessage() or "purple" in record.getMessage() for record in caplog.records
+    )
+    ask(serve_script(b"purple answer", log_prompts=True))
+    logged = " ".join(record.getMessage() for record in caplog.records)
+    assert SECRET in logged
+    assert "purple answer" in logged
+
+
+def test_a_defect_is_an_error_without_details(serve_script, caplog, monkeypatch):
+    url = serve_script(b"Hello")
+    monkeypatch.setattr("shortlist.server.status._described", lambda service: 1 / 0)
+    error = assert_error(httpx.get(url + "/v1/models"), 500, "server_error")
+    assert "ZeroDivision" not in error["message"]
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_the_parts_of_a_request_add_up_to_its_time(serve_script):
+    """Within 2 % of what the client sees, in the best of some tries: other processes can always delay one."""
+    url = serve_script(b"a" * 60, seconds=0.02)
+    deviation = 1.0
+    with httpx.Client(base_url=url, timeout=30) as client:
+        client.get("/health")  # connects
+        for _ in range(6):
+            started = time.perf_counter()
+            usage = client.post("/v1/completions", json={"prompt": "x", "max_tokens": 60}).json()["usage"]
+            seconds = time.perf_counter() - started
+            parts = usage["shortlist"]["timings"]
+            assert set(parts) == {"queue", "tokenize", "prefill", "decode", "sampling", "transport"}
+            assert min(parts.values()) >= 0
+            deviation = abs(sum(parts.values()) / seconds - 1)
+            if deviation < 0.02:
+                return
+    pytest.fail(f"the parts are {deviation:.1%} off the time that the client saw")
