@@ -256,11 +256,11 @@ def test_timings_are_the_wall_time():
     engine.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_of_the_engine_reaches_those_that_wait():
     engine = BatchEngine(fake_model())
     engine._slots.lend = lambda tokens, length: 1 / 0
-    with pytest.warns(pytest.PytestUnhandledThreadExceptionWarning):
-        assert isinstance(run(engine, "x").last, FailedEvent)
-        engine.close()
+    assert isinstance(run(engine, "x").last, FailedEvent)
+    engine.close()
     with pytest.raises(UsageError, match="closed"):
         run(engine, "x")
