@@ -1,4 +1,4 @@
-"""Experts in files: one tensor of all or one each, layers that are dense in between, and files that are wrong."""
+"""Experts in files: one tensor of all or one each, dense layers in between, and files that are wrong."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,8 @@ def fused(folder: Path) -> None:
     for layer, experts in parts.items():
         count = 1 + max(number for _, number in experts)
         gate, up, down = (
-            np.stack([experts[kind, i] for i in range(count)]) for kind in ("gate_proj", "up_proj", "down_proj")
+            np.stack([experts[kind, i] for i in range(count)])
+            for kind in ("gate_proj", "up_proj", "down_proj")
         )
         tensors[f"{layer}.experts.gate_up_proj"] = np.concatenate([gate, up], axis=1)
         tensors[f"{layer}.experts.down_proj"] = down
@@ -73,7 +74,9 @@ def test_older_gguf_files_have_a_tensor_for_each_expert(tmp_path):
     for field in reader.fields.values():
         if not field.name.startswith(("GGUF.", "general.")):
             kind = field.types[0]
-            writer.add_key_value(field.name, field.contents(), kind, field.types[-1] if len(field.types) > 1 else None)
+            writer.add_key_value(
+                field.name, field.contents(), kind, field.types[-1] if len(field.types) > 1 else None
+            )
     for tensor in reader.tensors:
         if not tensor.name.endswith("_exps.weight"):
             writer.add_tensor(tensor.name, tensor.data)
@@ -101,7 +104,9 @@ def test_which_layers_are_mixtures(tmp_path):
     sparse = {"num_hidden_layers": 5, "decoder_sparse_step": 2, "mlp_only_layers": [3]}
     tiny_hf("qwen3_moe", tmp_path, **sparse)
     with open_checkpoint(tmp_path) as checkpoint:
-        assert checkpoint.config.mixture.layers == (1,)
+        mixture = checkpoint.config.mixture
+        assert mixture is not None
+        assert mixture.layers == (1,)
         assert "layers.0.gate" in checkpoint.tensors
         assert "layers.1.gate" not in checkpoint.tensors
 
@@ -122,24 +127,37 @@ def test_a_small_mixtral_is_valid(tmp_path):
     path.write_bytes(small_llama(settings=MIXTRAL, shapes=EXPERTS))
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.config.family == "mixtral"
+        assert checkpoint.config.mixture is not None
         assert checkpoint.config.mixture.experts == 4
 
 
 WRONG = {
     "no experts": ({"llama.expert_used_count": 0}, {}, "llama.expert_used_count is 0, but must be"),
-    "more chosen than there are": ({"llama.expert_used_count": 5}, {}, "must be one whole number from 1 to 4"),
+    "more chosen than there are": (
+        {"llama.expert_used_count": 5},
+        {},
+        "must be one whole number from 1 to 4",
+    ),
     "far too many experts": ({"llama.expert_count": 1 << 31}, {}, "llama.expert_count is 2147483648"),
     "other number in the tensors": ({"llama.expert_count": 3}, {}, "says 3 experts"),
     "experts without a header": ({"llama.expert_count": None}, {}, "lacks 3 of the tensors of a llama model"),
     "one dimension too few": ({}, {"blk.0.ffn_up_exps.weight": (96, 16)}, "has shape (96, 16)"),
-    "expert of another shape": ({}, {"blk.0.ffn_up_exps.weight": (4, 16, 24)}, "ffn_up_exps.weight[0] has shape"),
+    "expert of another shape": (
+        {},
+        {"blk.0.ffn_up_exps.weight": (4, 16, 24)},
+        "ffn_up_exps.weight[0] has shape",
+    ),
     "no router": ({}, {"blk.0.ffn_gate_inp.weight": None}, "layers.0.router"),
     "router of another shape": ({}, {"blk.0.ffn_gate_inp.weight": (3, 16)}, "has shape (3, 16)"),
     "down missing": ({}, {"blk.0.ffn_down_exps.weight": None}, "lacks 4 of the tensors"),
     "one expert too many": ({}, {"blk.0.ffn_up.4.weight": (24, 16)}, "blk.0.ffn_up.4.weight does not belong"),
     "shared expert": ({}, {"blk.0.ffn_up_shexp.weight": (24, 16)}, "ffn_up_shexp.weight does not belong"),
     "dense matrix beside": ({}, {"blk.0.ffn_up.weight": (24, 16)}, "blk.0.ffn_up.weight does not belong"),
-    "braces for a number": ({}, {"blk.0.ffn_up.{}.weight": (24, 16)}, "blk.0.ffn_up.{}.weight does not belong"),
+    "braces for a number": (
+        {},
+        {"blk.0.ffn_up.{}.weight": (24, 16)},
+        "blk.0.ffn_up.{}.weight does not belong",
+    ),
 }
 
 
