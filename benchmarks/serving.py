@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -31,8 +31,8 @@ HERE = Path(__file__).parent
 TEXT = HERE / "data" / "shakespeare.txt"
 AT_ONCE = 8
 OVER_ONE, OVER_PEER = 2.5, 1.5  # targets: times the tokens per second of one request, and of the peer
-PROMPT, ANSWER = 64, 64  # tokens of the even load
-LONG_PROMPT = 1200  # of the mixed load, beside short ones
+PROMPT, ANSWER = 64, 48  # tokens of the even load
+LONG_PROMPT = 800  # of the mixed load, beside short ones
 WAIT = 120.0
 
 
@@ -80,7 +80,7 @@ def measure(model: str, arguments: argparse.Namespace) -> bool:
             stack.enter_context(running(peer, ports["llama-server"]))
         cut = Cutter(tokens)
         for port in ports.values():
-            even_load(port, cut, AT_ONCE)  # warm
+            together([lambda port=port: ask(port, cut(PROMPT), 8)] * AT_ONCE)  # warm
         speeds: dict[tuple[str, int], list[float]] = {}
         mixed: dict[str, list[Request]] = {name: [] for name in ports}
         for _ in range(arguments.rounds):
@@ -139,7 +139,7 @@ def even_load(port: int, cut: Cutter, count: int) -> float:
 
 
 def mixed_load(port: int, cut: Cutter) -> list[Request]:
-    """Four texts are being written while two long prompts and six short ones come."""
+    """Four texts are being written while two long prompts and four short ones come."""
 
     def later(seconds: float, prompt: int, answer: int) -> Callable[[], Request]:
         def send() -> Request:
@@ -148,9 +148,9 @@ def mixed_load(port: int, cut: Cutter) -> list[Request]:
 
         return send
 
-    writers = [later(0, PROMPT, 160)] * 4
-    short = [later(0.4 + 0.4 * i, PROMPT, 24) for i in range(6)]
-    return together([*writers, later(0.5, LONG_PROMPT, 16), later(1.5, LONG_PROMPT, 16), *short])
+    writers = [later(0, PROMPT, 100)] * 4
+    short = [later(0.3 + 0.3 * i, PROMPT, 16) for i in range(4)]
+    return together([*writers, later(0.3, LONG_PROMPT, 8), later(0.9, LONG_PROMPT, 8), *short])
 
 
 def together(requests: Sequence[Callable[[], Request]]) -> list[Request]:
@@ -197,6 +197,9 @@ def running(command: Sequence[str], port: int) -> Iterator[None]:
             yield
         finally:
             server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(5)
+            server.kill()
 
 
 def answers(port: int) -> bool:

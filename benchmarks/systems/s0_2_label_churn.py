@@ -15,8 +15,8 @@ from real_tables import arguments_of, open_model
 
 from shortlist.training.convert.balanced_kmeans import balanced_kmeans, churn, directions, label_churn
 
-LAYERS, CLUSTERS, TOKENS = (2, 14, 26), (4, 12, 24, 48), (256, 1024)
-DROP, REPEATS, SEEDS = 0.1, 2, 3
+LAYERS, CLUSTERS, TOKENS = (2, 14, 26), (4, 24), (256, 1024)
+DROP, REPEATS, SEEDS = 0.1, 2, 2
 
 
 def main() -> None:

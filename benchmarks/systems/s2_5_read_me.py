@@ -18,10 +18,10 @@ from real_tables import TEXT, print_criteria
 
 from shortlist import checkpoints
 from shortlist.nn.shared_router import route
-from shortlist.training.convert import ConvertOptions, ReadMe
+from shortlist.training.convert import ConvertOptions, ReadMe, Text
 from shortlist.training.convert.heal import Budget
 from shortlist.training.convert.measure import measure
-from shortlist.training.convert.pipeline import heal, load_dense, some
+from shortlist.training.convert.pipeline import heal, load_dense
 from shortlist.training.convert.texts import read_halves
 
 REQUESTS = 8
@@ -33,28 +33,31 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="one that was pulled, or its file")
     parser.add_argument("--text", type=Path, default=TEXT, help="its halves are healed on and tested on")
     parser.add_argument("--tokens", type=int, default=8192, help="of gradient steps, after the fit")
+    parser.add_argument("--sequences", type=int, default=32, help="of 256 tokens, to calibrate and heal on")
     parser.add_argument("--experts", type=int, default=4)
     arguments = parser.parse_args()
     path = checkpoints.resolve(arguments.model)
     halves = read_halves(path, [(arguments.text.name, arguments.text.read_text(encoding="utf-8"))])
+    text = Text(halves.text.ids[: arguments.sequences], halves.text.domains[: arguments.sequences])
+    test = halves.test[:REQUESTS]
     dense, _ = load_dense(path)
     model = copy.deepcopy(dense)
 
-    before = measure(dense, halves.test).perplexity
+    before = measure(dense, test).perplexity
     print(f"dense: perplexity {before:.2f}", flush=True)
     method = ReadMe()
     options = ConvertOptions(experts=arguments.experts, active=0.5)
-    converted = method.convert(model, some(halves.text), options, lambda *_: None)
-    print(f"converted: {measure(model, halves.test, converted.config)}", flush=True)
+    converted = method.convert(model, text, options, lambda *_: None)
+    print(f"converted: {measure(model, test, converted.config)}", flush=True)
     print(", ".join(f"{name} {value:.1%}" for name, value in converted.notes.items()), flush=True)
-    healed = heal(converted, dense, halves.text, method, Budget(tokens=arguments.tokens))
-    after = measure(model, halves.test, converted.config)
+    healed = heal(converted, dense, text, method, Budget(tokens=arguments.tokens))
+    after = measure(model, test, converted.config)
     print(
         f"healed, {healed.tokens} tokens in {healed.seconds:.0f} s of steps after the fit: {after}\n",
         flush=True,
     )
 
-    leads = cache_leads(model, halves.test, arguments.experts)
+    leads = cache_leads(model, test, arguments.experts)
     met = print_criteria(
         [
             (

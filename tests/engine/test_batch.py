@@ -233,3 +233,24 @@ def test_options_that_leave_the_greedy_path_match_too(engine):
         assert listener.last.generation.tokens == fake_model().generate("x", max_tokens=8, **each).tokens
     assert listeners[1].events[0].chosen.logprobs is not None
     assert listeners[3].events[0].chosen.candidates
+
+
+def test_timings_are_the_wall_time():
+    engine = BatchEngine(fake_model(seconds=0.01), slots=2)
+    ends = {}
+    started = time.perf_counter()
+    waiting = []
+    for i in range(5):
+        ended = threading.Event()
+
+        def receive(event, i=i, ended=ended):
+            if isinstance(event, DoneEvent):
+                ends[i] = time.perf_counter() - started, event.timings.total
+                ended.set()
+
+        engine.submit(engine.model.encode(f"{i}"), GenerationOptions(max_tokens=10), receive)
+        waiting.append(ended)
+    assert all(ended.wait(20) for ended in waiting)
+    for wall, total in ends.values():
+        assert total == pytest.approx(wall, rel=0.02, abs=0.01)
+    engine.close()

@@ -12,7 +12,7 @@ from shortlist.models.decoder import Decoder
 VOCABULARY = 320
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma3", "arcee"])
+@pytest.fixture(scope="module", params=["llama", "gemma3", "arcee", "gemma3n", "olmoe"])
 def decoder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("together") / f"{request.param}.gguf"
     tiny_gguf(request.param, path, type="Q8_0" if request.param == "gemma3" else "Q4_1")

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shortlist import _native
@@ -233,3 +233,23 @@ def test_an_estimated_head_caps_what_it_estimates():
     assert np.array_equal(
         capped.exact_rows(hidden[0], chosen), DenseHead(rows, 3.0).logits(hidden[0])[0][chosen]
     )
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 9), st.integers(0, 99))
+def test_several_queries_get_what_each_gets_alone(count, seed):
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(700, 64)).astype(np.float32)
+    rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", *table.shape, format="q8")
+    hidden = rng.normal(size=(count, 64)).astype(np.float32)
+    for head in (DenseHead(rows), ExactHead(rows)):
+        assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]
+
+
+@given(st.integers(1, 9), st.integers(0, 40), st.sampled_from([3, 20, None]))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_several_estimates_get_what_each_gets_alone(fitted, count, first, most):
+    rows, _, state, queries = fitted
+    head = EstimatedHead(rows, state, Confidence(4.0, most=most, probes=5))
+    hidden = np.ascontiguousarray(queries[first : first + count])
+    assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]

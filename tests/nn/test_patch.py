@@ -65,10 +65,13 @@ def test_a_model_without_blocks_is_refused():
 def test_token_ids_reach_the_gates(model):
     done = patch(model, lambda *_: MoE(Hash(16, 4), Experts(4, 16, 24)))
     model(torch.tensor([[3, 5, 3]]))
-    routing = done.layers[0].routing
+    layer = done.layers[0]
+    assert isinstance(layer, MoE)
+    routing = layer.routing
+    assert routing
     first, _, third = (routing.experts[routing.tokens == t].tolist() for t in range(3))
     assert first == third
-    assert done.layers[0].token_ids.tolist() == [[3, 5, 3]]
+    assert torch.equal(layer.token_ids, torch.tensor([[3, 5, 3]]))
 
 
 def test_generate_and_save(model, tmp_path):

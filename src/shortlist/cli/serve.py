@@ -28,6 +28,12 @@ def serve(
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Texts that may wait; more are refused with 429.")
     ] = 64,
+    kv_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--kv-tokens", min=1, help="Tokens of all texts that are kept at once; else every context."
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a request may take.")] = 600.0,
     drain: Annotated[
         int, typer.Option("--drain", min=0, help="Seconds that requests have to end after Ctrl-C.")
@@ -72,6 +78,7 @@ def serve(
         name=name or _name_of(model),
         slots=slots,
         queue=queue,
+        kv_tokens=kv_tokens,
         timeout=timeout,
         max_body=max_body,
         max_prompt=max_prompt,

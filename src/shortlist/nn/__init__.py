@@ -7,6 +7,7 @@ from shortlist.nn.experts import ExpertBank, Experts, UnequalExperts
 from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
 from shortlist.nn.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
 from shortlist.nn.patch import Patch, patch
+from shortlist.nn.quantized_experts import QuantizedExperts, quantize_experts
 
 __all__ = [
     "GATES",
@@ -17,6 +18,7 @@ __all__ = [
     "LocalDispatcher",
     "MoE",
     "Patch",
+    "QuantizedExperts",
     "Routing",
     "SoftmaxTopK",
     "UnequalExperts",
@@ -26,5 +28,6 @@ __all__ = [
     "load_converted",
     "moe_layers",
     "patch",
+    "quantize_experts",
     "set_progress",
 ]

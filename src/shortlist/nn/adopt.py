@@ -1,5 +1,7 @@
 """Takes over the mixture-of-experts blocks of `transformers` models, with their parameters as they are."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -76,10 +78,10 @@ def adopt(block: nn.Module) -> MoE:
             f"{type(block).__name__} is no mixture-of-experts block that is known here: "
             "adopt takes those of Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE"
         )
-    source = block.get_submodule("experts")
-    count, width, hidden = _find(source, "down_proj").shape
+    source: Any = block.get_submodule("experts")
+    count, width, hidden = source.down_proj.shape
     with torch.device("meta"):
-        experts = Experts(count, width, hidden, _find(source, "config").hidden_act)
+        experts = Experts(count, width, hidden, source.config.hidden_act)
     experts.gate_up_proj, experts.down_proj = source.gate_up_proj, source.down_proj
     return MoE(
         AdoptedGate(block.get_submodule("gate")),
@@ -89,7 +91,7 @@ def adopt(block: nn.Module) -> MoE:
     )
 
 
-def _find(module: nn.Module, path: str):
+def _find(found: Any, path: str) -> Any:
     for name in path.split("."):
-        module = getattr(module, name, None)  # pyright: ignore[reportAssignmentType]
-    return module
+        found = getattr(found, name, None)
+    return found

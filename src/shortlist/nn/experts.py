@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shortlist.nn.activations import activation_of
 from shortlist.nn.dispatch import Segments
 from shortlist.nn.grouped import grouped_ffn, grouped_serves
-from shortlist.nn.segments import Matrices, Work, per_expert, segmented_ffn
+from shortlist.nn.segments import Frozen, Matrices, Work, per_expert, segmented_ffn
 
 
 class ExpertBank(nn.Module, ABC):
@@ -42,6 +42,10 @@ class ExpertBank(nn.Module, ABC):
     def matrices(self) -> Matrices:
         """What `segments.per_expert` takes apart."""
 
+    def frozen(self) -> Frozen | None:
+        """What takes the place of `matrices` where weights are no tensors that could be trained."""
+        return None
+
     def forward(self, segments: Segments) -> Tensor:
         """Weighted sums of the experts' outputs, for every row of the segments: [rows, width]."""
         x, device = segments.x, segments.x.device.type
@@ -57,7 +61,7 @@ class ExpertBank(nn.Module, ABC):
 
     def one(self, x: Tensor, expert: int) -> Tensor:
         """States [tokens, width] through one expert, by the definition."""
-        ups, downs = per_expert(self.matrices())
+        ups, downs = self.frozen() or per_expert(self.matrices())
         h = F.linear(x, ups[expert])
         act = activation_of(self.activation).forward
         if self.gated:

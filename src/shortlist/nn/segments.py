@@ -8,8 +8,8 @@ then up to twice as fast (measured on CPU, 2 to 256 tokens), and gate and up are
     h, a [neurons, m]: before and after the activation    d...: gradient of ...
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,11 @@ from torch.autograd.function import once_differentiable
 from shortlist.nn.activations import activation_of
 from shortlist.nn.lazy_zeros import lazy_zeros_like
 
-SKINNY = 16  # a right-hand side of fewer tokens is faster when they lie as rows
+SKINNY = 16  # fewer tokens are a faster right-hand side when they lie as rows
 NARROW = 48  # likewise the tokens that meet a transposed weight
 
 Matrices = Sequence[Tensor]
+Frozen = tuple[Matrices, Matrices]
 
 
 class Work(NamedTuple):
@@ -70,7 +71,9 @@ class Work(NamedTuple):
         return torch.cat([act.backward(da * up, gate), da * act.forward(gate)])
 
 
-def segmented_ffn(x: Tensor, weights: Tensor, work: Work, matrices: Matrices) -> Tensor:
+def segmented_ffn(
+    x: Tensor, weights: Tensor, work: Work, matrices: Matrices, frozen: Frozen | None = None
+) -> Tensor:
     """Weighted sums of the experts' outputs for every row of x, with gradients.
 
     Parameters
@@ -81,7 +84,10 @@ def segmented_ffn(x: Tensor, weights: Tensor, work: Work, matrices: Matrices) ->
     work
         Which expert computes which rows.
     matrices
-        As for `per_expert`.
+        As for `per_expert`; none where all are frozen.
+    frozen
+        Up and down matrices of all experts in place of `matrices`, without gradients: what makes a tensor of
+        itself when it is asked for one expert.
 
     Returns
     -------
@@ -89,41 +95,49 @@ def segmented_ffn(x: Tensor, weights: Tensor, work: Work, matrices: Matrices) ->
         Summed in float32, of the type of x.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, weights, *matrices)):
-        return _SegmentedFFN.apply(x, weights, work, *matrices)
-    return forward(x, weights, work, *per_expert(matrices))
+        return _SegmentedFFN.apply(x, weights, work, frozen, *matrices)
+    return forward(x, weights, work, *(frozen or per_expert(matrices)))
 
 
 def per_expert(matrices: Matrices) -> tuple[Matrices, Matrices]:
     """Up and down matrices of all experts, from two fused tensors or from one tensor for each."""
-    if matrices[0].dim() == 3:
+    if matrices and matrices[0].dim() == 3:
         return matrices[0].unbind(), matrices[1].unbind()
     half = len(matrices) // 2
     return matrices[:half], matrices[half:]
 
 
+def times(w: Tensor, x: Tensor) -> Tensor:
+    """Columns w @ x.T [out, m], from rows x [m, in]."""
+    return torch.mm(w.to(x.dtype), (x.contiguous() if len(x) < SKINNY else x).t())
+
+
 def forward(
-    x: Tensor, weights: Tensor, work: Work, ups: Matrices, downs: Matrices, kept: list[Tensor] | None = None
+    x: Tensor,
+    weights: Tensor,
+    work: Work,
+    ups: Sequence[Any],
+    downs: Sequence[Any],
+    kept: list[Tensor] | None = None,
+    times: Callable[[Any, Tensor], Tensor] = times,
 ) -> Tensor:
     """`segmented_ffn` without gradients; appends the inner states to `kept`, for the backward pass."""
     out = _sums_like(x)
     for e, segment, rows in work.segments():
-        h = torch.mm(ups[e].to(x.dtype), x.index_select(0, rows).t())
+        h = times(ups[e], x.index_select(0, rows))
         if kept is not None:
             kept.append(h)
         a = work.activate(h).mul_(weights[segment])
-        if len(rows) < SKINNY:
-            a = a.t().contiguous().t()
-        y = torch.mm(downs[e].to(x.dtype), a)
-        _add_rows(out, rows, y)
+        _add_rows(out, rows, times(downs[e], a.t()))
     return out.to(x.dtype)
 
 
 class _SegmentedFFN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weights, work, *matrices):
+    def forward(ctx, x, weights, work, frozen, *matrices):
         kept: list[Tensor] = []
-        out = forward(x, weights, work, *per_expert(matrices), kept=kept)
-        ctx.work, ctx.count = work, len(matrices)
+        out = forward(x, weights, work, *(frozen or per_expert(matrices)), kept=kept)
+        ctx.work, ctx.frozen, ctx.count = work, frozen, len(matrices)
         ctx.save_for_backward(x, weights, *matrices, *kept)
         return out
 
@@ -132,9 +146,10 @@ class _SegmentedFFN(torch.autograd.Function):
     def backward(ctx, *gradients):
         x, weights, *saved = ctx.saved_tensors
         matrices, kept = saved[: ctx.count], saved[ctx.count :]
-        needed = ctx.needs_input_grad[3:]
+        needed = ctx.needs_input_grad[4:]
         dmatrices = [lazy_zeros_like(matrix) for matrix in matrices]
-        (ups, downs), (dups, ddowns) = per_expert(matrices), per_expert(dmatrices)
+        ups, downs = ctx.frozen or per_expert(matrices)
+        dups, ddowns = per_expert(dmatrices)
         need_up, need_down = any(needed[: ctx.count // 2]), any(needed[ctx.count // 2 :])
         dx, dweights = _sums_like(x), torch.empty_like(weights)
         for (e, segment, rows), h in zip(ctx.work.segments(), kept, strict=True):
@@ -151,7 +166,7 @@ class _SegmentedFFN(torch.autograd.Function):
                 _product(dh, x.index_select(0, rows), out=dups[e])
             _add_rows(dx, rows, _transposed_times(ups[e].to(x.dtype), dh.t()))
         wanted = (d if need else None for d, need in zip(dmatrices, needed, strict=True))
-        return dx.to(x.dtype), dweights, None, *wanted
+        return dx.to(x.dtype), dweights, None, None, *wanted
 
 
 def _sums_like(x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def create_app(model: Model, settings: ServerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = BatchEngine(model, slots=settings.slots, queue=settings.queue)
+        engine = BatchEngine(model, slots=settings.slots, queue=settings.queue, kv_tokens=settings.kv_tokens)
         app.state.service = service = Service(engine, settings)
         try:
             yield

@@ -11,13 +11,13 @@ from shortlist.server.errors import ApiError
 from shortlist.server.generate import Choice, Texts, generation_options, new_id, respond
 from shortlist.server.schemas import ChatBody
 from shortlist.server.service import Answer, Service
-from shortlist.server.streaming import while_connected
+from shortlist.server.streaming import STREAMED, while_connected
 from shortlist.server.usage import Clock
 
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions", summary="Answer a conversation")
+@router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
 async def chat_completions(body: ChatBody, request: Request) -> Response:
     """As OpenAI's, for models with a chat template and messages of text."""
     service: Service = request.app.state.service

@@ -13,9 +13,9 @@ from shortlist.models.streaming import StreamDecoder
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.server.errors import ApiError, json_response
 from shortlist.server.generate import Choice, Texts, generation_options, new_id, respond
-from shortlist.server.schemas import CompletionBody
+from shortlist.server.schemas import CompletionBody, as_prompts
 from shortlist.server.service import Answer, Service
-from shortlist.server.streaming import while_connected
+from shortlist.server.streaming import STREAMED, while_connected
 from shortlist.server.usage import Clock, usage
 
 DEFAULT_TOKENS = 16  # OpenAI's
@@ -23,7 +23,7 @@ DEFAULT_TOKENS = 16  # OpenAI's
 router = APIRouter()
 
 
-@router.post("/v1/completions", summary="Continue texts")
+@router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
 async def completions(body: CompletionBody, request: Request) -> Response:
     """As OpenAI's, with prompt log-probabilities where `echo` and `logprobs` are asked for."""
     service: Service = request.app.state.service
@@ -72,13 +72,6 @@ async def _scores(
     with clock.scoring():
         walk = service.walk(score_pieces(service.model, tokens, count))
         return [entry async for piece in walk for entry in piece]
-
-
-def as_prompts(given: str | Sequence[Any]) -> list[str | list[int]]:
-    """The prompts of a request, which may be one or several, as text or as tokens."""
-    if isinstance(given, str):
-        return [given]
-    return [list(given)] if isinstance(given[0], int) else list(given)
 
 
 class CompletionFormat:

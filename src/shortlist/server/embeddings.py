@@ -7,9 +7,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from shortlist.server.completions import as_prompts
 from shortlist.server.errors import json_response
-from shortlist.server.schemas import EmbeddingBody
+from shortlist.server.schemas import EmbeddingBody, as_prompts
 from shortlist.server.service import Service
 from shortlist.server.streaming import while_connected
 

@@ -96,7 +96,7 @@ def error_response(error: Exception) -> Response:
     """The answer to a request that failed."""
     told = as_api_error(error)
     headers = dict(getattr(error, "headers", None) or {})
-    if told.status == 429:
+    if told.status in (429, 503):
         headers["Retry-After"] = str(RETRY_SECONDS)
     if told.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

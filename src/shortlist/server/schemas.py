@@ -3,6 +3,7 @@
 Every parameter may be null, which is the same as leaving it out.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -180,3 +181,10 @@ class DetokenizeBody(Open):
     """`POST /detokenize`"""
 
     tokens: list[Token]
+
+
+def as_prompts(given: str | Sequence[Any]) -> list[str | list[int]]:
+    """The prompts of a request, which may be one or several, as text or as tokens."""
+    if isinstance(given, str):
+        return [given]
+    return [list(given)] if isinstance(given[0], int) else list(given)

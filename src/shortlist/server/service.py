@@ -69,9 +69,7 @@ class Answer:
                 case DoneEvent(generation, timings):
                     self.generation, self.timings = generation, timings
                     if generation.finish_reason is None:
-                        raise ApiError(
-                            503, "the server is shutting down: try again later", code="shutting_down"
-                        )
+                        raise _shutting_down()
                     return
                 case FailedEvent(error):
                     raise error
@@ -104,12 +102,14 @@ class Service:
         self._answers: set[Answer] = set()  # that have not ended
 
     def check_body(self, body: Open) -> None:
-        """Refuse another model, and unknown parameters where the server is strict.
+        """Refuse another model, unknown parameters where the server is strict, and all while it shuts down.
 
         Raises
         ------
         ApiError
         """
+        if self.closing:
+            raise _shutting_down()
         if body.model is not None and body.model != self.settings.name:
             message = f"the model {body.model:.100} is not served here: ask for {self.settings.name}"
             raise ApiError(404, message, param="model", code="model_not_found")
@@ -248,3 +248,7 @@ class Service:
 
 def _next(pieces: Iterator[T], _model: object) -> T | None:
     return next(pieces, None)
+
+
+def _shutting_down() -> ApiError:
+    return ApiError(503, "the server is shutting down: try again later", code="shutting_down")

@@ -20,6 +20,8 @@ class ServerSettings:
         Requests that are worked on at once.
     queue
         Choices that may wait for a slot; more are refused with 429.
+    kv_tokens
+        Positions of KV memory for all slots together; None: the context for each.
     timeout
         Seconds that a request may take from its first byte to its last.
     max_body
@@ -46,6 +48,7 @@ class ServerSettings:
     name: str
     slots: int = 8
     queue: int = 64
+    kv_tokens: int | None = None
     timeout: float = 600.0
     max_body: int = 8_000_000
     max_prompt: int | None = None
@@ -56,7 +59,7 @@ class ServerSettings:
     log_prompts: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("slots", "queue", "timeout", "max_body", "max_prompt", "audit"):
+        for name in ("slots", "queue", "kv_tokens", "timeout", "max_body", "max_prompt", "audit"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value}")

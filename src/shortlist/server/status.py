@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shortlist.server.errors import ApiError, json_response
@@ -35,7 +35,7 @@ async def health(request: Request) -> Response:
     return json_response({"status": "shutting down" if closing else "ok"}, 503 if closing else 200)
 
 
-@router.get("/metrics", summary="Counters for Prometheus")
+@router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Requests, tokens, what was read, and where the time went."""
     return Response(request.app.state.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
 
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""What OpenAPI's description says of endpoints that stream where they are asked to."""
+
 PATIENCE = 5.0
 """Seconds that a reader has for the last words once its time is up."""
 

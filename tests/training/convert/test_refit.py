@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from builders import tiny_model
 
 from shortlist.nn.converted import GateConfig, MoEConfig, install
 from shortlist.training.convert import METHODS, ConvertOptions
@@ -29,6 +30,23 @@ def test_a_walk_ends_with_what_the_model_computes(dense, one_domain):
     with torch.no_grad():
         expected = dense.model(one_domain.ids).last_hidden_state
         torch.testing.assert_close(dense.model.norm(walk.hidden), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "qwen3"])
+def test_other_families_come_nearer_too(family, one_domain):
+    dense = tiny_model(family, num_hidden_layers=2)
+    model = copy.deepcopy(dense)
+    result = METHODS["cluster"]().convert(model, one_domain, ConvertOptions(experts=3), lambda *_: None)
+    assert result.config.layers == (0, 1)
+
+    def distance():
+        with torch.no_grad():
+            ours, theirs = (m.model(one_domain.ids).last_hidden_state for m in (model, dense))
+        return float((ours - theirs).norm())
+
+    far = distance()
+    refit(model, dense, one_domain.ids)
+    assert distance() < 0.9 * far
 
 
 def test_the_last_states_come_nearer_and_a_stop_is_heard(dense, one_domain):

@@ -22,14 +22,14 @@ class DualPrice(LinearGate):
     k
         Experts of a token.
     rate
-        How far a price moves for a load of twice the mean, in standard deviations of an expert's weight
-        between tokens: the unit in which prices sort tokens, whatever the sharpness of the softmax.
+        How far a price moves for a load of twice the mean, in standard deviations of an expert's logit
+        between tokens: the unit in which prices sort tokens, whatever the size of the logits.
     groups
         How many groups a batch is cut into.
     """
 
     price: Tensor
-    next_price: Tensor
+    shift: Tensor
 
     def __init__(self, width: int, experts: int, k: int = 2, *, rate: float = 0.1, groups: int = 8):
         super().__init__(width, experts)
@@ -37,8 +37,8 @@ class DualPrice(LinearGate):
         self.rate = rate
         self.groups = groups
         self.register_buffer("price", torch.zeros(experts))
-        # Set by `after_step`, so that the same forward pass, if run again, chooses the same experts.
-        self.register_buffer("next_price", torch.zeros(experts), persistent=False)
+        # Added in `after_step`, so that the same forward pass, if run again, chooses the same experts.
+        self.register_buffer("shift", torch.zeros(experts), persistent=False)
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax weights, in float32, of the k logits that are furthest above their price."""
@@ -51,7 +51,8 @@ class DualPrice(LinearGate):
 
     def after_step(self) -> None:
         """Prices are what they became in the last batch."""
-        self.price.copy_(self.next_price)
+        self.price += self.shift
+        self.shift.zero_()
 
     def _best(self, logits: Tensor, price: Tensor) -> Tensor:
         return (logits - price).topk(self.k, dim=-1).indices
@@ -66,5 +67,5 @@ class DualPrice(LinearGate):
                 excess = load * self.experts / (len(group) * self.k) - 1
                 spread = (group - group.mean(0)).square().mean(0).sqrt().mean()
                 price = (price + self.rate * spread * excess).clamp(min=0)
-        self.next_price = price
+        self.shift.copy_(price - self.price)
         return torch.cat(chosen)

@@ -1,4 +1,4 @@
-"""A hard bottleneck: k units are on, and the gradient is that of an annealed Gumbel-softmax."""
+"""A hard bottleneck: k units are on, and the gradient is that of annealed sigmoids."""
 
 from torch import Tensor
 
@@ -10,9 +10,11 @@ from shortlist.nn.losses import entropy, load_balance
 class Gumbel(AnnealedGate):
     """The k largest of noisy logits, each with weight 1 (Sparse-CBM, https://arxiv.org/abs/2404.03323).
 
-    Weights are 1 in the forward pass and have the gradient of k times a softmax at a temperature that falls
-    from `start` to `end` (straight-through). For bottlenecks, whose units are concepts or codes; as a gate of
-    experts it adds up their outputs. Gives the losses `load_balance` and `entropy`.
+    Weights are 1 in the forward pass and have the gradient of a sigmoid at a temperature that falls from
+    `start` to `end`, around the value that parts the k from the rest (straight-through). That of a
+    softmax over many units would be next to nothing. For bottlenecks, whose units are
+    concepts or codes; as a gate of experts it adds up their outputs. Gives the losses `load_balance` and
+    `entropy`.
 
     Parameters
     ----------
@@ -24,16 +26,13 @@ class Gumbel(AnnealedGate):
 
     def select(self, scores: Tensor) -> Routing:
         """Ones for the k largest scores, noisy while training."""
-        noisy = scores + gumbel_like(scores) if self.training else scores
-        probabilities = (noisy.float() / self.temperature).softmax(-1)
-        soft, units = probabilities.topk(self.k, dim=-1)
-        soft = self.k * soft
+        noisy = (scores + gumbel_like(scores) if self.training else scores).float()
+        best, units = noisy.topk(min(self.k + 1, self.experts), dim=-1)
+        mark = best[:, -2:].mean(-1, keepdim=True).detach()
+        soft = ((best - mark) / self.temperature)[:, : self.k].sigmoid()
         weights = 1 + (soft - soft.detach())
+        units = units[:, : self.k]
+        probabilities = (noisy / self.temperature).softmax(-1)
         losses = {"load_balance": load_balance(probabilities, units), "entropy": entropy(probabilities)}
-        return Routing.of_top_k(
-            weights.to(scores.dtype),
-            units,
-            self.experts,
-            losses=losses,
-            stats={"temperature": self.temperature},
-        )
+        stats = {"temperature": self.temperature}
+        return Routing.of_top_k(weights.to(scores.dtype), units, self.experts, losses=losses, stats=stats)

@@ -9,6 +9,7 @@ from shortlist.nn.gates.base import Gate, Routing
 
 GROUPS = 0.1  # by how much more must lie apart than the parts of a cloud that has no groups
 CLOUD = 1000  # rows of it
+TRIES = 10  # starts of K-means, the tightest is kept: some end with two groups in one cell
 
 
 class KMeans(Gate):
@@ -100,14 +101,19 @@ class KMeans(Gate):
 
     def _place(self, x: Tensor, rounds: int = 10) -> None:
         x = x.detach().to(self.centroids.dtype)
+        tries = [self._lloyd(x, rounds) for _ in range(TRIES)]
+        centroids = min(tries, key=lambda found: torch.cdist(x, found).amin(-1).square().sum())
+        self.centroids.copy_(centroids)
+        self.weight.copy_(torch.bincount(torch.cdist(x, centroids).argmin(-1), minlength=self.experts))
+
+    def _lloyd(self, x: Tensor, rounds: int) -> Tensor:
         centroids = spread_out(x, self.experts)
         for _ in range(rounds):
             nearest = torch.cdist(x, centroids).argmin(-1)
             counts = torch.bincount(nearest, minlength=self.experts)
             sums = torch.zeros_like(centroids).index_add_(0, nearest, x)
             centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
-        self.centroids.copy_(centroids)
-        self.weight.copy_(counts)
+        return centroids
 
 
 def one_cloud(x: Tensor) -> Tensor:

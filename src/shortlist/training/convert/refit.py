@@ -41,7 +41,10 @@ def refit(
             assert step.weights is not None
             # The layers that follow see hidden states at length 1, so that is how errors count.
             lengths = reference.hidden.flatten(0, 1).norm(dim=-1, keepdim=True)
-            lacking = (reference.hidden - after).flatten(0, 1)
+            if hasattr(layer, "post_feedforward_layernorm"):  # the output is not added as it is
+                lacking = wanted.y - step.y
+            else:
+                lacking = (reference.hidden - after).flatten(0, 1)
             fit_down(block, active_neurons(block, step.x, step.weights) / lengths, lacking / lengths)
         walk.enter(wanted.index, block)
         report((wanted.index + 1) / len(walk.blocks))
@@ -79,7 +82,7 @@ def active_neurons(block: Any, x: Tensor, weights: Tensor) -> Tensor:
         With which experts are chosen; their neurons are multiplied with them.
     """
     experts, shared = block.experts, block.shared_expert
-    act = activation_of(experts.activation)
+    act = activation_of(experts.activation).forward
     routed = x.new_zeros(len(x), experts.count, experts.hidden)
     for e in range(experts.count):
         chosen = weights[:, e] != 0

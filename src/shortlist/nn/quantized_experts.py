@@ -1,0 +1,176 @@
+"""Fused experts in 8 or 4 bits, in GGUF's own blocks: fused when quantized, when saved and when run."""
+
+from collections.abc import Sequence
+
+import gguf
+import torch
+from torch import Tensor, nn
+
+from shortlist import _native
+from shortlist.errors import UsageError
+from shortlist.nn.dispatch import Segments
+from shortlist.nn.experts import ExpertBank, Experts
+from shortlist.nn.moe import moe_layers
+from shortlist.nn.segments import Frozen, Matrices, Work, forward, segmented_ffn
+
+GROUP = 32
+TYPES = {8: gguf.GGMLQuantizationType.Q8_0, 4: gguf.GGMLQuantizationType.Q4_0}
+FEW = 16  # more tokens of one expert than this are faster through its unpacked matrix
+
+
+class QuantizedExperts(ExpertBank):
+    """Experts whose weights are codes of 8 or 4 bits with a float16 scale for every 32 inputs.
+
+    Few tokens go through the native kernels (8-bit activations, as in the native runtime), whose packed rows
+    are a second copy of the codes, of experts that were chosen so far. Many tokens, or those that need
+    gradients, go through the matrices of the chosen experts, each unpacked when its turn comes. Gradients
+    reach states and routing weights, not the codes.
+
+    Parameters
+    ----------
+    count, width, hidden, activation, gated
+        As for `Experts`. Width and hidden must be multiples of 32.
+    bits
+        8 or 4.
+
+    Attributes
+    ----------
+    gate_up_proj, down_proj : uint8
+        As of `Experts` (`up_proj` without gates), with the 34 or 18 bytes of a Q8_0 or Q4_0 block for every
+        32 inputs.
+
+    Raises
+    ------
+    UsageError
+        Of other bits, or sizes that are no multiples of 32.
+    """
+
+    gate_up_proj: Tensor
+    up_proj: Tensor
+    down_proj: Tensor
+
+    def __init__(
+        self,
+        count: int,
+        width: int,
+        hidden: int,
+        activation: str = "silu",
+        gated: bool = True,
+        bits: int = 8,
+    ):
+        super().__init__(count, width, activation, gated)
+        if bits not in TYPES:
+            raise UsageError(f"experts are quantized to 8 or 4 bits, not {bits}")
+        if width % GROUP or hidden % GROUP:
+            raise UsageError(
+                f"quantized experts need a width and hidden size of multiples of {GROUP}, "
+                f"not {width} and {hidden}"
+            )
+        self.hidden = hidden
+        self.bits = bits
+        self.up_name = "gate_up_proj" if gated else "up_proj"
+        block = gguf.GGML_QUANT_SIZES[TYPES[bits]][1]
+        for name, rows, columns in (
+            (self.up_name, (1 + gated) * hidden, width),
+            ("down_proj", width, hidden),
+        ):
+            self.register_buffer(name, torch.zeros(count, rows, columns // GROUP * block, dtype=torch.uint8))
+        self._rows: dict[tuple[str, int], _native.Rows] = {}
+        self.register_load_state_dict_post_hook(lambda experts, _: experts._rows.clear())
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, experts: Experts, bits: int = 8) -> "QuantizedExperts":
+        """Rounds the weights of experts, one expert at a time."""
+        made = cls(experts.count, experts.width, experts.hidden, experts.activation, experts.gated, bits)
+        for name, source in zip((made.up_name, "down_proj"), experts.matrices(), strict=True):
+            for codes, matrix in zip(made.get_buffer(name), source, strict=True):
+                values = matrix.float().cpu().numpy()
+                codes.copy_(torch.from_numpy(gguf.quants.quantize(values, TYPES[bits])))
+        return made.to(source.device)
+
+    def matrices(self) -> Matrices:
+        """None that could be trained."""
+        return ()
+
+    def frozen(self) -> Frozen:
+        """The experts' matrices, each unpacked when it is asked for."""
+        return _Unpacked(self.get_buffer(self.up_name), self.bits), _Unpacked(self.down_proj, self.bits)
+
+    def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
+        work = Work(segments.rows, segments.load.tolist(), self.activation, self.gated)
+        x, weights = segments.x, segments.weights
+        gradients = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)
+        if gradients or x.device.type != "cpu" or max(work.load) > FEW:
+            return segmented_ffn(x, weights, work, matrices, self.frozen())
+        chosen = [e if count else None for e, count in enumerate(work.load)]
+        ups, downs = ([self._packed(name, e) for e in chosen] for name in (self.up_name, "down_proj"))
+        return forward(x, weights, work, ups, downs, times=_native_times)
+
+    def _packed(self, name: str, expert: int | None) -> _native.Rows | None:
+        """Rows for the native kernels, kept from the first time that a token chooses the expert."""
+        if expert is None:
+            return None
+        if (name, expert) not in self._rows:
+            blocks = self.get_buffer(name)[expert]
+            columns = self.width if name == self.up_name else self.hidden
+            self._rows[name, expert] = _native.Rows.pack(
+                blocks.numpy().reshape(-1), TYPES[self.bits].name, len(blocks), columns, tiled=True
+            )
+        return self._rows[name, expert]
+
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {"_rows": {}}  # a copy packs its own
+
+
+class _Unpacked(Sequence[Tensor]):
+    """Matrices [rows, columns] of blocks [experts, rows, bytes]."""
+
+    def __init__(self, blocks: Tensor, bits: int):
+        self.blocks = blocks
+        self.bits = bits
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, expert) -> Tensor:
+        return unpack(self.blocks[expert], self.bits)
+
+
+def unpack(blocks: Tensor, bits: int) -> Tensor:
+    """Values [rows, columns], float32, of Q8_0 or Q4_0 blocks [rows, bytes]."""
+    block = gguf.GGML_QUANT_SIZES[TYPES[bits]][1]
+    blocks = blocks.view(len(blocks), -1, block)
+    scales, codes = blocks[..., :2].view(torch.float16).float(), blocks[..., 2:]
+    if bits == 8:
+        values = codes.view(torch.int8).float()
+    else:
+        values = torch.cat([codes & 15, codes >> 4], dim=-1).float().sub_(8)
+    return values.mul_(scales).flatten(1)
+
+
+def quantize_experts(model: nn.Module, bits: int = 8) -> None:
+    """Replaces the experts of all mixture-of-experts layers of a model by their quantized form.
+
+    Parameters
+    ----------
+    model
+        Whose layers are `MoE`.
+    bits
+        8 or 4.
+
+    Raises
+    ------
+    UsageError
+        A layer has experts of unequal size.
+    """
+    for layer in moe_layers(model):
+        if not isinstance(layer.experts, Experts):
+            raise UsageError(f"only Experts can be quantized, not {type(layer.experts).__name__}")
+        layer.experts = QuantizedExperts.of(layer.experts, bits)
+
+
+def _native_times(rows: _native.Rows, x: Tensor) -> Tensor:
+    """`segments.times`, of packed rows."""
+    y = rows.matmul(x.float().contiguous().numpy())
+    return torch.from_numpy(y).t().to(x.dtype)

@@ -1,0 +1,92 @@
+"""Quantized fused experts against the float experts that they were made of."""
+
+import copy
+
+import gguf
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from shortlist.errors import UsageError
+from shortlist.nn import Experts, MoE, QuantizedExperts, SoftmaxTopK, UnequalExperts, quantize_experts
+from shortlist.nn.quantized_experts import TYPES, unpack
+
+ERROR = {8: 0.015, 4: 0.2}  # of a layer's outputs, relative: both its products are of rounded weights
+
+
+def layer(**rest) -> MoE:
+    torch.manual_seed(0)
+    return MoE(SoftmaxTopK(64, 4), Experts(4, 64, 96, **rest))
+
+
+def relative(found, expected) -> float:
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("tokens", [1, 5, 200])
+def test_outputs_are_near(bits, gated, tokens):
+    moe = layer(gated=gated)
+    x = torch.randn(tokens, 64)
+    exact = moe(x).detach()
+    quantize_experts(moe, bits)
+    with torch.no_grad():
+        assert 0 < relative(moe(x), exact) < ERROR[bits]
+        # Many tokens take the unpacked matrices; few the native kernels, which round activations too.
+        assert relative(moe(x), moe.reference(x)) < (1e-5 if tokens == 200 else 0.015)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_memory(bits):
+    experts = Experts(4, 64, 96)
+    codes = sum(b.nbytes for b in QuantizedExperts.of(experts, bits).buffers())
+    assert codes / sum(p.nbytes for p in experts.parameters()) == {8: 34, 4: 18}[bits] / (32 * 4)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_unpacked_values_are_those_of_gguf(bits):
+    matrix = torch.randn(6, 96)
+    blocks = gguf.quants.quantize(matrix.numpy(), TYPES[bits])
+    expected = torch.from_numpy(gguf.quants.dequantize(blocks, TYPES[bits]))
+    torch.testing.assert_close(unpack(torch.from_numpy(blocks), bits), expected)
+    assert relative(expected, matrix) < {8: 0.01, 4: 0.12}[bits]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_gradients_of_states_and_router_are_those_of_the_rounded_weights(bits):
+    moe = layer()
+    quantize_experts(moe, bits)
+
+    def gradients(function):
+        moe.zero_grad()
+        x = torch.linspace(-1, 1, 20 * 64).view(20, 64).requires_grad_()
+        function(x).square().sum().backward()
+        return x.grad, moe.gate.router.weight.grad
+
+    torch.testing.assert_close(gradients(moe), gradients(moe.reference))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_saved_and_loaded_again(bits, tmp_path):
+    moe = layer()
+    quantize_experts(moe, bits)
+    x = torch.randn(3, 64)
+    with torch.no_grad():
+        expected = moe(x)
+        save_file(moe.state_dict(), tmp_path / "moe.safetensors")
+        other = MoE(SoftmaxTopK(64, 4), QuantizedExperts(4, 64, 96, bits=bits))
+        other(x)  # packs rows that loading must forget
+        other.load_state_dict(load_file(tmp_path / "moe.safetensors"))
+        assert torch.equal(other(x), expected)
+        assert torch.equal(copy.deepcopy(other)(x), expected)
+        assert other.bfloat16().experts.down_proj.dtype == torch.uint8
+
+
+def test_what_cannot_be_quantized_is_refused():
+    with pytest.raises(UsageError, match="8 or 4 bits, not 3"):
+        QuantizedExperts(2, 32, 32, bits=3)
+    with pytest.raises(UsageError, match="multiples of 32, not 48 and 32"):
+        QuantizedExperts(2, 48, 32)
+    with pytest.raises(UsageError, match="not UnequalExperts"):
+        quantize_experts(MoE(SoftmaxTopK(32, 2), UnequalExperts(32, [32, 64])))
