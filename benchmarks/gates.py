@@ -38,7 +38,8 @@ OPTIONS: dict[str, MakeGate] = {
 }
 CANDIDATES: dict[str, MakeGate] = {**GATES, **OPTIONS}
 USUAL = {"load_balance": 0.01, "router_z": 0.001}
-LOSSES = {"comet": {"entropy": 0.01}, "permuted of comet": {"entropy": 0.01}, "l1": {"l1": 0.01}}
+HARDEN = {"entropy": 0.05, "load_balance": 0.01}
+LOSSES = {"comet": HARDEN, "permuted of comet": HARDEN, "l1": {"l1": 0.01}}
 NOT_TOKEN_BY_TOKEN = {"expert_choice"}  # what it chooses depends on later tokens
 BALANCED = 1.5  # load of the busiest expert in units of the mean, that a default may have
 
