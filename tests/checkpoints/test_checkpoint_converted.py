@@ -63,7 +63,9 @@ def test_hidden_states_equal_those_of_pytorch(convert, gate, shared):
     assert np.abs(native - theirs).max() < 1e-4 * np.abs(theirs).max()
     chosen = decoder.expert_loads.sum(axis=1) / len(TOKENS)
     expected = {"softmax": 2, "normalized": 3, "all": 5}
-    assert chosen == pytest.approx(expected[gate]) if gate in expected else np.all((chosen >= 1) & (chosen < 5))
+    assert (
+        chosen == pytest.approx(expected[gate]) if gate in expected else np.all((chosen >= 1) & (chosen < 5))
+    )
 
 
 def test_a_token_reads_as_many_experts_as_it_needs(convert):
@@ -86,7 +88,9 @@ def test_ternary_experts(convert, gate):
     native, theirs, decoder = hidden_states(convert(GATES[gate], shared=32, ternary=True))
     assert np.abs(native - theirs).max() < 0.03 * np.abs(theirs).max()  # inputs are rounded to 8 bits
     mixture = decoder._mixtures[0]
-    assert mixture.expert_bytes == (2 * 32 * 64 + 64 * 64) * 2.5 / 8  # 2 bits, and a scale of 16 for 32 weights
+    assert (
+        mixture.expert_bytes == (2 * 32 * 64 + 64 * 64) * 2.5 / 8
+    )  # 2 bits, and a scale of 16 for 32 weights
 
 
 def test_codes_that_are_none_are_refused(convert):
@@ -95,7 +99,10 @@ def test_codes_that_are_none_are_refused(convert):
     tensors = load_bytes(path)
     tensors["model.layers.0.mlp.experts.down_proj"][1, 2, 3] = 0b00001100
     save_file(tensors, path, metadata={"format": "pt"})
-    with open_checkpoint(folder) as checkpoint, pytest.raises(CheckpointError, match="codes other than 0, 1 and 2"):
+    with (
+        open_checkpoint(folder) as checkpoint,
+        pytest.raises(CheckpointError, match="codes other than 0, 1 and 2"),
+    ):
         Decoder(checkpoint)
 
 
@@ -103,7 +110,9 @@ def load_bytes(path) -> dict[str, np.ndarray]:
     """Without bfloat16, which NumPy lacks: only what is wrong matters here."""
     from safetensors.torch import load_file as load_torch
 
-    return {name: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for name, t in load_torch(path).items()}
+    return {
+        name: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for name, t in load_torch(path).items()
+    }
 
 
 def test_bytes_are_nothing_but_ternary_experts(convert, refused):
@@ -129,7 +138,11 @@ def test_bytes_are_nothing_but_ternary_experts(convert, refused):
         (("moe",), {"ternary": True}, "has type BF16, which is not supported there"),
         (("moe", "gate"), {"kind": "oracle"}, "kind is 'oracle', which is not supported"),
         (("moe", "gate"), {"k": 6}, "k is 6, but must be one whole number from 1 to 5"),
-        (("moe", "gate"), {"kind": "norm_threshold", "tau": 2.0, "width": 24}, "tau is 2.0, but must be at most 1"),
+        (
+            ("moe", "gate"),
+            {"kind": "norm_threshold", "tau": 2.0, "width": 24},
+            "tau is 2.0, but must be at most 1",
+        ),
         (("moe", "gate"), {"kind": "norm_threshold", "tau": 0.5, "width": 24}, "lacks"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Folders that `shortlist convert` wrote: what their `config.json` says of the mixtures (docs/converted-checkpoints.md)."""
+"""What `config.json` says of the mixtures that `shortlist convert` made (docs/converted-checkpoints.md)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The experts of a checkpoint: what its header says of them, and their tensors, one of each kind for every expert.
+"""The experts of a checkpoint: what its header says of them, and their tensors, apart for every expert.
 
 Files keep the experts of a layer in one tensor or in many; here a tensor of all is split into views, so that
 what packs a matrix packs an expert.

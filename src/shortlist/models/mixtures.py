@@ -18,8 +18,8 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
     Parameters
     ----------
     weights
-        "q8" or "q4" quantizes float matrices; "" keeps them. The router and the gate of the shared expert stay
-        as they are: a rounding there changes which experts are chosen.
+        "q8" or "q4" quantizes float matrices; "" keeps them. The router and the gate of the shared expert
+        stay as they are: a rounding there changes which experts are chosen.
     arena
         Where the packed rows go.
 
@@ -67,10 +67,13 @@ def _expert_matrix(checkpoint: Checkpoint, name: str, weights: str, arena: _nati
     rows, cols = tensor.shape
     if cols % GROUP:
         raise CheckpointError(
-            f"{checkpoint.path}: {tensor.name} has rows of {cols}, not a multiple of {GROUP}: convert it again"
+            f"{checkpoint.path}: {tensor.name} has rows of {cols}, not a multiple of {GROUP}: "
+            "convert it again"
         )
     if np.any(tensor.data & (tensor.data >> 1) & 0b01010101):
-        raise CheckpointError(f"{checkpoint.path}: {tensor.name} has codes other than 0, 1 and 2: convert it again")
+        raise CheckpointError(
+            f"{checkpoint.path}: {tensor.name} has codes other than 0, 1 and 2: convert it again"
+        )
     # The scale of a row goes to each of its groups, as native rows have them.
     blocks = np.empty((rows, cols // GROUP, 2 + GROUP // 4), np.uint8)
     scale = vector(checkpoint.tensors[f"{name}_scale"]).astype("<f2")

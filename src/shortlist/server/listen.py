@@ -32,7 +32,7 @@ def bind(host: str, port: int) -> sockets.socket:
     """
     try:
         family, kind, protocol, _, address = sockets.getaddrinfo(host, port, type=sockets.SOCK_STREAM)[0]
-        # Where a socket does not name its protocol, asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+        # Where a socket names no protocol, asyncio leaves Nagle's algorithm on: 40 ms for each answer.
         socket = sockets.socket(family, kind, protocol)
         try:
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
