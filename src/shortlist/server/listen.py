@@ -19,8 +19,8 @@ from shortlist.server.settings import ServerSettings
 BACKLOG = 2048
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than load balancers keep theirs (nginx: 60), because one that
-is closed while a request is on its way to it fails that request."""
+"""Seconds that an idle connection is kept: longer than load balancers keep theirs (nginx: 60), because closing
+one while a request is on its way to it fails that request."""
 
 PATIENCE = 3
 """Seconds that connections have to end once their answers were cancelled."""
