@@ -19,7 +19,7 @@ from shortlist.server.settings import ServerSettings
 BACKLOG = 2048
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than load balancers keep theirs (nginx: 60), because closing
+"""Seconds that an idle connection is kept: longer than load balancers do (nginx: 60), because closing
 one while a request is on its way to it fails that request."""
 
 PATIENCE = 3
