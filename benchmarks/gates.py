@@ -36,9 +36,13 @@ OPTIONS: dict[str, MakeGate] = {
     "constant_norm of softmax": lambda w, e: ConstantNorm(SoftmaxTopK(w, e)),
     "permuted of comet": lambda w, e: Permuted(Comet(w, e)),
 }
-CANDIDATES: dict[str, MakeGate] = {**GATES, **OPTIONS}
+TRAINED_APART = {"norm_threshold"}  # by the norms of a dense model's experts
+CANDIDATES: dict[str, MakeGate] = {
+    name: make for name, make in {**GATES, **OPTIONS}.items() if name not in TRAINED_APART
+}
 USUAL = {"load_balance": 0.01, "router_z": 0.001}
-LOSSES = {"comet": {"entropy": 0.01}, "permuted of comet": {"entropy": 0.01}, "l1": {"l1": 0.01}}
+HARDEN = {"entropy": 0.05, "load_balance": 0.01}
+LOSSES = {"comet": HARDEN, "permuted of comet": HARDEN, "l1": {"l1": 0.01}}
 NOT_TOKEN_BY_TOKEN = {"expert_choice"}  # what it chooses depends on later tokens
 BALANCED = 1.5  # load of the busiest expert in units of the mean, that a default may have
 
@@ -81,9 +85,12 @@ def parse() -> argparse.Namespace:
 
 
 def step_time(measured: Measured, gate: str, text: Text) -> None:
-    """Milliseconds of a training step of the character model, in the middle and at the end of training."""
-    result = train(text, CANDIDATES[gate], 0, Training(16, K, weights=LOSSES.get(gate, USUAL)))
-    measured.setdefault("time", {})[gate] = {"step_ms": result.step_ms}
+    """Milliseconds of a training step of the character model, late in training."""
+    result = train(text, CANDIDATES[gate], 0, Training(24, K, weights=LOSSES.get(gate, USUAL)))
+    entry = measured.setdefault("time", {}).setdefault(gate, {"step_ms": result.step_ms})
+    entry["step_ms"] = min(
+        entry["step_ms"], result.step_ms
+    )  # run again, it comes nearer to a quiet machine's
     print(f"{gate}: {result.step_ms:.1f} ms", flush=True)
 
 

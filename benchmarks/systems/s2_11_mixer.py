@@ -34,7 +34,8 @@ class Data:
 
     def __init__(self, seed: int, regimes: int):
         self.generator = torch.Generator().manual_seed(seed)
-        self.centres = APART * nn.functional.normalize(self._normal(regimes, WIDTH))
+        # At right angles: random ones may lie so near that even who knows them confuses regimes.
+        self.centres = APART * torch.linalg.qr(self._normal(WIDTH, WIDTH))[0][:regimes]
         self.maps = self._normal(regimes, WIDTH + 1, OUTPUTS)
 
     def batch(self, count: int = BATCH) -> tuple[Tensor, Tensor, Tensor]:

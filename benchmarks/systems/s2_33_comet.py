@@ -18,7 +18,7 @@ from small_mixtures import Digits, MakeGate, Text, Training, task_arguments, tra
 from shortlist.nn.gates import Comet, Permuted, SoftmaxTopK
 
 SEEDS, K = 5, 2
-HARDEN = {"entropy": 0.01}
+HARDEN = {"entropy": 0.05, "load_balance": 0.01}
 GATES: dict[str, tuple[MakeGate, dict[str, float]]] = {
     "top-k": (SoftmaxTopK, {"load_balance": 0.01, "router_z": 0.001}),
     "trees": (Comet, HARDEN),
@@ -33,7 +33,7 @@ def main() -> None:
     print("| --- | --- | ---: | --- | ---: | ---: | ---: |")
     criteria = []
     for name in arguments.tasks:
-        task, steps = (Digits(), 120) if name == "digits" else (Text(arguments.text), 150)
+        task, steps = (Digits(), 160) if name == "digits" else (Text(arguments.text), 120)
         losses, active = {}, {}
         for gate, (make_gate, weights) in GATES.items():
             training = Training(steps, weights=weights)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.nn.gates.base import Gate, Routing, checked_k
-from shortlist.nn.losses import entropy
+from shortlist.nn.losses import entropy, load_balance
 
 
 class Comet(Gate):
@@ -16,8 +16,9 @@ class Comet(Gate):
     of a linear function of the token: exactly 0 or 1 outside a window, so that trees begin soft, with all
     experts, and end hard, with one leaf each, while every step of that way has a gradient. What reaches the
     leaves, times the exponential of a linear function for each leaf, is summed over trees and divided by its
-    sum: weights add up to one, and at most k experts are left where trees are hard. Gives the loss `entropy`,
-    of what reaches the leaves, summed over trees: it hardens them.
+    sum: weights add up to one, and at most k experts are left where trees are hard. Gives the losses
+    `entropy`, of what reaches the leaves, summed over trees, which hardens them, and `load_balance`, without
+    which hard trees tend to agree on one or two experts for all tokens.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class Comet(Gate):
         Width of the smooth step; the paper's gamma.
     """
 
-    gives = frozenset({"entropy"})
+    gives = frozenset({"entropy", "load_balance"})
 
     def __init__(self, width: int, experts: int, k: int = 2, *, window: float = 1.0):
         super().__init__(width, experts)
@@ -45,7 +46,8 @@ class Comet(Gate):
         """The shortlist for states [tokens, width]."""
         reached = self.reached(x)
         routing = self.select(self._masses(x, reached).to(x.dtype))
-        return replace(routing, losses={"entropy": entropy(reached)})
+        balance = load_balance(routing.dense().float(), routing.experts)
+        return replace(routing, losses={"entropy": entropy(reached), "load_balance": balance})
 
     def estimate(self, x: Tensor) -> Tensor:
         """Weights before they are divided by their sum; exact zeros off the shortlist."""
