@@ -99,6 +99,11 @@ def of(measured: Measured, task: str, gate: str, field: str) -> list[float]:
     return [result[field] for result in measured[task][gate].values()]
 
 
+def by_loss(measured: Measured, task: str) -> list[str]:
+    """Gates, the best first."""
+    return sorted(measured[task], key=lambda gate: mean(of(measured, task, gate, "loss")))
+
+
 def report(measured: Measured) -> None:
     """Print a table for each task, best loss first, and what follows for the default."""
     for task in STEPS:
@@ -106,7 +111,7 @@ def report(measured: Measured) -> None:
         print(f"\n{task}, {seeds} seeds\n")
         print("| gate | loss | +- | accuracy | active experts | in training | busiest / mean | steps |")
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-        for gate in sorted(measured[task], key=lambda gate: mean(of(measured, task, gate, "loss"))):
+        for gate in by_loss(measured, task):
             loss, accuracy, active, imbalance, steps = (
                 mean(of(measured, task, gate, field))
                 for field in ("loss", "accuracy", "active", "imbalance", "steps")
@@ -153,11 +158,13 @@ def draw(measured: Measured, path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(STEPS), figsize=(11, 5), layout="constrained")
     for axis, task in zip(axes, STEPS, strict=True):
-        for gate in measured[task]:
+        for place, gate in enumerate(by_loss(measured, task)):
             x, y = (mean(of(measured, task, gate, field)) for field in ("imbalance", "loss"))
             losses = of(measured, task, gate, "loss")
             axis.errorbar(x, y, yerr=[[y - min(losses)], [max(losses) - y]], fmt="o", capsize=3)
-            axis.annotate(gate, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
+            axis.annotate(
+                gate, (x, y), textcoords="offset points", xytext=(5, 4 - 12 * (place % 2)), fontsize=8
+            )
         axis.set(xlabel="load of the busiest expert / mean", ylabel="validation loss", title=task)
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

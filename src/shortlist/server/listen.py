@@ -18,6 +18,10 @@ from shortlist.server.settings import ServerSettings
 
 BACKLOG = 2048
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than load balancers do (nginx: 60), because closing
+one while a request is on its way to it fails that request."""
+
 PATIENCE = 3
 """Seconds that connections have to end once their answers were cancelled."""
 
@@ -90,6 +94,7 @@ class Server(uvicorn.Server):
             lifespan="on",
             ws="none",
             backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
             # For connections that do not end although their answers did.
             timeout_graceful_shutdown=math.ceil(drain_seconds) + PATIENCE,
         )
