@@ -2,9 +2,9 @@
 
 For a Mixtral block (8 experts of 2048 neurons, 2 of a token) and a Qwen3-MoE block (64 experts of 512, 8 of
 a token), both of width 1024, and for batches of the size of decoding and of training: milliseconds of the
-forward pass or of the forward and backward pass, medians of runs that take turns. `transformers` runs with each
-`experts_implementation` that can hold the batch; the ratio is against its best. Outputs and gradients must
-agree to 1e-5 of the largest value.
+forward pass or of the forward and backward pass, medians of runs that take turns. `transformers` runs with
+each `experts_implementation` that can hold the batch; the ratio is against its best. Outputs and gradients
+must agree to 1e-5 of the largest value.
 
 The floor is what remains when everything but the matrices is taken away. Of batches of decoding: the bytes of
 the chosen experts over the machine's read bandwidth. Of others: the bare products of matrices, in the faster

@@ -1,6 +1,7 @@
 """Nexus's scheduler (s1-39): steps shared by a cost model, against first come, first served.
 
-Four texts are written while long prompts come, once with prompts read whole as they come and once in chunks
+Four texts are written while sixteen prompts come, often enough that the waits they cause are more than one in
+twenty of the times between tokens, once with prompts read whole as they come and once in chunks
 that the cost model fits into the time between tokens; both in turn, on one model that is loaded once. Prints
 the target and what was measured, and exits with 1 where it is missed.
 
@@ -24,7 +25,7 @@ from shortlist.engine.options import GenerationOptions
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare.txt"
 WRITERS, ANSWER = 4, 200
-READERS, LONG, EVERY = 4, 1000, 0.5  # prompts, their tokens, and the seconds between them
+READERS, LONG, EVERY = 16, 300, 0.25  # prompts, their tokens, and the seconds between them
 GAP, LOSS = 0.7, 0.05  # targets
 
 
@@ -73,7 +74,7 @@ def main() -> None:
 
 def load(model: Model, tokens: list[int], token_seconds: float) -> Round:
     """Run the load once."""
-    engine = BatchEngine(model, slots=WRITERS + READERS, token_seconds=token_seconds)
+    engine = BatchEngine(model, slots=2 * WRITERS, token_seconds=token_seconds)
     ended = threading.Semaphore(0)
     times: dict[int, list[float]] = {}
     sent: dict[int, float] = {}
@@ -96,7 +97,7 @@ def load(model: Model, tokens: list[int], token_seconds: float) -> Round:
         submit(number, 48, ANSWER)
     for number in range(WRITERS, WRITERS + READERS):
         time.sleep(EVERY)
-        submit(number, LONG, 8)
+        submit(number, LONG, 2)
     for _ in times:
         ended.acquire()
     engine.close()

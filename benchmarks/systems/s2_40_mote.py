@@ -6,7 +6,7 @@ their scales take. Both begin as the dense model and are trained on the same tok
 half, at each of the same learning rates; the best of each counts. Exits with 1 where the ternary ones are
 behind in perplexity.
 
-    .venv/bin/python benchmarks/systems/s2_40_mote.py [--text FILE] [--model smollm2-135m] [--tokens 8192]
+    .venv/bin/python benchmarks/systems/s2_40_mote.py [--text FILE] [--model smollm2-135m] [--tokens 4096]
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="one that was pulled, or its file")
     parser.add_argument("--text", type=Path, default=TEXT, help="its halves are trained and tested on")
-    parser.add_argument("--tokens", type=int, default=8192, help="of each training")
+    parser.add_argument("--tokens", type=int, default=4096, help="of each training")
     arguments = parser.parse_args()
     path = checkpoints.resolve(arguments.model)
     text = [(arguments.text.name, arguments.text.read_text(encoding="utf-8"))]

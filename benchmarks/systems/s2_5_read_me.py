@@ -5,7 +5,7 @@ half of the experts hits: least recently used, and Belady's, which knows the rou
 queue. Both meet the same routes: requests in turns, each a piece of the text. Exits with 1 where a target
 is missed.
 
-    .venv/bin/python benchmarks/systems/s2_5_read_me.py [--text FILE] [--model smollm2-135m] [--tokens 8192]
+    .venv/bin/python benchmarks/systems/s2_5_read_me.py [--text FILE] [--model smollm2-135m] [--tokens 4096]
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="one that was pulled, or its file")
     parser.add_argument("--text", type=Path, default=TEXT, help="its halves are healed on and tested on")
-    parser.add_argument("--tokens", type=int, default=8192, help="of gradient steps, after the fit")
+    parser.add_argument("--tokens", type=int, default=4096, help="of gradient steps, after the fit")
     parser.add_argument("--sequences", type=int, default=32, help="of 256 tokens, to calibrate and heal on")
     parser.add_argument("--experts", type=int, default=4)
     arguments = parser.parse_args()

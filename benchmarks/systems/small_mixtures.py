@@ -157,7 +157,7 @@ class Result:
     active: float
     imbalance: float
     steps: int
-    step_ms: float
+    step_ms: float  # the fastest of the second half, when annealed gates are sparse
     history: list[tuple[int, float]]  # steps, active experts in training
 
 
@@ -192,7 +192,7 @@ def train(task: Text | Digits, make_gate: MakeGate, seed: int, training: Trainin
         spent += always + active * expert
         steps += 1
     set_progress(model, 1.0)
-    step_ms = 1e3 * sorted(times)[len(times) // 2]
+    step_ms = 1e3 * min(times[steps // 2 :])  # what else the machine does only adds to a time
     return Result(*evaluate(model, task), steps, step_ms, history)
 
 

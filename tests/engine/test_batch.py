@@ -254,3 +254,13 @@ def test_timings_are_the_wall_time():
     for wall, total in ends.values():
         assert total == pytest.approx(wall, rel=0.02, abs=0.01)
     engine.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_of_the_engine_reaches_those_that_wait():
+    engine = BatchEngine(fake_model())
+    engine._slots.lend = lambda tokens, length: 1 / 0
+    assert isinstance(run(engine, "x").last, FailedEvent)
+    engine.close()
+    with pytest.raises(UsageError, match="closed"):
+        run(engine, "x")

@@ -162,6 +162,16 @@ class BatchEngine:
     # ---- the worker thread ------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._take_turns()
+        except Exception as error:  # a defect of ours: say so to everyone rather than leave them waiting
+            with self._changed:
+                self._closing = True
+            for job in (*self._running, *self._waiting):
+                job.tell(FailedEvent(error))
+            raise
+
+    def _take_turns(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._running or self._calls or self._closing)
@@ -203,6 +213,7 @@ class BatchEngine:
             with self._changed:
                 self._waiting.popleft()
                 self._running.append(job)
+            job.loads = self.model.decoder.expert_loads
             job.text.generation.stats.reused_tokens = job.computed
             job.take_shared()
             job.timings.queue += job.lap()
@@ -304,6 +315,7 @@ class BatchEngine:
             job.timings.sampling += job.lap()
             with self._changed:
                 self._running = [other for other in self._running if other is not job]
+            job.text.generation.stats.expert_loads = self.model.decoder.expert_loads - job.loads
             self._slots.give_back(job.slot)
         if error is not None:
             self._stats.failed += 1

@@ -27,6 +27,8 @@ class Job:
     ----------
     lease : Lease or None
         Its slot, while it is worked on.
+    loads : int64 [mixtures, experts]
+        How often each expert was chosen before it was worked on.
     timings : Timings
     """
 
@@ -34,6 +36,7 @@ class Job:
         self.text = text
         self.on_event = on_event
         self.lease: Lease | None = None
+        self.loads = np.zeros((0, 0), np.int64)
         self.timings = Timings()
         self.cancelled = False
         self._mark = time.perf_counter()

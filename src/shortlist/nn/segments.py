@@ -99,10 +99,14 @@ def segmented_ffn(
     return forward(x, weights, work, *(frozen or per_expert(matrices)))
 
 
-def per_expert(matrices: Matrices) -> tuple[Matrices, Matrices]:
-    """Up and down matrices of all experts, from two fused tensors or from one tensor for each."""
+def per_expert(matrices: Matrices) -> tuple[Matrices | Tensor, Matrices | Tensor]:
+    """Up and down matrices of all experts, from two fused tensors or from one tensor for each.
+
+    Either can be indexed by expert. Fused tensors stay whole: with many experts, a view of each would take
+    longer than what one token computes.
+    """
     if matrices and matrices[0].dim() == 3:
-        return matrices[0].unbind(), matrices[1].unbind()
+        return matrices[0], matrices[1]
     half = len(matrices) // 2
     return matrices[:half], matrices[half:]
 
@@ -116,8 +120,8 @@ def forward(
     x: Tensor,
     weights: Tensor,
     work: Work,
-    ups: Sequence[Any],
-    downs: Sequence[Any],
+    ups: Sequence[Any] | Tensor,
+    downs: Sequence[Any] | Tensor,
     kept: list[Tensor] | None = None,
     times: Callable[[Any, Tensor], Tensor] = times,
 ) -> Tensor:

@@ -18,6 +18,10 @@ from shortlist.server.settings import ServerSettings
 
 BACKLOG = 2048
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: longer than load balancers do (nginx: 60), because closing
+one while a request is on its way to it fails that request."""
+
 PATIENCE = 3
 """Seconds that connections have to end once their answers were cancelled."""
 
@@ -32,7 +36,7 @@ def bind(host: str, port: int) -> sockets.socket:
     """
     try:
         family, kind, protocol, _, address = sockets.getaddrinfo(host, port, type=sockets.SOCK_STREAM)[0]
-        # Where a socket does not name its protocol, asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+        # Where a socket names no protocol, asyncio leaves Nagle's algorithm on: 40 ms for each answer.
         socket = sockets.socket(family, kind, protocol)
         try:
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
@@ -90,6 +94,7 @@ class Server(uvicorn.Server):
             lifespan="on",
             ws="none",
             backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
             # For connections that do not end although their answers did.
             timeout_graceful_shutdown=math.ceil(drain_seconds) + PATIENCE,
         )
