@@ -63,7 +63,7 @@ void AltUp::check(const AltUpLayer& layer, int index) const {
   inputs_.check(layer.input);
 }
 
-void AltUp::start(const OwnTokens& own, const int32_t* tokens, const float* residual, std::vector<uint8_t>& scratch) {
+void AltUp::start(const OwnTokens& own, const int32_t* tokens, const float* residual) {
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
     const int slot = own.slot(t);
     for (float* to : {stream(slot, 0), x_.x(slot)}) std::copy_n(residual + static_cast<int64_t>(slot) * width_, width_, to);
@@ -72,8 +72,8 @@ void AltUp::start(const OwnTokens& own, const int32_t* tokens, const float* resi
   own.barrier();
   const Batch embedded = own.batch(x_);
   for (int s = 1; s < count_; s++)
-    multiply(own.team, {expand_[static_cast<size_t>(s - 1)]}, {embedded}, product(0, s), static_cast<size_t>((count_ - 1) * width_), scratch, nullptr);
-  inputs_.look_up(own, tokens, embedded, scratch);  // has a barrier, which the products need as well
+    multiply(own.team, {expand_[static_cast<size_t>(s - 1)]}, {embedded}, product(0, s), static_cast<size_t>((count_ - 1) * width_), nullptr);
+  inputs_.look_up(own, tokens, embedded);  // has a barrier, which the products need as well
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
     const float target = std::sqrt(mean_square(stream(own.slot(t), 0), width_));
     for (int s = 1; s < count_; s++) {
@@ -107,8 +107,7 @@ void AltUp::before(const OwnTokens& own, const AltUpLayer& layer, float* residua
   }
 }
 
-void AltUp::after(const OwnTokens& own, const AltUpLayer& layer, int index, Activation activation, const float* residual,
-                  std::vector<uint8_t>& scratch) {
+void AltUp::after(const OwnTokens& own, const AltUpLayer& layer, int index, Activation activation, const float* residual) {
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
     const int slot = own.slot(t);
     const float* computed = residual + static_cast<int64_t>(slot) * width_;
@@ -121,7 +120,7 @@ void AltUp::after(const OwnTokens& own, const AltUpLayer& layer, int index, Acti
     x_.quantize(slot);
   }
   own.barrier();
-  inputs_.apply(own, layer.input, index, activation, own.batch(x_), scratch);
+  inputs_.apply(own, layer.input, index, activation, own.batch(x_));
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
     const int slot = own.slot(t);
     kernels().rms_norm(inputs_.of(t), layer.input.norm.data(), width_, eps_, x_.x(slot));
@@ -129,14 +128,14 @@ void AltUp::after(const OwnTokens& own, const AltUpLayer& layer, int index, Acti
   }
 }
 
-void AltUp::finish(const OwnTokens& own, float* residual, std::vector<uint8_t>& scratch) {
+void AltUp::finish(const OwnTokens& own, float* residual) {
   for (int s = 1; s < count_; s++) {
     for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
       std::copy_n(stream(own.slot(t), s), width_, x_.x(own.slot(t)));
       x_.quantize(own.slot(t));
     }
     own.barrier();
-    multiply(own.team, {merge_[static_cast<size_t>(s - 1)]}, {own.batch(x_)}, product(0, s), static_cast<size_t>((count_ - 1) * width_), scratch, nullptr);
+    multiply(own.team, {merge_[static_cast<size_t>(s - 1)]}, {own.batch(x_)}, product(0, s), static_cast<size_t>((count_ - 1) * width_), nullptr);
     own.team.barrier();
   }
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {

@@ -31,13 +31,13 @@ class AltUp {
   void check(const AltUpLayer& layer, int index) const;
 
   // All streams of the tokens from their embeddings, [slots, width].
-  void start(const OwnTokens& own, const int32_t* tokens, const float* residual, std::vector<uint8_t>& scratch);
+  void start(const OwnTokens& own, const int32_t* tokens, const float* residual);
   // Predicts the streams; the active one goes to `residual`, for the layer to work on.
   void before(const OwnTokens& own, const AltUpLayer& layer, float* residual);
   // Corrects the streams by `residual`, which the layer has computed, and adds the layer's own input.
-  void after(const OwnTokens& own, const AltUpLayer& layer, int index, Activation activation, const float* residual, std::vector<uint8_t>& scratch);
+  void after(const OwnTokens& own, const AltUpLayer& layer, int index, Activation activation, const float* residual);
   // All streams as one, in `residual`.
-  void finish(const OwnTokens& own, float* residual, std::vector<uint8_t>& scratch);
+  void finish(const OwnTokens& own, float* residual);
 
  private:
   float* stream(int slot, int s) { return &streams_[(static_cast<size_t>(slot) * static_cast<size_t>(count_) + static_cast<size_t>(s)) * static_cast<size_t>(width_)]; }

@@ -133,7 +133,6 @@ void Decoder::reserve(int tokens, int64_t positions) {
   }
   chosen_.resize(std::max(chosen_.size(), n));
   scores_.resize(static_cast<size_t>(members));
-  scratch_.resize(static_cast<size_t>(members));
   const size_t needed = static_cast<size_t>(positions) * 4;  // attention takes up to four heads at a time
   for (auto& s : scores_)
     if (s.size() < needed) s.resize(needed + needed / 2);
@@ -156,7 +155,6 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
   const Config& c = config_;
   const Kernels& k = kernels();
   const int width = c.width, half = c.head_dim / 2;
-  std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
   const OwnTokens own(team, count);
   const auto mine = own.mine;
   auto residual = [&](int64_t t) { return residual_.data() + own.slot(t) * width; };
@@ -199,7 +197,7 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
     }
   };
 
-  if (altup_) altup_->start(own, tokens, residual_.data(), scratch);
+  if (altup_) altup_->start(own, tokens, residual_.data());
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
@@ -207,17 +205,17 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
     const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.rows.get() : nullptr;
     if (altup_) altup_->before(own, layer.altup, residual_.data());
     const Input x = choose(team, layer.qkv_input.get(), normed(layer.attention_norm));
-    multiply(team, layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), scratch, layer.k.rows.get(), layer.q_bias);
+    multiply(team, layer.q, x, q_.data(), static_cast<size_t>(c.heads * c.head_dim), layer.k.rows.get(), layer.q_bias);
     if (layer.k) {
-      multiply(team, layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.v.rows.get(), layer.k_bias);
-      multiply(team, layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), scratch, layer.o.rows.get(), layer.v_bias);
+      multiply(team, layer.k, x, k_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), layer.v.rows.get(), layer.k_bias);
+      multiply(team, layer.v, x, v_.data(), static_cast<size_t>(c.kv_heads * c.head_dim), layer.o.rows.get(), layer.v_bias);
     }
-    if (layer.laurel) laurel_.left(team, layer.laurel, {x.x}, scratch);
+    if (layer.laurel) laurel_.left(team, layer.laurel, {x.x});
     team.barrier();
     attention(team, layer);
     const Input attended = choose(team, layer.o_input.get(), attended_.batch(count));
-    if (layer.laurel) laurel_.right(own, layer.laurel, scratch);
-    multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), scratch, first_of_ffn);
+    if (layer.laurel) laurel_.right(own, layer.laurel);
+    multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), first_of_ffn);
     team.barrier();
     if (layer.laurel) laurel_.add(own, layer.laurel, normed_, residual_.data());
     add_projected(layer.post_attention_norm);
@@ -231,10 +229,10 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
     else
       dense_ffn(team, layer, y, count, following);
     add_projected(layer.post_ffn_norm);
-    if (altup_) altup_->after(own, layer.altup, static_cast<int>(l), c.activation, residual_.data(), scratch);
+    if (altup_) altup_->after(own, layer.altup, static_cast<int>(l), c.activation, residual_.data());
   }
 
-  if (altup_) altup_->finish(own, residual_.data(), scratch);
+  if (altup_) altup_->finish(own, residual_.data());
   for (int64_t t = mine.begin; t < mine.end; t++)
     if (!own.alone || team.id == 0) k.rms_norm(residual(t), final_norm_.data(), width, c.norm_eps, out + t * width);
 }

@@ -130,7 +130,6 @@ class Decoder {
   Vector residual_, q_, k_, v_, projected_, gate_, up_, cosine_, sine_;
   Vector cutoffs_;  // of gates, by slot
   std::vector<Vector> scores_;                 // per member
-  std::vector<std::vector<uint8_t>> scratch_;  // per member
   std::vector<int32_t> listed_;                // neurons, [slots, ffn_width]
   std::vector<int64_t> listed_counts_;
   int64_t neurons_read_ = 0;

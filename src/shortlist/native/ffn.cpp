@@ -35,10 +35,9 @@ void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& normed, int
   const size_t ffn = static_cast<size_t>(layer.ffn_width());
   Activations& activated = hidden_.at(layer.ffn_width());
   const OwnTokens own(team, count);
-  std::vector<uint8_t>& scratch = scratch_[static_cast<size_t>(team.id)];
   const Input x = choose(team, layer.gate_up_input.get(), normed);
-  if (layer.gate) multiply(team, layer.gate, x, gate_.data(), ffn, scratch, layer.up.rows.get());
-  const auto share = multiply(team, layer.up, x, up_.data(), ffn, scratch, layer.down.rows.get());
+  if (layer.gate) multiply(team, layer.gate, x, gate_.data(), ffn, layer.up.rows.get());
+  const auto share = multiply(team, layer.up, x, up_.data(), ffn, layer.down.rows.get());
   if (layer.cutoff) {
     team.barrier();
     for (int64_t t = own.mine.begin; t < own.mine.end; t++)
@@ -60,14 +59,14 @@ void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& normed, int
   }
   team.barrier();
   const Input hidden = choose(team, layer.down_input.get(), activated.batch(count));
-  multiply(team, layer.down, hidden, projected_.data(), static_cast<size_t>(config_.width), scratch, next);
+  multiply(team, layer.down, hidden, projected_.data(), static_cast<size_t>(config_.width), next);
   team.barrier();
 }
 
 void Decoder::shortlisted_ffn(Team& team, const Layer& layer, const Batch& x, int count, const Rows* next) {
   const ShortlistedFfn& ffn = *layer.ffn;
   const size_t width = static_cast<size_t>(layer.ffn_width());
-  multiply(team, {ffn.scores}, {x}, gate_.data(), width, scratch_[static_cast<size_t>(team.id)], nullptr);
+  multiply(team, {ffn.scores}, {x}, gate_.data(), width, nullptr);
   team.barrier();
 
   const OwnTokens own(team, count);

@@ -20,17 +20,17 @@ void Laurel::check(const LaurelLayer& layer) const {
   check_vector(layer.norm, width_, "laurel_norm");
 }
 
-void Laurel::left(Team& team, const LaurelLayer& layer, const Input& x, std::vector<uint8_t>& scratch) {
-  multiply(team, layer.left, x, low_.data(), static_cast<size_t>(rank_), scratch, nullptr);
+void Laurel::left(Team& team, const LaurelLayer& layer, const Input& x) {
+  multiply(team, layer.left, x, low_.data(), static_cast<size_t>(rank_), nullptr);
 }
 
-void Laurel::right(const OwnTokens& own, const LaurelLayer& layer, std::vector<uint8_t>& scratch) {
+void Laurel::right(const OwnTokens& own, const LaurelLayer& layer) {
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
     std::copy_n(&low_[static_cast<size_t>(t * rank_)], rank_, narrow_.x(own.slot(t)));
     narrow_.quantize(own.slot(t));
   }
   own.barrier();
-  multiply(own.team, layer.right, {own.batch(narrow_)}, wide_.data(), static_cast<size_t>(width_), scratch, nullptr);
+  multiply(own.team, layer.right, {own.batch(narrow_)}, wide_.data(), static_cast<size_t>(width_), nullptr);
 }
 
 void Laurel::add(const OwnTokens& own, const LaurelLayer& layer, Activations& x, float* residual) {

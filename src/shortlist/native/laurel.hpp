@@ -25,8 +25,8 @@ class Laurel {
   // Throws std::invalid_argument where a tensor of the layer has another shape.
   void check(const LaurelLayer& layer) const;
 
-  void left(Team& team, const LaurelLayer& layer, const Input& x, std::vector<uint8_t>& scratch);
-  void right(const OwnTokens& own, const LaurelLayer& layer, std::vector<uint8_t>& scratch);
+  void left(Team& team, const LaurelLayer& layer, const Input& x);
+  void right(const OwnTokens& own, const LaurelLayer& layer);
   // Adds x and its map to the residual stream, [slots, width].
   void add(const OwnTokens& own, const LaurelLayer& layer, Activations& x, float* residual);
   // Divides it by sqrt(2), when attention is added too.

@@ -30,10 +30,10 @@ void LayerInputs::check(const LayerInput& layer) const {
   check_vector(layer.norm, width_, "input_norm");
 }
 
-void LayerInputs::look_up(const OwnTokens& own, const int32_t* tokens, const Batch& embedded, std::vector<uint8_t>& scratch) {
+void LayerInputs::look_up(const OwnTokens& own, const int32_t* tokens, const Batch& embedded) {
   const size_t all = static_cast<size_t>(table_->view.cols);
   const float root = std::sqrt(static_cast<float>(size_)), half = std::sqrt(0.5f), shrink = 1.0f / std::sqrt(static_cast<float>(width_));
-  multiply(own.team, {projection_}, {embedded}, inputs_.data(), all, scratch, nullptr);
+  multiply(own.team, {projection_}, {embedded}, inputs_.data(), all, nullptr);
   own.team.barrier();
   Vector& row = rows_[static_cast<size_t>(own.team.id)];
   row.resize(all);
@@ -50,16 +50,15 @@ void LayerInputs::look_up(const OwnTokens& own, const int32_t* tokens, const Bat
   }
 }
 
-void LayerInputs::apply(const OwnTokens& own, const LayerInput& layer, int index, Activation activation, const Batch& x,
-                        std::vector<uint8_t>& scratch) {
-  multiply(own.team, layer.gate, {x}, gated_.data(), static_cast<size_t>(size_), scratch, layer.up.rows.get());
+void LayerInputs::apply(const OwnTokens& own, const LayerInput& layer, int index, Activation activation, const Batch& x) {
+  multiply(own.team, layer.gate, {x}, gated_.data(), static_cast<size_t>(size_), layer.up.rows.get());
   own.team.barrier();
   for (int64_t t = own.mine.begin; t < own.mine.end; t++) {
     activate(activation, &gated_[static_cast<size_t>(t * size_)], input(t, index), size_, narrow_.x(own.slot(t)));
     narrow_.quantize(own.slot(t));
   }
   own.barrier();
-  multiply(own.team, layer.up, {own.batch(narrow_)}, wide_.data(), static_cast<size_t>(width_), scratch, nullptr);
+  multiply(own.team, layer.up, {own.batch(narrow_)}, wide_.data(), static_cast<size_t>(width_), nullptr);
   own.team.barrier();
 }
 

@@ -27,9 +27,9 @@ class LayerInputs {
   int layers() const { return static_cast<int>(table_->view.cols) / size_; }
 
   // The inputs of all layers, from the tokens and their embeddings.
-  void look_up(const OwnTokens& own, const int32_t* tokens, const Batch& embedded, std::vector<uint8_t>& scratch);
+  void look_up(const OwnTokens& own, const int32_t* tokens, const Batch& embedded);
   // What joins the streams after layer `index`, for x of every token, through of(). Ends with a barrier.
-  void apply(const OwnTokens& own, const LayerInput& layer, int index, Activation activation, const Batch& x, std::vector<uint8_t>& scratch);
+  void apply(const OwnTokens& own, const LayerInput& layer, int index, Activation activation, const Batch& x);
   const float* of(int64_t token) const { return &wide_[static_cast<size_t>(token) * static_cast<size_t>(width_)]; }  // before the norm
 
  private:

@@ -125,7 +125,7 @@ static void multiply_channels(const Linear& matrix, const Input& input, int64_t 
   }
 }
 
-Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, std::vector<uint8_t>&, const Rows* next,
+Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, const Rows* next,
                      const Vector& bias) {
   const auto share = team.share(matrix.outputs(), matrix.channels ? kBlock : kGrain);
   const size_t count = static_cast<size_t>(share.end - share.begin);

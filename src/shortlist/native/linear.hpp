@@ -99,7 +99,7 @@ struct Input {
 
 // This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share. The first rows
 // of the member's share of `next`, the matrix that comes after, are on their way to the cache when it returns.
-Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, std::vector<uint8_t>& scratch, const Rows* next,
+Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, const Rows* next,
                      const Vector& bias = {});
 
 // Sends the first rows of this member's share of a matrix on their way to the cache.
