@@ -2,7 +2,7 @@
 
 For a Mixtral block (8 experts of 2048 neurons, 2 of a token) and a Qwen3-MoE block (64 experts of 512, 8 of
 a token), both of width 1024, and for batches of the size of decoding and of training: milliseconds of the
-forward pass or of the forward and backward pass, medians of runs that take turns. `transformers` runs with every
+forward pass or of the forward and backward pass, medians of runs that take turns. `transformers` runs with each
 `experts_implementation` that can hold the batch; the ratio is against its best. Outputs and gradients must
 agree to 1e-5 of the largest value.
 

@@ -1,4 +1,4 @@
-"""Experts in files: one tensor of all or one each, layers that are dense in between, and files that are wrong."""
+"""Experts in files: one tensor of all or one each, dense layers in between, and files that are wrong."""
 
 import json
 from pathlib import Path
@@ -104,7 +104,9 @@ def test_which_layers_are_mixtures(tmp_path):
     sparse = {"num_hidden_layers": 5, "decoder_sparse_step": 2, "mlp_only_layers": [3]}
     tiny_hf("qwen3_moe", tmp_path, **sparse)
     with open_checkpoint(tmp_path) as checkpoint:
-        assert checkpoint.config.mixture.layers == (1,)
+        mixture = checkpoint.config.mixture
+        assert mixture is not None
+        assert mixture.layers == (1,)
         assert "layers.0.gate" in checkpoint.tensors
         assert "layers.1.gate" not in checkpoint.tensors
 
@@ -125,6 +127,7 @@ def test_a_small_mixtral_is_valid(tmp_path):
     path.write_bytes(small_llama(settings=MIXTRAL, shapes=EXPERTS))
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.config.family == "mixtral"
+        assert checkpoint.config.mixture is not None
         assert checkpoint.config.mixture.experts == 4
 
 

@@ -35,6 +35,9 @@ def test_a_model_is_written_and_the_table_says_what_it_costs(tiny, text, tmp_pat
     assert err == "", "progress is for terminals"
     report = json.loads(out)
     assert [stage["stage"] for stage in report["stages"]] == ["dense", "converted", "healed"]
+    again = ["convert", str(folder), "--method", "cluster", "-o", str(tmp_path / "again")]
+    assert run_command(again) == 2
+    assert "experts already" in capfd.readouterr().err
     dense, converted, healed = report["stages"]
     assert healed["bytes_per_token"] < dense["bytes_per_token"]
     assert abs(healed["perplexity"] - dense["perplexity"]) < abs(

@@ -1,6 +1,7 @@
 """`shortlist train`: what it prints, and how it ends."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from training.runs import TEXT
 
 from shortlist.cli import run_command
-from shortlist.cli.train import draw_load
+from shortlist.cli.train import describe_load
 
 CONFIG = """
 [data]
@@ -127,7 +128,17 @@ def test_help_and_configurations_need_no_torch(config):
 
 def test_bars_of_the_load():
     layers = [{"load": [0.5, 0.5]}, {"load": [0.0, 1.0]}, {"load": [0.25, 0.25, 0.5, 0.0]}]
-    assert draw_load(layers) == "▅▅ ▁█ ▅▅█▁"
+    assert describe_load(layers) == "▅▅ ▁█ ▅▅█▁"
+    assert describe_load([{"load": [0.5, 0.125] + [0.0] * 62}]) == "up to 32.0 times even"
+
+
+def test_progress_on_a_terminal(config, capsys, monkeypatch, no_plots):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with config.open("a") as file:
+        file.write("[moe]\nexperts = 2\n")
+    assert run_command(["train", str(config)]) == 0
+    err = capsys.readouterr().err
+    assert re.search(r"loss \d\.\d{3} \(validation \d\.\d{3}\)  \d+ tokens/s  load [▁▂▃▄▅▆▇█]{2}", err)
 
 
 def test_the_example_is_valid():

@@ -18,7 +18,7 @@ from shortlist.models.tokenizer import Tokenizer
 @pytest.mark.parametrize("kind", [gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0])
 def test_weights_have_mean_0_and_deviation_of_a_normed_product(kind: gguf.GGMLQuantizationType) -> None:
     rows, columns = 256, 512
-    data = module._random_rows(np.random.default_rng(1), rows, columns, kind)
+    data = module.random_rows(np.random.default_rng(1), rows, columns, kind)
     weights = gguf.quants.dequantize(data, kind)
     assert weights.shape == (rows, columns)
     assert abs(weights.mean()) < 0.02 * columns**-0.5
@@ -99,7 +99,7 @@ def test_writing_that_fails_leaves_no_file(
         raise happens
 
     monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
-    monkeypatch.setattr(module, "_random_rows", fails)
+    monkeypatch.setattr(module, "random_rows", fails)
     with pytest.raises(expected, match=message):
         synthetic("llama-1b-q8_0")
     assert list((tmp_path / "synthetic").iterdir()) == []

@@ -23,8 +23,13 @@ def hf_names(family: Family) -> list[str]:
     in_layer = HF_LAYER_NAMES.keys() | {f"{name}.weight" for name, _ in family.hf_layer_names}
     names = [*HF_NAMES, *(f"model.layers.{LAYER}.{name}" for name in in_layer)]
     wanted = {"embedding", "head", "final_norm"}
-    wanted |= {f"layers.{LAYER}.{name}" for name in family.layer_tensors}
+    wanted |= {f"layers.{LAYER}.{name}" for name in layer_tensors(family)}
     return [name for name in names if canonical_hf_name(name, family) in wanted]
+
+
+def layer_tensors(family: Family) -> tuple[str, ...]:
+    """What every layer has: in llama.cpp all layers of a family with experts are mixtures."""
+    return family.mixture_tensors if family.experts else family.layer_tensors
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -32,7 +37,7 @@ def test_both_maps_lead_to_the_same_names(family: Family):
     architecture = {v: k for k, v in gguf.MODEL_ARCH_NAMES.items()}[family.gguf_architecture]
     theirs = gguf.get_tensor_name_map(architecture, LAYER + 1)
     names = hf_names(family)
-    assert len(names) == 3 + len(family.layer_tensors)
+    assert len(names) == 3 + len(layer_tensors(family))
     for name in names:
         converted = f"{name}.weight" if name.endswith("_scale") else name
         in_gguf = theirs.get_name(converted, try_suffixes=(".weight", ".bias"))
@@ -59,7 +64,9 @@ def test_gguf_architectures_and_model_types_are_known_to_gguf_and_transformers()
 @pytest.mark.parametrize(
     "name",
     [
-        "blk.0.ffn_gate_exps.weight",
+        "blk.0.ffn_gate_exps.bias",
+        "blk.0.ffn_gate.{}.weight",
+        "blk.0.ffn_gate.007.weight",
         "blk.0.attn_q.weight.lora_a",
         "blk..attn_q.weight",
         "blk.٣.attn_q.weight",

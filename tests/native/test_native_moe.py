@@ -1,4 +1,4 @@
-"""Mixtures of experts against PyTorch: which experts are chosen, with which weights, and what they add up to."""
+"""Mixtures of experts against PyTorch: which are chosen, with which weights, and what they add up to."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ class Layer:
         for t, (weights, chosen) in enumerate(zip(*self.route(x), strict=True)):
             for weight, expert in zip(weights, chosen, strict=True):
                 out[t] += weight * run(self.blocks[expert], x[t])
-            if self.shared is not None:
+            if self.shared is not None and self.shared_gate is not None:
                 out[t] += torch.sigmoid(x[t] @ torch.from_numpy(self.shared_gate[0])) * run(self.shared, x[t])
         return out
 
@@ -177,6 +177,7 @@ def test_no_tokens():
 def test_bytes_are_those_of_the_rows():
     layer = Layer(experts=3, width=64, hidden=96, shared=32, format="q8")
     assert layer.native.expert_bytes == sum(m.nbytes for m in layer.blocks[0])
+    assert layer.shared is not None
     shared = sum(m.nbytes for m in layer.shared)
     assert layer.native.always_bytes == 4 * (3 * 64) + 4 * 64 + shared
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from shortlist.nn import Experts
+from shortlist.nn import Experts, MoE, SoftmaxTopK
 from shortlist.nn.ternary import make_ternary, pack, ternarize, unpack
 
 
@@ -39,7 +39,8 @@ def test_experts_compute_with_rounded_weights_and_train_those_behind():
     experts = make_ternary(Experts(2, 8, 4))
     codes, scale = ternarize(experts.parametrizations.gate_up_proj.original)
     assert torch.equal(experts.gate_up_proj, codes * scale[..., None])
-    experts(torch.randn(5, 8), torch.tensor([2, 3])).square().sum().backward()
+    layer = MoE(SoftmaxTopK(8, 2), experts)
+    layer(torch.randn(5, 8)).square().sum().backward()
     for name in ("gate_up_proj", "down_proj"):
         assert experts.parametrizations[name].original.grad.abs().sum() > 0
 

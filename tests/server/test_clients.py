@@ -103,7 +103,9 @@ def test_lm_eval_scores_are_those_of_the_python_api(url, alone, tiny_folder, tmp
         max_retries=1,
         batch_size=2,
     )
-    result = simple_evaluate(model=served, tasks=[task], task_manager=TaskManager(), bootstrap_iters=0)
+    result = simple_evaluate(
+        model=served, tasks=[task], task_manager=TaskManager(include_defaults=False), bootstrap_iters=0
+    )
     assert result is not None
     samples = sorted(result["samples"]["local_questions"], key=lambda sample: sample["doc_id"])
     assert len(samples) == len(QUESTIONS)

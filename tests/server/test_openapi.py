@@ -34,12 +34,14 @@ def test_every_operation_is_tried(api):
     assert described == set(OPERATIONS)
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+VALID = [(*operation, GenerationMode.POSITIVE) for operation in OPERATIONS]
+# Without a body there is nothing invalid: the only path with a parameter takes any text.
+INVALID = [(*operation, GenerationMode.NEGATIVE) for operation in OPERATIONS if operation[0] == "POST"]
+
+
+@pytest.mark.parametrize(("method", "path", "mode"), VALID + INVALID)
 def test_every_answer_is_as_described(api, method, path, mode):
     operation = api[path][method]
-    if mode is GenerationMode.NEGATIVE and method == "GET":
-        pytest.skip("it has no body, and its path is any text")
 
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
     @given(operation.as_strategy(generation_mode=mode))

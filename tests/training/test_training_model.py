@@ -1,35 +1,12 @@
 """Models of configurations, and what is refused."""
 
-import dataclasses
-
 import pytest
 import torch
-from training.runs import TEXT, tiny_config
 
 from shortlist.errors import UsageError
 from shortlist.nn.moe import moe_layers
 from shortlist.training.config import GateConfig, ModelConfig, MoEConfig
-from shortlist.training.loop import Loop
-from shortlist.training.model import build_model, loss_weights
-from shortlist.training.not_finite import first_in_forward, first_in_gradients
-from shortlist.training.tokenizer import prepare_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
-    return prepare_tokenizer(tiny_config(folder).data, [TEXT], folder)
-
-
-@pytest.fixture
-def build(tmp_path, tokenizer):
-    def build(moe=None, **model):
-        config = tiny_config(tmp_path, moe)
-        return build_model(
-            dataclasses.replace(config, model=dataclasses.replace(config.model, **model)), tokenizer
-        )
-
-    return build
+from shortlist.training.model import loss_weights
 
 
 def test_ids_of_the_tokenizer(build, tokenizer):
@@ -93,32 +70,6 @@ def test_losses_must_be_given_by_a_gate(build):
         loss_weights(build(moe), moe)
     assert loss_weights(build(MoEConfig()), MoEConfig()) == {"load_balance": 0.01, "router_z": 0.001}
     assert loss_weights(build(), None) == {}
-
-
-def test_a_device_that_is_not_there(build, tmp_path):
-    config = tiny_config(tmp_path, device="abacus")
-    with pytest.raises(UsageError, match="device 'abacus' is not here"):
-        Loop(config, build(), torch.arange(99).numpy(), torch.arange(99).numpy())
-
-
-def test_the_first_module_that_is_not_finite_is_found(build):
-    model = build(MoEConfig(experts=2))
-    tokens = torch.tensor([[1, 2, 3]])
-    assert first_in_forward(model, tokens) is None
-    layer = model.model.layers[1]
-    with torch.no_grad():
-        layer.self_attn.k_proj.weight[0, 0] = float("nan")
-        layer.mlp.experts.down_proj.fill_(float("inf"))
-    assert first_in_forward(model, tokens) == "model.layers.1.self_attn.k_proj"
-
-
-def test_the_first_gradient_that_is_not_finite_is_found(build):
-    model = build()
-    model(input_ids=torch.tensor([[1, 2, 3]])).logits.sum().backward()
-    assert first_in_gradients(model) is None
-    for layer in model.model.layers:
-        layer.mlp.down_proj.weight.grad.fill_(float("inf"))
-    assert first_in_gradients(model) == "model.layers.1.mlp.down_proj.weight"
 
 
 def test_a_type_that_transformers_cannot_build(build):

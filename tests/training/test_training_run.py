@@ -6,24 +6,15 @@ import re
 import shutil
 import signal
 
-import numpy as np
 import pytest
 import torch
 from training.runs import TEXT, tiny_config
 
-import shortlist
 from shortlist import training
-from shortlist.errors import CheckpointError, ShortlistError, UsageError
+from shortlist.errors import ShortlistError, UsageError
 from shortlist.nn.gates import GATES, WRAPPERS
 from shortlist.training import metrics
 from shortlist.training.config import FILE_NAME, GateConfig, MoEConfig
-from shortlist.training.text import read_texts, tokenize
-
-
-@pytest.fixture
-def no_plots(monkeypatch):
-    """Drawing takes longer than such a run."""
-    monkeypatch.setattr("shortlist.training.run.draw_plots", lambda run: [])
 
 
 def interrupt_at(step, times=1):
@@ -117,53 +108,6 @@ def test_losses_of_gates_are_weighted(tmp_path, no_plots):
     assert balance(10.0) < balance(-10.0)
 
 
-@pytest.mark.parametrize("moe", [None, MoEConfig(experts=4, width=32)], ids=["dense", "experts"])
-def test_what_transformers_knows_runs_natively(tmp_path, no_plots, moe):
-    run = training.train(tiny_config(tmp_path, moe, steps=20), tmp_path / "run")
-    tokens = run.tokenizer.encode("the cat sat on the")
-    with torch.no_grad():
-        expected = run.model(input_ids=torch.tensor([tokens])).logits[0].numpy()
-    with shortlist.load(tmp_path / "run") as model:
-        np.testing.assert_allclose(model.logits(tokens), expected, atol=0.05)
-        written = model.generate("the cat sat on the", max_tokens=1).tokens
-    assert list(written) == [expected[-1].argmax()]
-
-
-def test_a_llama_with_softmax_gates_is_saved_as_a_mixtral(tmp_path, no_plots):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    run = training.train(tiny_config(tmp_path, MoEConfig(experts=4, width=16)), tmp_path / "run")
-    assert run.note is None
-    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
-    assert saved.config.model_type == "mixtral"
-    tokens = run.tokenizer.encode(TEXT[:50])
-    assert AutoTokenizer.from_pretrained(tmp_path / "run").encode(TEXT[:50]) == tokens
-    with torch.no_grad():
-        ours, theirs = (model(input_ids=torch.tensor([tokens])).logits for model in (run.model, saved))
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "moe",
-    [
-        MoEConfig(experts=2, gate=GateConfig("sigmoid")),
-        MoEConfig(experts=2, shared=8),
-        MoEConfig(experts=(2, 4)),
-        MoEConfig(experts=(2, 0)),
-        MoEConfig(experts=2, gate=GateConfig(options={"normalize": False})),
-    ],
-    ids=str,
-)
-def test_what_no_family_has_is_loaded_from_its_checkpoint(tmp_path, no_plots, moe):
-    run = training.train(tiny_config(tmp_path, moe), tmp_path / "run")
-    assert "shortlist.training.load_run" in str(run.note)
-    assert not (tmp_path / "run" / "config.json").exists()
-    loaded = training.load_run(tmp_path / "run")
-    tokens = torch.tensor([run.tokenizer.encode("the cat")])
-    with torch.no_grad():
-        assert torch.equal(loaded.model(input_ids=tokens).logits, run.model(input_ids=tokens).logits)
-
-
 def test_validation_leaves_no_trace(tmp_path, no_plots):
     config = tiny_config(tmp_path, MoEConfig(experts=4, gate=GateConfig("evomoe")), log_every=1)
     often = dataclasses.replace(config, training=dataclasses.replace(config.training, validate_every=1))
@@ -231,31 +175,6 @@ def test_a_mistake_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"]
-)
-def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, no_plots, name):
-    training.train(tiny_config(tmp_path), tmp_path / "run")
-    (file,) = (tmp_path / "run" / "checkpoints").glob(f"*/{name}")
-    file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(CheckpointError, match="train anew into another folder"):
-        training.resume(tmp_path / "run")
-
-
-def test_a_model_tokenizer_is_taken(tmp_path, no_plots):
-    config = tiny_config(tmp_path)
-    first = training.train(config, tmp_path / "first")
-    data = dataclasses.replace(config.data, tokenizer=str(tmp_path / "first"))
-    second = training.train(dataclasses.replace(config, data=data), tmp_path / "second")
-    assert (tmp_path / "second" / "tokenizer.json").read_bytes() == (
-        tmp_path / "first" / "tokenizer.json"
-    ).read_bytes()
-    assert losses(tmp_path / "second") == losses(tmp_path / "first")
-    (text,) = read_texts(config.data)[0]
-    tokens = tokenize([text], second.tokenizer.encode, None)
-    assert first.tokenizer.decode(tokens) == text
-
-
 def test_experts_may_start_as_copies_of_a_dense_run(tmp_path, no_plots):
     dense = training.train(tiny_config(tmp_path, steps=30), tmp_path / "dense")
     moe = MoEConfig(experts=4, masked=0.25, gate=GateConfig("evomoe", options={"k": 1}))
@@ -291,3 +210,5 @@ def test_what_a_run_cannot_start_with(tmp_path, no_plots):
         start(start=str(tmp_path / "dense"), hidden_size=64)
     with pytest.raises(UsageError, match=r"\[moe\] width must be left out"):
         start(MoEConfig(experts=2, width=16), start=str(tmp_path / "dense"))
+    with pytest.raises(UsageError, match=r"\[model\] start: .*cannot be used"):
+        start(MoEConfig(experts=2), start=str(tmp_path / "dense"), type="arcee")

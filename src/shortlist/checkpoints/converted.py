@@ -1,4 +1,4 @@
-"""Folders that `shortlist convert` wrote: what their `config.json` says of the mixtures (docs/converted-checkpoints.md)."""
+"""What `config.json` says of the mixtures that `shortlist convert` made (docs/converted-checkpoints.md)."""
 
 import math
 
@@ -25,8 +25,6 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
         own.fail("shortlist.format", f"is {own.get('format')!r:.20}, and {FORMAT} is known: update shortlist")
     moe = own.part("moe")
     gate = moe.part("gate")
-    if moe.get("ternary", False):
-        moe.fail("ternary", "is true, which is not supported here: load it with shortlist.nn.load_converted")
     experts = moe.integer("experts", MAX_EXPERTS)
     per_token, margin, router_width = None, 0.0, 0
     if gate.one_of("kind", ("softmax", "norm_threshold")) == "softmax":
@@ -46,6 +44,7 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
         shared_width=moe.integer("shared_width", MAX_FFN_WIDTH, least=0),
         margin=margin,
         router_width=router_width,
+        ternary=bool(moe.get("ternary", False)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The experts of a checkpoint: what its header says of them, and their tensors, one of each kind for every expert.
+"""The experts of a checkpoint: what its header says of them, and their tensors, apart for every expert.
 
 Files keep the experts of a layer in one tensor or in many; here a tensor of all is split into views, so that
 what packs a matrix packs an expert.
@@ -14,6 +14,9 @@ from shortlist.checkpoints.settings import MAX_FFN_WIDTH, MAX_LAYERS, Settings
 from shortlist.errors import CheckpointError
 from shortlist.models.config import MixtureConfig, ModelConfig
 from shortlist.models.families import Family
+
+TERNARY = "TERNARY"
+"""Type of a tensor of codes 0, 1 and 2 for -1, 0 and 1, four to a byte, the first in the lowest bits."""
 
 MAX_EXPERTS = 1 << 10
 """In a layer; far above any real model."""
@@ -112,8 +115,15 @@ def split_experts(
     Raises
     ------
     CheckpointError
-        A tensor does not hold as many experts as the header says.
+        A tensor does not hold as many experts as the header says, or is of a type that it cannot be.
     """
+    ternary = config.mixture is not None and config.mixture.ternary
+    for name, tensor in tensors.items():
+        if (tensor.type == "U8") != (ternary and name.endswith((".experts.gate_up", ".experts.down"))):
+            raise CheckpointError(
+                f"{path}: tensor {tensor.name} has type {tensor.type}, which is not supported there; only "
+                "ternary experts are bytes"
+            )
     if config.mixture is None:
         return tensors, files
     split: dict[str, StoredTensor] = {}
@@ -128,17 +138,25 @@ def split_experts(
 def _parts(path: Path, name: str, tensor: StoredTensor, experts: int) -> Iterator[tuple[str, StoredTensor]]:
     layer, found, kind = name.rpartition(".experts.")
     if found and "." not in kind:
-        for expert, one in enumerate(_each(path, tensor, experts)):
-            for half, matrix in _halves(path, one) if kind == "gate_up" else [(kind, one)]:
-                yield f"{layer}.experts.{expert}.{half}", matrix
+        dimensions = 2 if kind.endswith("_scale") else 3
+        for expert, one in enumerate(_each(path, tensor, experts, dimensions)):
+            halves = _halves(path, kind, one) if kind.startswith("gate_up") else [(kind, one)]
+            yield from ((f"{layer}.experts.{expert}.{half}", _unpacked(part)) for half, part in halves)
     elif name.endswith(".shared_gate") and len(tensor.shape) == 1:
         yield name, replace(tensor, shape=(1, *tensor.shape))
     else:
         yield name, tensor
 
 
-def _each(path: Path, tensor: StoredTensor, experts: int) -> Iterator[StoredTensor]:
-    if len(tensor.shape) != 3 or tensor.shape[0] != experts:
+def _unpacked(tensor: StoredTensor) -> StoredTensor:
+    """Bytes of four weights each, as the weights that they are."""
+    if tensor.type != "U8":
+        return tensor
+    return replace(tensor, type=TERNARY, shape=(*tensor.shape[:-1], 4 * tensor.shape[-1]))
+
+
+def _each(path: Path, tensor: StoredTensor, experts: int, dimensions: int) -> Iterator[StoredTensor]:
+    if len(tensor.shape) != dimensions or tensor.shape[0] != experts:
         raise CheckpointError(
             f"{path}: tensor {tensor.name} has shape {tensor.shape}, but the header says {experts} experts: "
             "the file is damaged or of an unsupported variant"
@@ -147,13 +165,14 @@ def _each(path: Path, tensor: StoredTensor, experts: int) -> Iterator[StoredTens
         yield StoredTensor(f"{tensor.name}[{i}]", tensor.type, tensor.shape[1:], data)
 
 
-def _halves(path: Path, tensor: StoredTensor) -> Iterator[tuple[str, StoredTensor]]:
-    """The rows of an expert's gate, and those of up behind them."""
-    rows, cols = tensor.shape
+def _halves(path: Path, kind: str, tensor: StoredTensor) -> Iterator[tuple[str, StoredTensor]]:
+    """The rows of an expert's gate, and those of up behind them; or their scales."""
+    rows, *rest = tensor.shape
     if rows % 2:
         raise CheckpointError(
             f"{path}: tensor {tensor.name} has {rows} rows, which are not two matrices of one size: "
             "fetch the file again"
         )
     for half, data in zip(("gate", "up"), tensor.data.reshape(2, -1), strict=True):
-        yield half, StoredTensor(f"{tensor.name} {half}", tensor.type, (rows // 2, cols), data)
+        name = half + kind.removeprefix("gate_up")
+        yield name, StoredTensor(f"{tensor.name} {half}", tensor.type, (rows // 2, *rest), data)

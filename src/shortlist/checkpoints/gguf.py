@@ -42,7 +42,8 @@ def open_gguf(path: Path) -> Checkpoint:
 
 
 def _family(path: Path, header: Header) -> Family:
-    # Of two families with one architecture (llama, mistral) the first stands for both; mixtral is the one with experts.
+    # Of two families with one architecture (llama, mistral) the first stands for both, but for the one with
+    # experts (mixtral).
     by_architecture = {family.gguf_architecture: family for family in reversed(FAMILIES.values())}
     general = Settings(path, header.metadata.settings("general."))
     architecture = general.one_of("general.architecture", by_architecture)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import TYPES, Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
+from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.hf_config import hf_config, hf_family
 from shortlist.checkpoints.settings import Settings
@@ -22,6 +22,7 @@ from shortlist.models.families import Family, canonical_hf_name
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _TYPES = ("F32", "F16", "BF16")
+_SIZES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}  # bytes hold the codes of ternary experts, and nothing else
 _MAX_JSON = 1 << 24  # the index of a model of a trillion parameters is a tenth of this
 # Where a model that also sees and hears keeps its text part, and what is not read of it.
 _WRAPPED = "model.language_model."
@@ -116,7 +117,7 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
             pass
         case _:
             raise CheckpointError(f"{label} is not described as safetensors prescribes: fetch the file again")
-    if kind not in _TYPES:
+    if kind not in _SIZES:
         raise CheckpointError(
             f"{label} has type {kind!r:.20}, which is not supported; supported are {', '.join(_TYPES)}"
         )
@@ -124,7 +125,7 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
         raise CheckpointError(
             f"{label} has the shape {shape!s:.80}, which no weight has: fetch the file again"
         )
-    nbytes = TYPES[kind][1]
+    nbytes = _SIZES[kind]
     for size in shape:
         nbytes *= size
     if not 0 <= start <= end <= data.nbytes or end - start != nbytes:

@@ -116,8 +116,8 @@ def parse_layers(value: str) -> tuple[int, ...]:
     found: list[int] = []
     try:
         for part in value.split(","):
-            first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            found += range(int(first), int(last if dash else first) + 1)
     except ValueError:
         found = []
     if not found or len(found) > 4096:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shortlist.training.run import Run
 
 BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 40
 
 
 def train(
@@ -119,17 +120,20 @@ def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
                 validation = f" (validation {line['validation_loss']:.3f})"
             parts = [f"loss {line['loss']:.3f}{validation}", f"{line['tokens_per_s']:.0f} tokens/s"]
             if line["experts"]:
-                parts.append(f"load {draw_load(line['experts'])}")
+                parts.append(f"load {describe_load(line['experts'])}")
             description = "  ".join(parts)
             bar.update(task, completed=line["step"], total=line["steps"], description=description)
 
         yield report
 
 
-def draw_load(layers: list[dict[str, Any]]) -> str:
-    """The load of each expert as a bar, a group for each layer; an even load is of half height."""
+def describe_load(layers: list[dict[str, Any]]) -> str:
+    """The load of each expert as a bar, a group for each layer; an even load is of half height.
 
-    def one(share: float, count: int) -> str:
-        return BARS[min(round(share * count * len(BARS) / 2), len(BARS) - 1)]
-
-    return " ".join("".join(one(share, len(layer["load"])) for share in layer["load"]) for layer in layers)
+    Where that would not fit into a line, the largest load, in units of an even one.
+    """
+    loads = [[share * len(layer["load"]) for share in layer["load"]] for layer in layers]
+    if sum(map(len, loads)) > MOST_BARS:
+        return f"up to {max(map(max, loads)):.1f} times even"
+    top = len(BARS) - 1
+    return " ".join("".join(BARS[min(round(load * len(BARS) / 2), top)] for load in layer) for layer in loads)

@@ -19,8 +19,8 @@ def describe_loads(loads: np.ndarray, tokens: int) -> dict[str, Any] | None:
     -------
     dict
         `per_token`: experts that a token computed in a mixture, on average. `busiest`: the most loaded expert
-        of a mixture in units of its mean load, the worst of all mixtures. `unused`: experts that no token chose.
-        `loads`: for each mixture and expert the share of the tokens that chose it.
+        of a mixture in units of its mean load, the worst of all mixtures. `unused`: experts that no token
+        chose. `loads`: for each mixture and expert the share of the tokens that chose it.
     """
     if not loads.size or tokens < 1:
         return None

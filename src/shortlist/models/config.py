@@ -53,6 +53,8 @@ class MixtureConfig:
         Not positive.
     router_width
         Hidden units of the network that scores the experts; 0: scores are linear.
+    ternary
+        Weights of the experts are -1, 0 or 1 times a scale for each row.
     shared_width
         Hidden units of the expert that every token computes; 0: there is none.
     shared_gate
@@ -68,6 +70,7 @@ class MixtureConfig:
     shared_gate: bool = False
     margin: float = 0.0
     router_width: int = 0
+    ternary: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ HF_EXPERT_NAMES = {
     "mlp.gate.weight": "router",
     "mlp.experts.gate_up_proj": "experts.gate_up",
     "mlp.experts.down_proj": "experts.down",
+    "mlp.experts.gate_up_scale": "experts.gate_up_scale",
+    "mlp.experts.down_scale": "experts.down_scale",
     "mlp.experts.{}.gate_proj.weight": "experts.{}.gate",
     "mlp.experts.{}.up_proj.weight": "experts.{}.up",
     "mlp.experts.{}.down_proj.weight": "experts.{}.down",
@@ -56,7 +58,7 @@ def mixture_shapes(mixture: MixtureConfig, width: int, *, gated: bool) -> dict[s
         Whether blocks have a gate.
     """
 
-    def block(name: str, hidden: int) -> dict[str, tuple[int, ...]]:
+    def block(name: str, hidden: int) -> dict[str, tuple[int, int]]:
         gate = {f"{name}.gate": (hidden, width)} if gated else {}
         return {**gate, f"{name}.up": (hidden, width), f"{name}.down": (width, hidden)}
 
@@ -65,7 +67,10 @@ def mixture_shapes(mixture: MixtureConfig, width: int, *, gated: bool) -> dict[s
         shapes |= {"router_hidden": (inner, width), "router_hidden_bias": (inner,)}
         shapes["router_bias"] = (mixture.experts,)
     for expert in range(mixture.experts):
-        shapes |= block(f"experts.{expert}", mixture.width)
+        matrices = block(f"experts.{expert}", mixture.width)
+        shapes |= matrices
+        if mixture.ternary:
+            shapes |= {f"{name}_scale": (rows,) for name, (rows, _) in matrices.items()}
     if mixture.shared_width:
         shapes |= block("shared", mixture.shared_width)
     if mixture.shared_gate:

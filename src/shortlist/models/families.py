@@ -320,5 +320,5 @@ def _canonical(
 
 
 def _is_number(word: str) -> bool:
-    """Whether a layer or an expert can be numbered so: "٣".isdigit() is true, but only what str() writes counts."""
+    # "٣".isdigit() is true and "007" is not how a layer is numbered: only what str() writes counts.
     return word.isascii() and word.isdigit() and str(int(word[:9])) == word

@@ -4,9 +4,12 @@ import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
+from shortlist.checkpoints.experts import TERNARY
+from shortlist.errors import CheckpointError
 from shortlist.models.packing import pack_matrix, vector
 
 BLOCK = ("gate", "up", "down")
+GROUP = 32  # weights that share a scale in native rows
 
 
 def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _native.Arena) -> _native.Mixture:
@@ -15,10 +18,15 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
     Parameters
     ----------
     weights
-        "q8" or "q4" quantizes float matrices; "" keeps them. The router and the gate of the shared expert stay
-        as they are: a rounding there changes which experts are chosen.
+        "q8" or "q4" quantizes float matrices; "" keeps them. The router and the gate of the shared expert
+        stay as they are: a rounding there changes which experts are chosen.
     arena
         Where the packed rows go.
+
+    Raises
+    ------
+    CheckpointError
+        Codes of ternary experts are none.
     """
     mixture = checkpoint.config.mixture
     assert mixture is not None
@@ -30,7 +38,7 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
     def block(name: str) -> tuple[_native.Rows | None, ...]:
         names = (f"{prefix}.{name}.{kind}" for kind in BLOCK)
         return tuple(
-            pack_matrix(checkpoint, each, weights, arena, tiled=True) if each in checkpoint.tensors else None
+            _expert_matrix(checkpoint, each, weights, arena) if each in checkpoint.tensors else None
             for each in names
         )
 
@@ -50,3 +58,26 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
         router_hidden_bias=bias("router_hidden_bias"),
         router_bias=bias("router_bias"),
     )
+
+
+def _expert_matrix(checkpoint: Checkpoint, name: str, weights: str, arena: _native.Arena) -> _native.Rows:
+    tensor = checkpoint.tensors[name]
+    if tensor.type != TERNARY:
+        return pack_matrix(checkpoint, name, weights, arena, tiled=True)
+    rows, cols = tensor.shape
+    if cols % GROUP:
+        raise CheckpointError(
+            f"{checkpoint.path}: {tensor.name} has rows of {cols}, not a multiple of {GROUP}: "
+            "convert it again"
+        )
+    if np.any(tensor.data & (tensor.data >> 1) & 0b01010101):
+        raise CheckpointError(
+            f"{checkpoint.path}: {tensor.name} has codes other than 0, 1 and 2: convert it again"
+        )
+    # The scale of a row goes to each of its groups, as native rows have them.
+    blocks = np.empty((rows, cols // GROUP, 2 + GROUP // 4), np.uint8)
+    scale = vector(checkpoint.tensors[f"{name}_scale"]).astype("<f2")
+    blocks[..., :2] = scale.view(np.uint8).reshape(rows, 1, 2)
+    blocks[..., 2:] = tensor.data.reshape(rows, -1, GROUP // 4)
+    checkpoint.release(name)
+    return _native.Rows.pack(blocks.reshape(-1), TERNARY, rows, cols, "", arena, True)

@@ -24,7 +24,7 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
     str or None
         Why nothing was written: no family of `transformers` is this model.
     """
-    saved = model if config.moe is None else _as_mixtral(model, config)
+    saved = model if config.moe is None else _as_mixtral(model)
     if saved is None:
         return (
             "no family of transformers has these experts or this gate, so there is no config.json: "
@@ -54,7 +54,7 @@ def _save(model: "PreTrainedModel", folder: Path) -> None:
             logging.enable_progress_bar()
 
 
-def _as_mixtral(model: "PreTrainedModel", config: Config) -> "PreTrainedModel | None":
+def _as_mixtral(model: "PreTrainedModel") -> "PreTrainedModel | None":
     """The same model as `transformers` defines it, where it is one of that family."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -81,6 +81,8 @@ def _as_mixtral(model: "PreTrainedModel", config: Config) -> "PreTrainedModel | 
     weights = {
         name.replace(_ROUTER, ".mlp.gate.weight"): tensor for name, tensor in model.state_dict().items()
     }
+    if weights.keys() != twin.state_dict().keys():  # such as biases
+        return None
     twin.load_state_dict(weights)
     return twin
 

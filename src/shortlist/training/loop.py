@@ -103,13 +103,13 @@ class Loop:
         losses = auxiliary_losses(self.model)
         total = loss + sum(weight * losses[name] for name, weight in self.weights.items())
         if not math.isfinite(total.item()):
-            raise NotFiniteError(self.done + 1, _where_forward(self.model, tokens, losses))
+            raise NotFiniteError(f"step {self.done + 1}: {_where_forward(self.model, tokens, losses)}")
         self.optimizer.zero_grad()
         total.backward()
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         if not math.isfinite(norm):
             where = first_in_gradients(self.model) or "their sum alone"
-            raise NotFiniteError(self.done + 1, f"gradients are not finite, beginning with {where}")
+            raise NotFiniteError(f"step {self.done + 1}: gradients are not finite, beginning with {where}")
         self.optimizer.step()
         after_step(self.model)
         self.done += 1

@@ -14,6 +14,7 @@ from shortlist.models.tokenizer import Tokenizer
 from shortlist.nn import Experts, Gate, MoE, patch
 from shortlist.nn.gates import GATES, WRAPPERS
 from shortlist.nn.moe import moe_layers
+from shortlist.nn.patch import find_blocks
 from shortlist.training import checkpoint
 from shortlist.training.config import USUAL_LOSSES, Config, GateConfig, MoEConfig
 from shortlist.training.convert.base import fill_copies
@@ -87,6 +88,8 @@ def add_experts(model: "PreTrainedModel", config: MoEConfig, *, copies: bool = F
         raise UsageError(f"[moe] experts lists {len(counts)} layers, and the model has {layers}")
     if not any(counts):
         raise UsageError("[moe] leaves every layer dense: give experts to at least one, or leave [moe] out")
+    if copies and not all(_is_gated(getattr(parent, name)) for parent, name in find_blocks(model)):
+        raise UsageError(f"[model] start: feed-forward layers of {settings.model_type} cannot be copied")
     if copies and config.width not in (None, settings.intermediate_size):
         raise UsageError("[moe] width must be left out where experts start as copies: they have the layer's")
 

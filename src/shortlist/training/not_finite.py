@@ -9,19 +9,7 @@ from shortlist.errors import ShortlistError
 
 
 class NotFiniteError(ShortlistError):
-    """A loss or a gradient is infinite or not a number.
-
-    Parameters
-    ----------
-    step
-        That failed; the weights are those before it.
-    what
-        What is not finite, and where it begins.
-    """
-
-    def __init__(self, step: int, what: str):
-        super().__init__(f"step {step}: {what}")
-        self.step = step
+    """A loss or a gradient is infinite or not a number; the weights are those before the step."""
 
 
 def first_in_forward(model: nn.Module, tokens: Tensor) -> str | None:

@@ -112,6 +112,7 @@ def sharpness_figure(lines: Sequence[dict[str, Any]]) -> Figure:
     right.set_title("exp(entropy of their weights)")
     for axes in (left, right):
         axes.set_xlabel("step")
+        axes.margins(y=0.1)
         axes.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=min(count, 6))
     return figure

@@ -168,7 +168,7 @@ class _Work:
         )
         check_length(train_tokens, config.training.context, "text")
         check_length(validation_tokens, config.training.context, "text to validate on")
-        self.text_hash = hashlib.sha256(train_tokens.tobytes()).hexdigest()
+        self.text_hash = hashlib.sha256(train_tokens.tobytes() + validation_tokens.tobytes()).hexdigest()
         model = build_model(config, self.tokenizer, start=checkpoint.latest(folder) is None)
         self.loop = Loop(config, model, train_tokens, validation_tokens)
         self.interval = _Interval()

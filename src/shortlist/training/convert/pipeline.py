@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 
+from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
 from shortlist.evaluate.peers.transformers_float32 import load_float32
 from shortlist.nn.converted_files import save_converted
@@ -102,10 +103,13 @@ def convert_checkpoint(
     Raises
     ------
     UsageError
-        The folder exists, a text is too short, or the model does not fit the method.
+        The folder exists, a text is too short, or the model is no dense one that fits the method.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
+    with open_checkpoint(path) as checkpoint:
+        if checkpoint.config.mixture:
+            raise UsageError(f"{path} has mixtures of experts already: name a dense model")
     if threads:
         torch.set_num_threads(threads)
     halves = read_halves(path, texts) if texts else write_halves(path, lambda share: report("write", share))

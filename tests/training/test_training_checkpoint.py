@@ -1,0 +1,38 @@
+"""Checkpoints of runs; that they hold all that a step depends on is tested with the runs."""
+
+import pytest
+import torch
+from training.runs import tiny_config
+
+from shortlist import training
+from shortlist.errors import CheckpointError, ShortlistError
+from shortlist.training import checkpoint
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"]
+)
+def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, no_plots, name):
+    training.train(tiny_config(tmp_path), tmp_path / "run")
+    (file,) = (tmp_path / "run" / "checkpoints").glob(f"*/{name}")
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(CheckpointError, match="train anew into another folder"):
+        training.resume(tmp_path / "run")
+
+
+def test_one_checkpoint_is_kept_and_a_failed_one_leaves_the_last(tmp_path, monkeypatch):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoint.save(tmp_path, 9, model, optimizer, {})
+    second = checkpoint.save(tmp_path, 10, model, optimizer, {"more": 1})
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
+    assert checkpoint.latest(tmp_path) == second
+    assert checkpoint.load_state(second) == {"step": 10, "more": 1}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(ShortlistError, match=r"step 11 cannot be written .*No space left"):
+        checkpoint.save(tmp_path, 11, model, optimizer, {})
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
