@@ -71,6 +71,7 @@ FLAGS = {
         "--port",
         "--name",
         "--slots",
+        "--kv-tokens",
         "--queue",
         "--timeout",
         "--drain",
