@@ -248,7 +248,9 @@ class Decoder:
         """Packed bytes of the layers that a token reads: with shortlists, the mean so far."""
         if not self._tokens:
             channel_bytes = sum(each.all_bytes for each in self._inputs.values())
-            expert_bytes = sum(each.expert_bytes * (each.per_token or len(each.loads)) for each in self._mixtures)
+            expert_bytes = sum(
+                each.expert_bytes * (each.per_token or len(each.loads)) for each in self._mixtures
+            )
             return self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
         bytes_read = sum(each.bytes_read for each in self._inputs.values())
         bytes_read += sum(each.expert_bytes * int(each.loads.sum()) for each in self._mixtures)

@@ -37,7 +37,5 @@ def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]
             kind: [shares.get(f"layers.{layer}.{kind}", 1.0) for layer in range(config.layers)]
             for kind in PLACES
         },
-        "neurons": 1.0
-        if decoder.ffn == "dense"
-        else neurons / (len(tokens) * decoder.listable_neurons),
+        "neurons": 1.0 if decoder.ffn == "dense" else neurons / (len(tokens) * decoder.listable_neurons),
     }
