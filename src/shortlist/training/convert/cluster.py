@@ -61,7 +61,8 @@ class Cluster(Method):
         walk = Walk(model, text.ids)
         for step in walk:
             if step.index in layers:
-                block = blocks[step.index] = make_layer(config, step.block)
+                block: Any = make_layer(config, step.block)
+                blocks[step.index] = block
                 profiles = neuron_sizes(step.block, _some(step.x, POINTS, options.seed)).T.numpy()
                 labels = balanced_kmeans(directions(profiles), experts, options.seed)
                 churns.append(label_churn(profiles, experts, CHURN_DROP, CHURN_REPEATS, options.seed))

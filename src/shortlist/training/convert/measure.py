@@ -43,7 +43,7 @@ class Measured:
 @torch.no_grad()
 def measure(model: Any, ids: Tensor, config: MoEConfig | None = None) -> Measured:
     """Measure a dense or a converted model on sequences [sequences, length]."""
-    layers = list(moe_layers(model))
+    layers: list[Any] = list(moe_layers(model))
     pairs = dict.fromkeys(layers, 0)
 
     def count(layer: MoE, *_: Any) -> None:

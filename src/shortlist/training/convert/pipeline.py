@@ -186,6 +186,7 @@ def _dense_speed(dense: Any, tokenizer: Any, threads: int | None) -> float | Non
     with tempfile.TemporaryDirectory() as folder:
         dense.hf_quantizer = None  # a model that was read from a GGUF file still counts as quantized
         dense.config.__dict__.pop("quantization_config", None)
-        dense.bfloat16().save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with redirect_stderr(io.StringIO()):
+            dense.bfloat16().save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
         return native_speed(Path(folder), threads)[0]

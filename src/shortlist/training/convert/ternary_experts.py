@@ -59,10 +59,11 @@ class TernaryExperts(Method):
             layers=layers,
         )
         torch.manual_seed(options.seed)
-        blocks = {}
+        blocks: dict[int, Any] = {}
         for index in layers:
             mlp = block_of(model, index)
-            block = blocks[index] = make_layer(config, mlp)
+            block: Any = make_layer(config, mlp)
+            blocks[index] = block
             fill_shared(block.shared_expert, mlp, torch.arange(neurons))
             for e in range(config.experts):
                 fill_expert(block.experts, e, mlp, torch.randperm(neurons)[: config.expert_width])
