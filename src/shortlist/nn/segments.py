@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from shortlist.nn.activations import activation_of
-from shortlist.nn.lazy_zeros import lazy_zeros_like
 
 SKINNY = 16  # fewer tokens are a faster right-hand side when they lie as rows
 NARROW = 48  # likewise the tokens that meet a transposed weight
@@ -53,6 +52,14 @@ class Work(NamedTuple):
                 segment = slice(start, start + count)
                 yield e, segment, self.rows[segment]
             start += count
+
+    def clear_unused(self, *gradients: Sequence[Tensor] | Tensor) -> None:
+        """Zeros for the experts without pairs; the others' gradients are written whole anyway."""
+        for each in gradients:
+            if len(each):
+                for e, count in enumerate(self.load):
+                    if not count:
+                        each[e].zero_()
 
     def activate(self, h: Tensor) -> Tensor:
         """Activations [neurons, m] of inner states."""
@@ -151,9 +158,10 @@ class _SegmentedFFN(torch.autograd.Function):
         x, weights, *saved = ctx.saved_tensors
         matrices, kept = saved[: ctx.count], saved[ctx.count :]
         needed = ctx.needs_input_grad[4:]
-        dmatrices = [lazy_zeros_like(matrix) for matrix in matrices]
+        dmatrices = [torch.empty_like(matrix) for matrix in matrices]
         ups, downs = ctx.frozen or per_expert(matrices)
         dups, ddowns = per_expert(dmatrices)
+        ctx.work.clear_unused(dups, ddowns)
         need_up, need_down = any(needed[: ctx.count // 2]), any(needed[ctx.count // 2 :])
         dx, dweights = _sums_like(x), torch.empty_like(weights)
         for (e, segment, rows), h in zip(ctx.work.segments(), kept, strict=True):
