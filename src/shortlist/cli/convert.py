@@ -1,15 +1,13 @@
 """`shortlist convert`: a dense model into a mixture of experts."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from shortlist.cli import options as shared
 from shortlist.cli.extras import require_torch
-from shortlist.cli.output import megabytes, print_json
+from shortlist.cli.output import megabytes, print_json, stage_bars
 from shortlist.cli.text_input import read_text
 from shortlist.cli.tune import parse_share
 from shortlist.errors import UsageError
@@ -87,7 +85,7 @@ def convert(
     options = ConvertOptions(experts, share, chosen, seed)
     minutes = 3.0 if heal_minutes is None and heal_tokens is None else heal_minutes
     budget = Budget(minutes, heal_tokens)
-    with _progress() as report:
+    with stage_bars(STAGES) as report:
         result = convert_checkpoint(
             path,
             METHODS[method](),
@@ -156,24 +154,3 @@ def _cells(stage: "Stage") -> list[str]:
         megabytes(measured.bytes_per_token),
         "-" if stage.native is None else f"{stage.native:.1f} tokens/s",
     ]
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar for each stage on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, share: float) -> None:
-            if stage not in tasks:
-                for task in tasks.values():
-                    bars.update(task, visible=False)
-                tasks[stage] = bars.add_task(STAGES[stage], total=1.0)
-            bars.update(tasks[stage], completed=share)
-
-        yield report

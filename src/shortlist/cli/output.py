@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,34 @@ def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(what, total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+@contextmanager
+def stage_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, float], None]]:
+    """A bar for each stage, by its name, on standard error, with the time left, where that is a terminal.
+
+    Yields what is to be called with a stage and its share that is done; a smaller share begins it again.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+        done: dict[str, float] = {}
+
+        def report(stage: str, share: float) -> None:
+            if share < done.get(stage, 0.0):  # the stage begins again
+                bars.reset(tasks[stage])
+            if stage not in tasks:
+                for task in tasks.values():
+                    bars.update(task, visible=False)
+                tasks[stage] = bars.add_task(names[stage], total=1.0)
+            done[stage] = share
+            bars.update(tasks[stage], completed=share, visible=True)
+
+        yield report
 
 
 def print_stats(stats: "RunStats") -> None:

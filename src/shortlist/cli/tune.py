@@ -1,7 +1,5 @@
 """`shortlist tune`: the fastest recipe within a quality budget."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +7,7 @@ import typer
 
 from shortlist.cli import options as shared
 from shortlist.cli.inspect import describe_recipe
-from shortlist.cli.output import print_json
+from shortlist.cli.output import print_json, stage_bars
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
 
@@ -74,7 +72,7 @@ def tune(
         max_seconds,
     )
     content = read_text(text)
-    with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint, _progress() as report:
+    with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint, stage_bars(STAGES) as report:
         tuned = tune_recipe(
             checkpoint,
             Tokenizer.from_checkpoint(checkpoint),
@@ -119,28 +117,3 @@ def print_report(summary: dict[str, Any], tuned: "Tuned", output: str) -> None:
     if not tuned.verified:
         console.print("not verified, because the work was interrupted: measure it with eval")
     console.print(f"use it with --recipe {output}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar for each stage on standard error, with the time left, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-        done: dict[str, float] = {}
-
-        def report(stage: str, share: float) -> None:
-            if share < done.get(stage, 0.0):  # the stage begins again
-                bars.reset(tasks[stage])
-            if stage not in tasks:
-                for task in tasks.values():
-                    bars.update(task, visible=False)
-                tasks[stage] = bars.add_task(STAGES[stage], total=1.0)
-            done[stage] = share
-            bars.update(tasks[stage], completed=share, visible=True)
-
-        yield report
