@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from builders import tiny_gguf
 
 from shortlist.cli import run_command
 
@@ -27,3 +28,11 @@ def shortlist(monkeypatch, capsys):
         return SimpleNamespace(code=code, out=captured.out, err=captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The path of a tiny llama in a GGUF file."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    tiny_gguf("llama", path, "Q8_0")
+    return str(path)

@@ -18,13 +18,6 @@ from shortlist.training.interrupt import Interrupt
 TEXT = "the cat and a dog saw the bird in the garden, and there they sang of one more tale " * 120
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
-    tiny_gguf("llama", path, "Q8_0")
-    return str(path)
-
-
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "text.txt"

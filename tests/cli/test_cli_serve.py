@@ -95,7 +95,11 @@ def test_mistakes_are_one_line(shortlist, arguments, message):
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "prometheus_client", "llguidance"])
 def test_without_the_extra_it_says_what_to_install(shortlist, monkeypatch, missing):
     real = importlib.util.find_spec
-    monkeypatch.setattr("shortlist.cli.serve.find_spec", lambda name: None if name == missing else real(name))
+    monkeypatch.setattr(
+        "shortlist.cli.extras.find_spec", lambda name: None if name == missing else real(name)
+    )
     result = shortlist("serve", "hello")
-    assert result.code == 2
-    assert result.err == f"shortlist: serve needs {missing}: pip install 'shortlist[serve]'\n"
+    assert result.code == 1
+    assert result.err == (
+        f"shortlist: serving needs {missing}, which is not installed: pip install 'shortlist[serve]'\n"
+    )

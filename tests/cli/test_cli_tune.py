@@ -11,13 +11,6 @@ from shortlist.errors import UsageError
 TEXT = "the cat and a dog saw the bird in the " * 60
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
-    tiny_gguf("llama", path, "Q8_0")
-    return str(path)
-
-
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "text.txt"
@@ -40,6 +33,18 @@ def test_a_recipe_is_written_and_used(tiny, text, tmp_path, capfd):
     assert json.loads(capfd.readouterr().out)["stats"]["head"] == report["head"]
     assert run_command(["inspect", tiny, "--recipe", folder]) == 0
     assert "whole, measured on" in capfd.readouterr().out
+
+
+def test_a_mixture_of_experts(text, tmp_path, capsys):
+    tiny_gguf("qwen3_moe", tmp_path / "moe.gguf", "Q8_0")
+    command = ["tune", str(tmp_path / "moe.gguf"), "--text", text, "-o", str(tmp_path / "tuned"), "--json"]
+    assert run_command([*command, "--threads", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["verified"] is True
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tiny, text, capsys):
+    assert run_command(["tune", tiny, "--text", text, "-o", f"{text}/tuned"]) == 2
+    assert "tuned cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_the_best_so_far_and_exits_with_130(tiny, text, tmp_path, monkeypatch, capsys):

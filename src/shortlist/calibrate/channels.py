@@ -109,7 +109,7 @@ def fit_places(
     recorded = decoder.all_inputs(np.array([*prefix, *tokens], dtype=np.int32))
     inputs = {place: values[max(len(prefix), 1) :] for place, values in recorded.items()}
     fitted = {}
-    for some in by_kind.values():
+    for some in filter(None, by_kind.values()):  # layers of experts have no gate_up and no down
         compared = some[:: -(-len(some) // COMPARED_LAYERS)]
         estimator = _best_estimator(checkpoint, compared, inputs, weights)
         for place in some:

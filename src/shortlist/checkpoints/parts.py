@@ -25,12 +25,17 @@ def describe_parts(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
 
 
 def bytes_per_token(checkpoint: Checkpoint) -> float:
-    """Stored bytes that decoding a token reads: of the experts those of as many as it chooses at most."""
-    parts = {name: part["bytes"] for name, part in describe_parts(checkpoint).items()}
+    """Stored bytes that decoding a token reads."""
+    return sum(read_parts(checkpoint).values())
+
+
+def read_parts(checkpoint: Checkpoint) -> dict[str, float]:
+    """Those bytes for each part: of the experts those of as many as a token chooses at most."""
+    parts: dict[str, float] = {name: part["bytes"] for name, part in describe_parts(checkpoint).items()}
     parts.pop("embedding", None)  # of which a token reads one row; one that is the head too has another name
     if mixture := checkpoint.config.mixture:
         parts["experts"] *= (mixture.per_token or mixture.experts) / mixture.experts
-    return sum(parts.values())
+    return parts
 
 
 def _part(name: str, *, tied: bool) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from shortlist.cli import options as shared
-from shortlist.cli.extras import require_torch
+from shortlist.cli.extras import require
 from shortlist.cli.output import megabytes, print_json, stage_bars
 from shortlist.cli.text_input import read_text
 from shortlist.cli.tune import parse_share
@@ -78,7 +78,7 @@ def convert(
     from shortlist import checkpoints
 
     path = checkpoints.resolve(model)
-    require_torch("conversion")
+    require("torch", "conversion")
     from shortlist.training.convert import METHODS, ConvertOptions
     from shortlist.training.convert.heal import Budget
     from shortlist.training.convert.pipeline import convert_checkpoint

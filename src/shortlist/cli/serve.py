@@ -2,13 +2,13 @@
 
 import logging
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shortlist.cli import options as shared
+from shortlist.cli.extras import require
 from shortlist.cli.loading import load_model
 from shortlist.errors import UsageError
 
@@ -68,9 +68,7 @@ def serve(
     threads: shared.Threads = None,
 ) -> None:
     """Serve MODEL with OpenAI's API until Ctrl-C."""
-    for package in ("fastapi", "uvicorn", "prometheus_client", "llguidance"):
-        if find_spec(package) is None:
-            raise UsageError(f"serve needs {package}: pip install 'shortlist[serve]'")
+    require("serve", "serving")
     from shortlist.server.listen import bind, listen
     from shortlist.server.settings import ServerSettings
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli import options as shared
-from shortlist.cli.extras import require_torch
+from shortlist.cli.extras import require
 from shortlist.cli.output import print_json
 from shortlist.errors import UsageError
 
@@ -51,7 +51,7 @@ def train(
     if not begins and output is not None:
         raise UsageError(f"{config} is a run, which continues in its own folder: leave out -o")
     settings = read_config(config) if begins else None  # first, because PyTorch takes seconds to start
-    require_torch("training")
+    require("torch", "training")
     from shortlist import training
 
     if plots:

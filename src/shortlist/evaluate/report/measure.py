@@ -9,7 +9,7 @@ from typing import Any
 from shortlist import _native
 from shortlist.calibrate.own_text import write_passages
 from shortlist.checkpoints import Checkpoint
-from shortlist.checkpoints.parts import describe_parts
+from shortlist.checkpoints.parts import describe_parts, read_parts
 from shortlist.errors import RecipeError, UsageError
 from shortlist.evaluate.recall import Recall, ffn_recalls, head_recalls, main_estimators
 from shortlist.evaluate.report.layers import layer_budgets
@@ -176,12 +176,15 @@ def _tokens(
 
 def _bytes(checkpoint: Checkpoint, points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The parts of the file, and what a token reads of each part, by way to decode."""
-    parts = describe_parts(checkpoint)
+    parts, read = describe_parts(checkpoint), read_parts(checkpoint)
+    layer_parts = {
+        "attention": read["attention"],
+        "feed-forward": read.get("feed-forward", 0) + read.get("experts", 0),
+    }
     per_token = {}
     for point in points:
         layers, head = point["layer_bytes"], point["bytes_per_token"] - point["layer_bytes"]
-        stored = {name: parts[name]["bytes"] for name in ("attention", "feed-forward")}
-        shares = {name: layers * size / sum(stored.values()) for name, size in stored.items()}
+        shares = {name: layers * size / sum(layer_parts.values()) for name, size in layer_parts.items()}
         per_token[point["name"]] = {**shares, "head": head}
     return {"file": parts, "per_token": per_token}
 
@@ -215,9 +218,9 @@ def _recall(
     found: dict[str, Any] = {
         "head": {"rows": rows.rows, "width": rows.cols, "sample": min(head_rows, rows.rows), "methods": head}
     }
-    if "layers.0.gate" not in checkpoint.tensors:
-        return found | {"ffn": None}
     layer = checkpoint.config.layers // 2
+    if f"layers.{layer}.gate" not in checkpoint.tensors:
+        return found | {"ffn": None}
     ffn = tables.ffn(layer)
     methods = _collect(
         ffn_recalls(ffn, main_estimators), lambda share: progress("estimating a layer", share), count
