@@ -8,10 +8,11 @@ from builders import tiny_gguf
 from report_example import example_figures
 
 from shortlist.checkpoints import open_checkpoint
+from shortlist.checkpoints.parts import describe_parts
 from shortlist.errors import UsageError
 from shortlist.evaluate.peers import PeerError
 from shortlist.evaluate.report import speed
-from shortlist.evaluate.report.measure import Sizes, Subject, measure
+from shortlist.evaluate.report.measure import Sizes, Subject, _bytes, measure
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import ExactHead
 from shortlist.models.tokenizer import Tokenizer
@@ -83,6 +84,17 @@ def test_bytes_add_up_to_what_a_token_reads(figures):
         assert sum(parts.values()) == pytest.approx(points[name]["bytes_per_token"])
     assert points["exact"]["perplexity_change"] == 0
     assert points["exact"]["agreement"] == points["dense"]["rows_share"] == 1
+
+
+def test_experts_count_as_what_a_token_takes_of_them(tmp_path):
+    tiny_gguf("qwen3_moe", tmp_path / "moe.gguf", "F32")
+    with open_checkpoint(tmp_path / "moe.gguf") as checkpoint:
+        stored = {name: part["bytes"] for name, part in describe_parts(checkpoint).items()}
+        point = {"name": "dense", "layer_bytes": 1000.0, "bytes_per_token": 1500.0}
+        read = _bytes(checkpoint, [point])["per_token"]["dense"]
+    experts = stored["experts"] * 2 / 8
+    assert read["feed-forward"] == pytest.approx(1000 * experts / (experts + stored["attention"]))
+    assert sum(read.values()) == pytest.approx(1500)
 
 
 def test_recall_is_measured_on_head_and_layer(figures):
