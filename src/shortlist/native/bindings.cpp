@@ -18,6 +18,7 @@ void bind_decoder(nb::module_& m);
 void bind_heads(nb::module_& m);
 void bind_bpe(nb::module_& m);
 void bind_index(nb::module_& m);
+void bind_grouped(nb::module_& m);
 
 NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // an interrupted program would end with a page of them
@@ -31,6 +32,7 @@ NB_MODULE(_native, m) {
   bind_heads(m);
   bind_bpe(m);
   bind_index(m);
+  bind_grouped(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");
   m.def("threads", [] { return Pool::instance().threads(); });
   m.def(

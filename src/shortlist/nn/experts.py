@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from shortlist.nn.activations import activation_of
 from shortlist.nn.dispatch import Segments
 from shortlist.nn.grouped import grouped_ffn, grouped_serves
+from shortlist.nn.native_ffn import native_ffn, native_serves
 from shortlist.nn.segments import Frozen, Matrices, Work, per_expert, segmented_ffn
 
 
@@ -117,6 +118,8 @@ class Experts(ExpertBank):
         up, down = matrices
         if grouped_serves(segments.x, up, down):
             return grouped_ffn(segments, up, down, self.activation, self.gated)
+        if native_serves(segments.x, up, down):
+            return native_ffn(segments, up, down, self.activation, self.gated)
         return super().compute(segments, matrices)
 
 
