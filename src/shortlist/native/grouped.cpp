@@ -6,13 +6,14 @@
 #include <memory>
 
 #include "kernels.hpp"
-#include "threads.hpp"
 
 namespace shortlist {
 
 namespace {
 
-constexpr int kOutputs = 4 * kFloatTile;  // outputs that a thread takes at a time
+constexpr int kOutputs = 8 * kFloatTile;  // outputs that a thread takes at a time
+constexpr int64_t kAhead = 12;         // rows that are fetched before they are needed
+constexpr int kWidest = 32;            // the most columns of a panel
 constexpr int64_t kDepth = 256;        // columns of a block that stay in the nearest cache
 constexpr int64_t kMost = 512;         // rows of a group in one go: enough that reading its matrix again costs nothing
 constexpr int64_t kPanels = 1 << 19;   // floats of panels that are packed before they are used
@@ -40,7 +41,7 @@ std::vector<Piece> pieces_of(const std::vector<int64_t>& load) {
 // Runs pack(team, piece, panels) and then work(block, piece, panels) for every piece and every block of `outputs`. A block is one
 // thread's for all pieces that are packed together, which may thus add to the same outputs.
 template <class Size, class Pack, class Work>
-void each_block(std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack, Work work) {
+void each_block(const RunTeam& run, std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack, Work work) {
   std::vector<size_t> ends;  // of the pieces that are packed together
   int64_t room = 0, used = 0;
   for (size_t i = 0; i < pieces.size(); i++) {
@@ -56,7 +57,7 @@ void each_block(std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack
   const std::unique_ptr<float[]> panels(new float[static_cast<size_t>(room)]);
   const int64_t blocks = (outputs + kOutputs - 1) / kOutputs;
   std::vector<std::atomic<int64_t>> next(ends.size());
-  Pool::instance().run([&](Team& team) {
+  run([&](Team& team) {
     size_t begin = 0;
     for (size_t round = 0; round < ends.size(); begin = ends[round++]) {
       for (size_t i = begin; i < ends[round]; i++) pack(team, pieces[i], panels.get() + pieces[i].at);
@@ -68,26 +69,24 @@ void each_block(std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack
   });
 }
 
-// out[k * kFloatTile + i] = rows(k)[i], in blocks of kFloatTile columns: [blocks, depth, kFloatTile]. Less than a block's room is
-// written beyond `count`, what the tile never looks at.
+// Blocks of kFloatTile columns, [blocks, depth, kFloatTile], of rows(k)[0 ... count).
 template <class Rows>
 void interleave(Rows rows, int64_t depth, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; i += kFloatTile, out += depth * kFloatTile) {
-    const int64_t n = std::min<int64_t>(kFloatTile, count - i);
-    for (int64_t k = 0; k < depth; k++) {
-      const float* from = rows(k) + i;
-      float* to = out + k * kFloatTile;
-      if (n == kFloatTile)
-        std::memcpy(to, from, kFloatTile * sizeof(float));
-      else
-        std::copy(from, from + n, to);
-    }
+  const int64_t whole = count / kFloatTile * kFloatTile;
+  for (int64_t k = 0; k < depth; k++) {
+    const float* from = rows(k);
+    float* to = out + k * kFloatTile;
+    // Rows lie far apart, which processors do not foresee.
+    const float* ahead = rows(std::min(k + kAhead, depth - 1));
+    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(ahead + i);
+    for (int64_t i = 0; i < whole; i += kFloatTile) std::memcpy(to + i * depth, from + i, kFloatTile * sizeof(float));
+    std::copy(from + whole, from + count, to + whole * depth);
   }
 }
 
 }  // namespace
 
-void grouped_product(const float* weights, int64_t rows, int64_t columns, bool transposed, const std::vector<int64_t>& load,
+void grouped_product(const RunTeam& run, const float* weights, int64_t rows, int64_t columns, bool transposed, const std::vector<int64_t>& load,
                      const GatheredRows& x, const ScatteredRows& y) {
   const int64_t depth = transposed ? rows : columns, outputs = transposed ? columns : rows;
   std::vector<Piece> pieces = pieces_of(load);
@@ -98,14 +97,13 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
   auto pack = [&](Team& team, const Piece& piece, float* panels) {
     const auto share = team.share(depth, 16);
     const int64_t width = piece.width();
-    for (int64_t p = 0; p < piece.panels(piece.count) * width; p++) {
-      float* to = panels + p / width * width * depth + p % width;
-      if (p < piece.count) {
-        const float* from = x.row(piece.first + p);
-        for (int64_t k = share.begin; k < share.end; k++) to[k * width] = from[k];
-      } else {
-        for (int64_t k = share.begin; k < share.end; k++) to[k * width] = 0.0f;
-      }
+    for (int64_t p = 0; p < piece.count; p += width) {
+      const float* from[kWidest];
+      const int64_t inside = std::min(width, piece.count - p);
+      for (int64_t i = 0; i < width; i++) from[i] = x.row(piece.first + p + std::min(i, inside - 1));  // what is beyond is never read
+      float* to = panels + p * depth;
+      for (int64_t k = share.begin; k < share.end; k++)
+        for (int64_t i = 0; i < width; i++) to[k * width + i] = from[i][k];
     }
   };
 
@@ -131,26 +129,26 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
       for (int64_t panel = 0; panel < all; panel++)
         for (int64_t i = 0; i < count; i += kFloatTile)
           kernels().float_tile(a + i * (stride ? stride : n), stride, panels + (panel * depth + d) * width,
-                         static_cast<int>(std::min<int64_t>(kFloatTile, count - i)), piece.vectors, n, sums + i * all * width + panel * width,
-                         all * width, d > 0);
+                         static_cast<int>(std::min<int64_t>(kFloatTile, count - i)), piece.vectors, n, sums + (panel * kOutputs + i) * width, width,
+                         d > 0);
     }
     for (int64_t t = 0; t < piece.count; t++) {
       const int64_t p = piece.first + t;
       float* out = y.data + (y.index ? y.index[p] : p) * y.width + begin;
-      const float* sum = sums + t;
+      const float* sum = sums + t / width * kOutputs * width + t % width;
       if (y.index) {
         const float scale = y.scale ? y.scale[p] : 1.0f;
-        for (int64_t i = 0; i < count; i++) out[i] += scale * sum[i * all * width];
+        for (int64_t i = 0; i < count; i++) out[i] += scale * sum[i * width];
       } else {
-        for (int64_t i = 0; i < count; i++) out[i] = sum[i * all * width];
+        for (int64_t i = 0; i < count; i++) out[i] = sum[i * width];
       }
     }
   };
 
-  each_block(std::move(pieces), outputs, size, pack, work);
+  each_block(run, std::move(pieces), outputs, size, pack, work);
 }
 
-void grouped_outer(const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out) {
+void grouped_outer(const RunTeam& run, const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out) {
   const int64_t matrix = left.width * right.width;
   std::vector<Piece> pieces = pieces_of(load);
   for (size_t g = 0; g < load.size(); g++)  // a piece of no rows: clears
@@ -173,7 +171,7 @@ void grouped_outer(const std::vector<int64_t>& load, const GatheredRows& left, c
   };
 
   auto work = [&](int64_t begin, const Piece& piece, const float* panels) {
-    alignas(64) float a[kOutputs * kDepth], edge[kFloatTile * 64];
+    alignas(64) float a[kOutputs * kDepth], edge[kFloatTile * kWidest];
     const int64_t count = std::min<int64_t>(kOutputs, left.width - begin), width = piece.width();
     float* block = out + piece.group * matrix + begin * right.width;
     if (!piece.count) std::fill(block, block + count * right.width, 0.0f);
@@ -197,7 +195,7 @@ void grouped_outer(const std::vector<int64_t>& load, const GatheredRows& left, c
     }
   };
 
-  each_block(std::move(pieces), left.width, size, pack, work);
+  each_block(run, std::move(pieces), left.width, size, pack, work);
 }
 
 }  // namespace shortlist

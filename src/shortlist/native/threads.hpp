@@ -52,6 +52,16 @@ class Team {
   Barrier& barrier_;
 };
 
+// How another runtime starts a team of threads: OpenMP's, by the names that GCC's library exports.
+struct Runtime {
+  void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
+  int (*team_size)() = nullptr;
+
+  // As Pool::run, on the runtime's threads: between two parallel parts of a program they spin, and a second pool would have to
+  // share the processors with them.
+  void run(int threads, const std::function<void(Team&)>& work) const;
+};
+
 class Pool {
  public:
   static Pool& instance();

@@ -7,13 +7,20 @@ Rows are gathered and added up inside the products, so that nothing but inner st
     d...: gradient of ...
 """
 
+import ctypes
+from pathlib import Path
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from shortlist import _native
-from shortlist.nn.activations import activation_of
+from shortlist.nn.activations import Activation, activation_of
 from shortlist.nn.dispatch import Segments
+from shortlist.nn.recycled import Recycled
+
+FEW = 128  # rows whose inner states stay in the cache between two steps of an activation
 
 
 def native_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
@@ -21,7 +28,9 @@ def native_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in (x, up, down))
 
 
-def native_ffn(segments: Segments, up: Tensor, down: Tensor, activation: str, gated: bool) -> Tensor:
+def native_ffn(
+    segments: Segments, up: Tensor, down: Tensor, activation: str, gated: bool, memory: Recycled
+) -> Tensor:
     """As `segmented_ffn`.
 
     Parameters
@@ -32,62 +41,99 @@ def native_ffn(segments: Segments, up: Tensor, down: Tensor, activation: str, ga
     down : [experts, width, neurons]
     activation, gated
         As for `Experts`.
+    memory
+        For inner states and gradients.
     """
-    _native.set_threads(torch.get_num_threads())
     inputs = segments.x, segments.weights.float(), segments.rows, segments.load, up, down
+    how = _How(activation_of(activation), gated, memory)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        return _NativeFFN.apply(*inputs, activation, gated)
-    return _forward(*inputs, activation, gated)[0]
+        return _NativeFFN.apply(*inputs, how)
+    return _forward(*inputs, how)[0]
 
 
-def _forward(x, weights, rows, load, up, down, activation, gated) -> tuple[Tensor, Tensor]:
+class _How(NamedTuple):
+    activation: Activation
+    gated: bool
+    memory: Recycled
+
+    def activate(self, h: Tensor, a: Tensor) -> None:
+        """Writes activations a of inner states h."""
+        for h, a in zip(h.split(FEW), a.split(FEW), strict=True):
+            if self.gated:
+                gate, up = h.chunk(2, dim=1)
+                torch.mul(self.activation.forward(gate), up, out=a)
+            else:
+                a.copy_(self.activation.forward(h))
+
+    def activate_backward(self, da: Tensor, h: Tensor, dh: Tensor) -> None:
+        """Writes the gradient dh of inner states, from that of their activations."""
+        act = self.activation
+        for da, h, dh in zip(da.split(FEW), h.split(FEW), dh.split(FEW), strict=True):
+            if self.gated:
+                (gate, up), (dgate, dup) = h.chunk(2, dim=1), dh.chunk(2, dim=1)
+                dgate.copy_(act.backward(da * up, gate))
+                torch.mul(da, act.forward(gate), out=dup)
+            else:
+                dh.copy_(act.backward(da, h))
+
+
+def _forward(x, weights, rows, load, up, down, how: _How) -> tuple[Tensor, Tensor]:
     """Weighted sums [rows, width], and inner states."""
-    h = x.new_empty(len(rows), up.shape[1])
-    product(up, x, load, h, rows=rows)
+    h = how.memory.empty(len(rows), up.shape[1])
+    a = how.memory.empty(len(rows), down.shape[2])
     out = torch.zeros_like(x)
-    product(down, _activate(h, activation, gated), load, out, out_rows=rows, scale=weights)
+    product(up, x, load, h, rows=rows)
+    how.activate(h, a)
+    product(down, a, load, out, out_rows=rows, scale=weights)
     return out, h
 
 
 class _NativeFFN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weights, rows, load, up, down, activation, gated):
-        out, h = _forward(x, weights, rows, load, up, down, activation, gated)
+    def forward(ctx, x, weights, rows, load, up, down, how):
+        out, h = _forward(x, weights, rows, load, up, down, how)
         ctx.save_for_backward(x, weights, rows, load, up, down, h)
-        ctx.activation, ctx.gated = activation, gated
+        ctx.how = how
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):
         x, weights, rows, load, up, down, h = ctx.saved_tensors
-        dy = gradients[0].contiguous()
-        da = x.new_empty(len(rows), down.shape[2])
-        product(down, dy, load, da, rows=rows, transposed=True)
-        a = _activate(h, ctx.activation, ctx.gated)
-        dweights = torch.linalg.vecdot(a, da)
+        dy, empty = gradients[0].contiguous(), ctx.how.memory.empty
+        a, da, dh = empty(len(rows), down.shape[2]), empty(len(rows), down.shape[2]), empty(*h.shape)
         dup = ddown = dx = None
+        product(down, dy, load, da, rows=rows, transposed=True)
+        ctx.how.activate(h, a)
+        dweights = torch.linalg.vecdot(a, da)
         if ctx.needs_input_grad[5]:
-            ddown = torch.empty_like(down)
+            ddown = empty(*down.shape)
             outer(dy, a.mul_(weights[:, None]), load, ddown, left_rows=rows)
-        dh = _activate_backward(da.mul_(weights[:, None]), h, ctx.activation, ctx.gated)
+        ctx.how.activate_backward(da.mul_(weights[:, None]), h, dh)
         if ctx.needs_input_grad[4]:
-            dup = torch.empty_like(up)
+            dup = empty(*up.shape)
             outer(dh, x, load, dup, right_rows=rows)
         if ctx.needs_input_grad[0]:
             dx = torch.zeros_like(x)
             product(up, dh, load, dx, out_rows=rows, transposed=True)
-        return dx, dweights, None, None, dup, ddown, None, None
+        return dx, dweights, None, None, dup, ddown, None
 
 
 def product(weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed: bool = False, **where) -> None:
     """`_native.grouped_product`, of tensors."""
-    _native.grouped_product(*_arrays(weights, x, load, out), transposed=transposed, **_named(where))
+    _native.grouped_product(
+        *_arrays(weights, x, load, out),
+        transposed=transposed,
+        threads=torch.get_num_threads(),
+        **_named(where),
+    )
 
 
 def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> None:
     """`_native.grouped_outer`, of tensors."""
-    _native.grouped_outer(*_arrays(left, right, load, out), **_named(where))
+    _native.grouped_outer(
+        *_arrays(left, right, load, out), threads=torch.get_num_threads(), **_named(where)
+    )
 
 
 def _arrays(*tensors: Tensor):
@@ -98,17 +144,15 @@ def _named(tensors: dict[str, Tensor]):
     return {name: t.detach().numpy() for name, t in tensors.items()}
 
 
-def _activate(h: Tensor, activation: str, gated: bool) -> Tensor:
-    forward = activation_of(activation).forward
-    if not gated:
-        return forward(h)
-    gate, up = h.chunk(2, dim=1)
-    return forward(gate).mul_(up)
+def _borrow_threads() -> None:
+    """Grouped products run on PyTorch's own threads, where these are of GCC's OpenMP."""
+    libraries = Path(torch.__file__).parent / "lib"
+    try:
+        library = ctypes.CDLL(str(libraries / "libtorch_cpu.so"))
+        functions = (library.GOMP_parallel, library.omp_get_num_threads)
+    except (OSError, AttributeError):
+        return
+    _native.lend_openmp(*(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions))
 
 
-def _activate_backward(da: Tensor, h: Tensor, activation: str, gated: bool) -> Tensor:
-    act = activation_of(activation)
-    if not gated:
-        return act.backward(da, h)
-    gate, up = h.chunk(2, dim=1)
-    return torch.cat([act.backward(da * up, gate), da * act.forward(gate)], dim=1)
+_borrow_threads()
