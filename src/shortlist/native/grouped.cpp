@@ -22,10 +22,10 @@ constexpr int64_t kPanels = 1 << 19;   // floats of panels that are packed befor
 struct Piece {
   int64_t group, first, count;
   bool starts;  // it is the first of its group
-  int vectors;  // registers of a panel's row
+  int vectors;  // registers of a panel's row; none: rows as they are
   int64_t at = 0;  // of its first panel
 
-  int64_t width() const { return vectors * kernels().lanes; }
+  int64_t width() const { return vectors ? vectors * kernels().lanes : kFew; }
   int64_t panels(int64_t columns) const { return (columns + width() - 1) / width(); }
 };
 
@@ -90,13 +90,18 @@ void grouped_product(const RunTeam& run, const float* weights, int64_t rows, int
                      const GatheredRows& x, const ScatteredRows& y) {
   const int64_t depth = transposed ? rows : columns, outputs = transposed ? columns : rows;
   std::vector<Piece> pieces = pieces_of(load);
-  for (Piece& piece : pieces) piece.vectors = piece.count > kernels().lanes ? 2 : 1;
+  for (Piece& piece : pieces) piece.vectors = piece.count <= kFew && !transposed ? 0 : piece.count > kernels().lanes ? 2 : 1;
 
   auto size = [&](const Piece& piece) { return piece.panels(piece.count) * piece.width() * depth; };
 
   auto pack = [&](Team& team, const Piece& piece, float* panels) {
     const auto share = team.share(depth, 16);
     const int64_t width = piece.width();
+    if (!piece.vectors) {
+      for (int64_t p = 0; p < piece.count; p++)
+        std::copy(x.row(piece.first + p) + share.begin, x.row(piece.first + p) + share.end, panels + p * depth + share.begin);
+      return;
+    }
     for (int64_t p = 0; p < piece.count; p += width) {
       const float* from[kWidest];
       const int64_t inside = std::min(width, piece.count - p);
@@ -111,9 +116,10 @@ void grouped_product(const RunTeam& run, const float* weights, int64_t rows, int
     alignas(64) float copied[kOutputs * kDepth], sums[kOutputs * kMost];
     const int64_t count = std::min<int64_t>(kOutputs, outputs - begin), width = piece.width(), all = piece.panels(piece.count);
     const float* w = weights + piece.group * rows * columns;
+    if (!piece.vectors) kernels().float_dots(w + begin * columns, panels, static_cast<int>(count), static_cast<int>(piece.count), depth, sums);
     // A matrix that meets one panel is read once, as it lies.
     const int64_t step = all == 1 && !transposed ? depth : kDepth;
-    for (int64_t d = 0; d < depth; d += step) {
+    for (int64_t d = 0; piece.vectors && d < depth; d += step) {
       const int64_t n = std::min(step, depth - d);
       const float* a = copied;
       int64_t stride = 0;

@@ -1,4 +1,4 @@
-// The inner loop of grouped.cpp: a tile of a product of float32 matrices. Part of kernels.inl.
+// The inner loops of grouped.cpp: tiles of products of float32 matrices. Part of kernels.inl.
 
 // c[i * c_stride + j] (+)= sum_k a(i, k) * b[k * width + j] for `rows` rows and `vectors` registers of columns, width in all.
 // a(i, k) lies at a[k * kFloatTile + i] where rows are interleaved, else at a[i * a_stride + k].
@@ -45,4 +45,42 @@ static void float_tile(const float* a, int64_t a_stride, const float* b, int row
       {tile_rows<4, 1>, tile_rows<4, 2>}, {tile_rows<5, 1>, tile_rows<5, 2>}, {tile_rows<6, 1>, tile_rows<6, 2>},
   };
   tiles[rows - 1][vectors - 1](a, a_stride, b, depth, c, c_stride, add);
+}
+
+// out[i * kFew + t] = row i of a . x_t, for `rows` rows and as many x as `tokens`; rows lie depth apart.
+template <int rows, int tokens>
+static void dots_of(const float* a, const float* x, int64_t depth, float* out) {
+  F sum[rows][tokens];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+    for (int t = 0; t < tokens; t++) sum[i][t] = F::zero();
+  int64_t k = 0;
+  for (; k + F::lanes <= depth; k += F::lanes) {
+    F v[tokens];
+#pragma GCC unroll 4
+    for (int t = 0; t < tokens; t++) v[t] = F::load(x + t * depth + k);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+      const F w = F::load(a + i * depth + k);
+#pragma GCC unroll 4
+      for (int t = 0; t < tokens; t++) sum[i][t] = fma(w, v[t], sum[i][t]);
+    }
+  }
+  for (int i = 0; i < rows; i++)
+    for (int t = 0; t < tokens; t++) {
+      float total = sum[i][t].sum();
+      for (int64_t j = k; j < depth; j++) total += a[i * depth + j] * x[t * depth + j];
+      out[i * kFew + t] = total;
+    }
+}
+
+static void float_dots(const float* a, const float* x, int rows, int tokens, int64_t depth, float* out) {
+  using Dots = void (*)(const float*, const float*, int64_t, float*);
+  static constexpr Dots many[kFew] = {dots_of<6, 1>, dots_of<6, 2>, dots_of<3, 3>, dots_of<3, 4>};
+  static constexpr Dots one[kFew] = {dots_of<1, 1>, dots_of<1, 2>, dots_of<1, 3>, dots_of<1, 4>};
+  const int step = tokens > 2 ? 3 : 6;
+  int i = 0;
+  for (; i + step <= rows; i += step) many[tokens - 1](a + i * depth, x, depth, out + i * kFew);
+  for (; i < rows; i++) one[tokens - 1](a + i * depth, x, depth, out + i * kFew);
 }
