@@ -1,8 +1,9 @@
-"""The feed-forward of many experts as grouped products of the native kernels, forward and backward: float32 on CPU.
+"""The feed-forward of many experts as grouped products of native kernels, both ways: float32 on CPU.
 
 Rows are gathered and added up inside the products, so that nothing but inner states is written between them.
 
-    x [rows, width]    rows, weights [pairs], sorted by expert    h, a [pairs, neurons]: before, after activation
+    x [rows, width]    rows, weights [pairs], sorted by expert
+    h, a [pairs, neurons]: before and after the activation
     up [experts, neurons, width], twice as many neurons with gates    down [experts, width, neurons]
     d...: gradient of ...
 """
@@ -25,7 +26,9 @@ FEW = 128  # rows whose inner states stay in the cache between two steps of an a
 
 def native_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
     """Whether the native kernels take this: float32 on a processor."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in (x, up, down))
+    return all(
+        t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in (x, up, down)
+    )
 
 
 def native_ffn(
@@ -58,23 +61,23 @@ class _How(NamedTuple):
 
     def activate(self, h: Tensor, a: Tensor) -> None:
         """Writes activations a of inner states h."""
-        for h, a in zip(h.split(FEW), a.split(FEW), strict=True):
+        for inner, out in zip(h.split(FEW), a.split(FEW), strict=True):
             if self.gated:
-                gate, up = h.chunk(2, dim=1)
-                torch.mul(self.activation.forward(gate), up, out=a)
+                gate, up = inner.chunk(2, dim=1)
+                torch.mul(self.activation.forward(gate), up, out=out)
             else:
-                a.copy_(self.activation.forward(h))
+                out.copy_(self.activation.forward(inner))
 
     def activate_backward(self, da: Tensor, h: Tensor, dh: Tensor) -> None:
         """Writes the gradient dh of inner states, from that of their activations."""
         act = self.activation
-        for da, h, dh in zip(da.split(FEW), h.split(FEW), dh.split(FEW), strict=True):
+        for given, inner, out in zip(da.split(FEW), h.split(FEW), dh.split(FEW), strict=True):
             if self.gated:
-                (gate, up), (dgate, dup) = h.chunk(2, dim=1), dh.chunk(2, dim=1)
-                dgate.copy_(act.backward(da * up, gate))
-                torch.mul(da, act.forward(gate), out=dup)
+                (gate, up), (dgate, dup) = inner.chunk(2, dim=1), out.chunk(2, dim=1)
+                dgate.copy_(act.backward(given * up, gate))
+                torch.mul(given, act.forward(gate), out=dup)
             else:
-                dh.copy_(act.backward(da, h))
+                out.copy_(act.backward(given, inner))
 
 
 def _forward(x, weights, rows, load, up, down, how: _How) -> tuple[Tensor, Tensor]:
@@ -119,7 +122,9 @@ class _NativeFFN(torch.autograd.Function):
         return dx, dweights, None, None, dup, ddown, None
 
 
-def product(weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed: bool = False, **where) -> None:
+def product(
+    weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed: bool = False, **where
+) -> None:
     """`_native.grouped_product`, of tensors."""
     _native.grouped_product(
         *_arrays(weights, x, load, out),
@@ -131,9 +136,7 @@ def product(weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed
 
 def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> None:
     """`_native.grouped_outer`, of tensors."""
-    _native.grouped_outer(
-        *_arrays(left, right, load, out), threads=torch.get_num_threads(), **_named(where)
-    )
+    _native.grouped_outer(*_arrays(left, right, load, out), threads=torch.get_num_threads(), **_named(where))
 
 
 def _arrays(*tensors: Tensor):

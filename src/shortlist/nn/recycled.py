@@ -1,7 +1,7 @@
 """Memory that is used again once nobody holds it.
 
-The system hands out fresh memory page by page, each cleared first: for the gradients of all experts that takes longer than
-writing them. What one training step frees, the next one needs again.
+The system hands out fresh memory page by page, each cleared first: for the gradients of all experts that
+takes longer than writing them. What one training step frees, the next one needs again.
 """
 
 import weakref
