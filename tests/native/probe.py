@@ -104,9 +104,9 @@ def grouped(rng: np.random.Generator) -> dict[str, np.ndarray]:
     x, dy = (rng.normal(size=(20, n)).astype(np.float32) for n in (301, ROWS))
     y, dx = (np.empty((len(rows), n), np.float32) for n in (ROWS, 301))
     gradient = np.empty_like(weights)
-    _native.grouped_product(weights, x, load, y, rows=rows, threads=2)
-    _native.grouped_product(weights, dy, load, dx, rows=rows, transposed=True, threads=2)
-    _native.grouped_outer(dy, x, load, gradient, left_rows=rows, right_rows=rows, threads=2)
+    _native.grouped_product(weights, x, load, y, rows=rows)
+    _native.grouped_product(weights, dy, load, dx, rows=rows, transposed=True)
+    _native.grouped_outer(dy, x, load, gradient, left_rows=rows, right_rows=rows)
     return {"rows": rows, "weights": weights, "x": x, "dy": dy, "y": y, "dx": dx, "gradient": gradient}
 
 

@@ -34,7 +34,8 @@ def test_products(load, m, n, transposed, seed, threads):
     weights = np.ascontiguousarray(matrices.transpose(0, 2, 1)) if transposed else matrices
     expected = np.concatenate([x[rows[s]] @ w.T for w, s in zip(matrices, segments(load), strict=True)])
     out = np.full((sum(load), m), np.nan, np.float32)
-    how = {"rows": rows, "transposed": transposed, "threads": threads}
+    how = {"rows": rows, "transposed": transposed}
+    _native.set_threads(threads)
     _native.grouped_product(weights, x, np.array(load), out, **how)
     close(out, expected)
 
@@ -53,9 +54,8 @@ def test_outer_products(load, m, n, seed, threads):
     left, right, out = drawn(rng, 11, m), drawn(rng, 11, n), drawn(rng, len(load), m, n)
     left_rows, right_rows = rng.integers(0, 11, (2, sum(load)))
     expected = [left[left_rows[s]].T @ right[right_rows[s]] for s in segments(load)]
-    _native.grouped_outer(
-        left, right, np.array(load), out, left_rows=left_rows, right_rows=right_rows, threads=threads
-    )
+    _native.set_threads(threads)
+    _native.grouped_outer(left, right, np.array(load), out, left_rows=left_rows, right_rows=right_rows)
     close(out, np.stack(expected))
 
 
@@ -69,7 +69,6 @@ def test_outer_products(load, m, n, seed, threads):
         ({"out": np.zeros((2, 4), np.float32)}, "out has 2 values where 3"),
         ({"rows": np.array([0, 1, 3])}, "rows names row 3 of 3"),
         ({"out_rows": np.array([0, -1, 2])}, "out_rows names row -1 of 3"),
-        ({"threads": 0}, "threads must be between"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

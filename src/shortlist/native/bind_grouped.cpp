@@ -33,32 +33,15 @@ const int64_t* checked_index(const Index& index, int64_t count, size_t rows, con
   return index->data();
 }
 
-// OpenMP's, once it is lent; else this module's own pool.
-Runtime lent;
-
-RunTeam team_of(int threads) {
-  if (threads < 1 || threads > 1024) throw std::invalid_argument("threads must be between 1 and 1024");
-  if (lent.parallel) return [threads](const std::function<void(Team&)>& work) { lent.run(threads, work); };
-  Pool::instance().resize(threads);
-  return [](const std::function<void(Team&)>& work) { Pool::instance().run(work); };
-}
-
 int64_t size_of(const Index& index, size_t rows) { return static_cast<int64_t>(index ? index->shape(0) : rows); }
 
 }  // namespace
 
 void bind_grouped(nb::module_& m) {
   m.def(
-      "lend_openmp",
-      [](size_t parallel, size_t team_size) {
-        lent = {reinterpret_cast<decltype(lent.parallel)>(parallel), reinterpret_cast<decltype(lent.team_size)>(team_size)};
-      },
-      "parallel"_a, "team_size"_a,
-      "Grouped products run on the threads of an OpenMP runtime: addresses of its GOMP_parallel and omp_get_num_threads.");
-  m.def(
       "grouped_product",
       [](Floats3 weights, In2<float> x, Loads load, Results<2> out, const Index& rows, const Index& out_rows,
-         const std::optional<In1<float>>& scale, bool transposed, int threads) {
+         const std::optional<In1<float>>& scale, bool transposed) {
         const auto matrix_rows = static_cast<int64_t>(weights.shape(1)), columns = static_cast<int64_t>(weights.shape(2));
         check_size(x.shape(1), transposed ? matrix_rows : columns, "x");
         check_size(out.shape(1), transposed ? columns : matrix_rows, "out");
@@ -69,18 +52,17 @@ void bind_grouped(nb::module_& m) {
                                scale ? scale->data() : nullptr};
         if (!out_rows) check_size(out.shape(0), count, "out");
         if (scale) check_size(scale->shape(0), count, "scale");
-        const RunTeam run = team_of(threads);
         nb::gil_scoped_release release;
-        grouped_product(run, weights.data(), matrix_rows, columns, transposed, loads, from, to);
+        grouped_product(weights.data(), matrix_rows, columns, transposed, loads, from, to);
       },
       "weights"_a, "x"_a, "load"_a, "out"_a, nb::kw_only(), "rows"_a = nb::none(), "out_rows"_a = nb::none(), "scale"_a = nb::none(),
-      "transposed"_a = false, "threads"_a = 1,
+      "transposed"_a = false,
       "Products of matrices weights [groups, m, n] with rows of x [*, n], load [groups] of them for each in turn; with the transposed matrices, "
       "of x [*, m]. `rows` says which rows of x (all in their order without it). Results are written to `out`, or with `out_rows` added to those "
       "rows of it, times `scale` [rows].");
   m.def(
       "grouped_outer",
-      [](In2<float> left, In2<float> right, Loads load, Results<3> out, const Index& left_rows, const Index& right_rows, int threads) {
+      [](In2<float> left, In2<float> right, Loads load, Results<3> out, const Index& left_rows, const Index& right_rows) {
         check_size(out.shape(1), static_cast<int64_t>(left.shape(1)), "out");
         check_size(out.shape(2), static_cast<int64_t>(right.shape(1)), "out");
         const int64_t count = size_of(left_rows, left.shape(0));
@@ -88,11 +70,10 @@ void bind_grouped(nb::module_& m) {
         const std::vector<int64_t> loads = checked_load(load, out.shape(0), count);
         const GatheredRows a{left.data(), static_cast<int64_t>(left.shape(1)), checked_index(left_rows, count, left.shape(0), "left_rows")};
         const GatheredRows b{right.data(), static_cast<int64_t>(right.shape(1)), checked_index(right_rows, count, right.shape(0), "right_rows")};
-        const RunTeam run = team_of(threads);
         nb::gil_scoped_release release;
-        grouped_outer(run, loads, a, b, out.data());
+        grouped_outer(loads, a, b, out.data());
       },
-      "left"_a, "right"_a, "load"_a, "out"_a, nb::kw_only(), "left_rows"_a = nb::none(), "right_rows"_a = nb::none(), "threads"_a = 1,
+      "left"_a, "right"_a, "load"_a, "out"_a, nb::kw_only(), "left_rows"_a = nb::none(), "right_rows"_a = nb::none(),
       "The gradients of what `grouped_product` multiplies with: out [groups, m, n] becomes the sums of outer products of the rows of left [*, m] "
       "and right [*, n], over load [groups] of them for each group in turn.");
 }

@@ -44,6 +44,14 @@ NB_MODULE(_native, m) {
       },
       "n"_a);
   m.def(
+      "borrow_openmp",
+      [](size_t parallel, size_t team_size) {
+        nb::gil_scoped_release release;
+        Pool::instance().borrow({reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(parallel), reinterpret_cast<int (*)()>(team_size)});
+      },
+      "parallel"_a, "team_size"_a,
+      "From now on everything runs on the threads of an OpenMP runtime: the addresses of its GOMP_parallel and omp_get_num_threads.");
+  m.def(
       "read_bandwidth_gb_s",
       [](int megabytes, int runs) {
         if (megabytes < 1 || megabytes > 16384 || runs < 1) throw std::invalid_argument("between 1 and 16384 megabytes");

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "kernels.hpp"
+#include "threads.hpp"
 
 namespace shortlist {
 
@@ -41,7 +42,7 @@ std::vector<Piece> pieces_of(const std::vector<int64_t>& load) {
 // Runs pack(team, piece, panels) and then work(block, piece, panels) for every piece and every block of `outputs`. A block is one
 // thread's for all pieces that are packed together, which may thus add to the same outputs.
 template <class Size, class Pack, class Work>
-void each_block(const RunTeam& run, std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack, Work work) {
+void each_block(std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack, Work work) {
   std::vector<size_t> ends;  // of the pieces that are packed together
   int64_t room = 0, used = 0;
   for (size_t i = 0; i < pieces.size(); i++) {
@@ -57,7 +58,7 @@ void each_block(const RunTeam& run, std::vector<Piece> pieces, int64_t outputs, 
   const std::unique_ptr<float[]> panels(new float[static_cast<size_t>(room)]);
   const int64_t blocks = (outputs + kOutputs - 1) / kOutputs;
   std::vector<std::atomic<int64_t>> next(ends.size());
-  run([&](Team& team) {
+  Pool::instance().run([&](Team& team) {
     size_t begin = 0;
     for (size_t round = 0; round < ends.size(); begin = ends[round++]) {
       for (size_t i = begin; i < ends[round]; i++) pack(team, pieces[i], panels.get() + pieces[i].at);
@@ -86,7 +87,7 @@ void interleave(Rows rows, int64_t depth, int64_t count, float* out) {
 
 }  // namespace
 
-void grouped_product(const RunTeam& run, const float* weights, int64_t rows, int64_t columns, bool transposed, const std::vector<int64_t>& load,
+void grouped_product(const float* weights, int64_t rows, int64_t columns, bool transposed, const std::vector<int64_t>& load,
                      const GatheredRows& x, const ScatteredRows& y) {
   const int64_t depth = transposed ? rows : columns, outputs = transposed ? columns : rows;
   std::vector<Piece> pieces = pieces_of(load);
@@ -151,10 +152,10 @@ void grouped_product(const RunTeam& run, const float* weights, int64_t rows, int
     }
   };
 
-  each_block(run, std::move(pieces), outputs, size, pack, work);
+  each_block(std::move(pieces), outputs, size, pack, work);
 }
 
-void grouped_outer(const RunTeam& run, const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out) {
+void grouped_outer(const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out) {
   const int64_t matrix = left.width * right.width;
   std::vector<Piece> pieces = pieces_of(load);
   for (size_t g = 0; g < load.size(); g++)  // a piece of no rows: clears
@@ -201,7 +202,7 @@ void grouped_outer(const RunTeam& run, const std::vector<int64_t>& load, const G
     }
   };
 
-  each_block(run, std::move(pieces), left.width, size, pack, work);
+  each_block(std::move(pieces), left.width, size, pack, work);
 }
 
 }  // namespace shortlist

@@ -5,10 +5,7 @@
 // taken as it lies; the rows that meet it, which are few, are packed into panels of one or two registers.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <vector>
-
-#include "threads.hpp"
 
 namespace shortlist {
 
@@ -29,15 +26,13 @@ struct ScatteredRows {
   const float* scale = nullptr;
 };
 
-using RunTeam = std::function<void(const std::function<void(Team&)>&)>;
-
 // y_p = W_g x_p, or W_g^T x_p when `transposed`, for all rows p of group g: the first load[0] are group 0's.
 // `weights` holds load.size() matrices [rows, columns].
-void grouped_product(const RunTeam& run, const float* weights, int64_t rows, int64_t columns, bool transposed, const std::vector<int64_t>& load,
+void grouped_product(const float* weights, int64_t rows, int64_t columns, bool transposed, const std::vector<int64_t>& load,
                      const GatheredRows& x, const ScatteredRows& y);
 
 // out_g = sum_p left_p right_p^T over the rows p of group g: the gradients of matrices [left.width, right.width]. Those of empty
 // groups are zero.
-void grouped_outer(const RunTeam& run, const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out);
+void grouped_outer(const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out);
 
 }  // namespace shortlist

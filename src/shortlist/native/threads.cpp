@@ -111,8 +111,15 @@ void Pool::resize(int threads) {
   threads_ = threads;  // the workers start with the next job
 }
 
+void Pool::borrow(Runtime runtime) {
+  std::lock_guard running(running_);
+  stop();
+  borrowed_ = runtime;
+}
+
 void Pool::run(const std::function<void(Team&)>& work) {
   std::lock_guard running(running_);
+  if (borrowed_.parallel) return borrowed_.run(threads_, work);
   if (static_cast<int>(workers_.size()) != threads_ - 1)
     for (int id = 1; id < threads_; id++) workers_.emplace_back([this, id, seen = job_.load()] { worker(id, seen); });
 

@@ -57,9 +57,7 @@ struct Runtime {
   void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
   int (*team_size)() = nullptr;
 
-  // As Pool::run, on the runtime's threads: between two parallel parts of a program they spin, and a second pool would have to
-  // share the processors with them.
-  void run(int threads, const std::function<void(Team&)>& work) const;
+  void run(int threads, const std::function<void(Team&)>& work) const;  // as Pool::run
 };
 
 class Pool {
@@ -67,6 +65,9 @@ class Pool {
   static Pool& instance();
   void resize(int threads);  // 1 or more; joins and restarts the workers
   int threads() const { return threads_; }
+  // From now on jobs run on the runtime's threads. Between two parallel parts of a program these spin, and a second set of threads
+  // would have to share the processors with them.
+  void borrow(Runtime runtime);
   // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here.
   void run(const std::function<void(Team&)>& work);
 
@@ -77,6 +78,7 @@ class Pool {
   void member(int id);
 
   std::mutex running_;  // one job at a time
+  Runtime borrowed_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> workers_;

@@ -8,8 +8,6 @@ Rows are gathered and added up inside the products, so that nothing but inner st
     d...: gradient of ...
 """
 
-import ctypes
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from shortlist import _native
 from shortlist.nn.activations import Activation, activation_of
 from shortlist.nn.dispatch import Segments
+from shortlist.nn.native_threads import match_threads
 from shortlist.nn.recycled import Recycled
 
 FEW = 128  # rows whose inner states stay in the cache between two steps of an activation
@@ -126,17 +125,14 @@ def product(
     weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed: bool = False, **where
 ) -> None:
     """`_native.grouped_product`, of tensors."""
-    _native.grouped_product(
-        *_arrays(weights, x, load, out),
-        transposed=transposed,
-        threads=torch.get_num_threads(),
-        **_named(where),
-    )
+    match_threads()
+    _native.grouped_product(*_arrays(weights, x, load, out), transposed=transposed, **_named(where))
 
 
 def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> None:
     """`_native.grouped_outer`, of tensors."""
-    _native.grouped_outer(*_arrays(left, right, load, out), threads=torch.get_num_threads(), **_named(where))
+    match_threads()
+    _native.grouped_outer(*_arrays(left, right, load, out), **_named(where))
 
 
 def _arrays(*tensors: Tensor):
@@ -145,17 +141,3 @@ def _arrays(*tensors: Tensor):
 
 def _named(tensors: dict[str, Tensor]):
     return {name: t.detach().numpy() for name, t in tensors.items()}
-
-
-def _borrow_threads() -> None:
-    """Grouped products run on PyTorch's own threads, where these are of GCC's OpenMP."""
-    libraries = Path(torch.__file__).parent / "lib"
-    try:
-        library = ctypes.CDLL(str(libraries / "libtorch_cpu.so"))
-        functions = (library.GOMP_parallel, library.omp_get_num_threads)
-    except (OSError, AttributeError):
-        return
-    _native.lend_openmp(*(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions))
-
-
-_borrow_threads()
