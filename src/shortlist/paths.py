@@ -1,11 +1,12 @@
 """Where this program keeps what it can fetch or compute again, and how files are written."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
-from shortlist.errors import ShortlistError
+from shortlist.errors import ShortlistError, UsageError
 
 HOME_VARIABLE = "SHORTLIST_HOME"
 
@@ -15,6 +16,20 @@ def cache_folder() -> Path:
     if home := os.environ.get(HOME_VARIABLE):
         return Path(home).expanduser()
     return platformdirs.user_cache_path("shortlist")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `UsageError` where a folder, or the first one above it that is there, cannot be written to.
+
+    For what is written after long work: better to know before.
+    """
+    place = folder.absolute()
+    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".shortlist-"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}): name another folder") from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,13 +1,18 @@
 """`shortlist convert` on a tiny model."""
 
 import json
+import re
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
-from builders import tiny_gguf
+from builders import tiny_gguf, tiny_hf
+from safetensors import SafetensorError
 
 from shortlist.cli import convert, run_command
 from shortlist.errors import UsageError
 from shortlist.nn.converted_files import load_converted
+from shortlist.training.convert.heal import distill
 from shortlist.training.interrupt import Interrupt
 
 TEXT = "the cat and a dog saw the bird in the garden, and there they sang of one more tale " * 120
@@ -83,6 +88,8 @@ def write_little(path, report):
         (["--method", "read-me", "--text", "/nonesuch.txt"], 2, "cannot be read"),
         (["--method", "read-me", "--experts", "1"], 2, "2 to 256 experts"),
         (["--method", "read-me", "--heal-tokens", "-1"], 2, "cannot be negative"),
+        (["--method", "read-me", "--heal-minutes", "nan"], 2, "cannot be negative"),
+        (["--method", "read-me", "--seed", "-1"], 2, "seed must be from 0"),
     ],
 )
 def test_wrong_usage_is_one_line_before_any_work(tiny, tmp_path, capsys, options, code, message):
@@ -102,6 +109,71 @@ def test_a_short_text_and_a_folder_that_exists(tiny, tmp_path, capsys):
     assert "exists: name a folder that does not" in capsys.readouterr().err
 
 
+def test_a_model_that_transformers_cannot_read(text, tmp_path, capsys):
+    tiny_gguf("arcee", tmp_path / "arcee.gguf", "Q8_0")
+    command = ["convert", str(tmp_path / "arcee.gguf"), "--method", "upcycle", "--text", text]
+    assert run_command([*command, "-o", str(tmp_path / "moe")]) == 2
+    assert "transformers cannot read" in (err := capsys.readouterr().err)
+    assert err.count("\n") == 1
+
+
+def test_a_model_of_a_family_that_is_not_converted(text, tmp_path, capsys):
+    tiny_gguf("gemma3n", tmp_path / "model.gguf")
+    command = ["convert", str(tmp_path / "model.gguf"), "--method", "upcycle", "--text", text]
+    assert run_command([*command, "-o", str(tmp_path / "moe")]) == 2
+    assert "family gemma3n, which cannot be converted" in capsys.readouterr().err
+
+
+def test_a_model_with_numbers_that_are_none(text, tmp_path, capsys):
+    model = tiny_hf("llama", tmp_path / "model")
+    model.model.layers[1].mlp.up_proj.weight.data.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "model")
+    command = ["convert", str(tmp_path / "model"), "--method", "upcycle", "--text", text]
+    assert run_command([*command, "-o", str(tmp_path / "moe")]) == 1
+    assert "predicts no numbers, beginning with model.layers.1.mlp.up_proj" in capsys.readouterr().err
+
+
+def test_healing_that_diverges_writes_nothing(tiny, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("shortlist.training.convert.pipeline.distill", partial(distill, rate=1e30))
+    command = ["convert", tiny, "--method", "upcycle", "--text", text, "--heal-tokens", "2000"]
+    assert run_command([*command, "-o", str(tmp_path / "moe"), "--threads", "1"]) == 1
+    err = capsys.readouterr().err
+    assert re.match(r"shortlist: healing, step \d: .* not finite, beginning with .*layers\.1\.mlp", err)
+    assert "nothing was written; --heal-tokens 0 leaves healing out" in err
+    assert not (tmp_path / "moe").exists()
+
+
+def test_no_space_and_no_folder(tiny, text, tmp_path, monkeypatch, capsys):
+    command = ["convert", tiny, "--method", "upcycle", "--text", text, "--heal-tokens", "0"]
+    assert run_command([*command, "-o", f"{text}/moe"]) == 2
+    assert "moe cannot be written (Not a directory): name another folder" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+        assert run_command([*command, "-o", str(tmp_path / "moe")]) == 1
+    assert "0.0 MB are left there: free some" in capsys.readouterr().err
+
+    def full(*_, **__):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("shortlist.nn.converted_files.save_file", full)
+    assert run_command([*command, "-o", str(tmp_path / "moe")]) == 1
+    assert "moe cannot be written (No space left on device)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "left"), [("read_halves", "nothing was written"), ("native_speed", "moe is written, but not")]
+)
+def test_ctrl_c_says_what_is_there(tiny, text, tmp_path, monkeypatch, capsys, stage, left):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"shortlist.training.convert.pipeline.{stage}", interrupt)
+    command = ["convert", tiny, "--method", "upcycle", "--text", text, "--heal-tokens", "0"]
+    assert run_command([*command, "-o", str(tmp_path / "moe")]) == 130
+    assert left in capsys.readouterr().err
+
+
 def test_without_pytorch_the_extra_is_named(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("shortlist.cli.extras.find_spec", lambda name: None)
     assert run_command(["convert", tiny, "--method", "read-me", "-o", str(tmp_path / "moe")]) == 1
@@ -110,7 +182,7 @@ def test_without_pytorch_the_extra_is_named(tiny, tmp_path, monkeypatch, capsys)
 
 def test_lists_of_layers():
     assert convert.parse_layers("3,5,24-26") == (3, 5, 24, 25, 26)
-    for wrong in ("", "a", "3-", "5-3", "1,,2", "0-99999"):
+    for wrong in ("", "a", "3-", "5-3", "1,,2", "0-99999", "0-99999999999999"):
         with pytest.raises(UsageError):
             convert.parse_layers(wrong)
 

@@ -11,7 +11,7 @@ import torch
 from training.runs import TEXT, tiny_config
 
 from shortlist import training
-from shortlist.errors import ShortlistError, UsageError
+from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.nn.gates import GATES, WRAPPERS
 from shortlist.training import metrics
 from shortlist.training.config import FILE_NAME, GateConfig, MoEConfig
@@ -149,6 +149,20 @@ def test_what_cannot_change_is_named(tmp_path, no_plots, table, values, named):
     change(tmp_path / "run", table, **values)
     with pytest.raises(UsageError, match=rf"{named} was another when the run began"):
         training.resume(tmp_path / "run")
+
+
+def test_files_of_a_run_that_are_damaged(tmp_path, no_plots):
+    folder = training.train(tiny_config(tmp_path), tmp_path / "run").folder
+    lines = (folder / metrics.FILE_NAME).read_text()
+    (folder / metrics.FILE_NAME).write_text("x\n" + lines)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged .*: delete it"):
+        training.resume(folder)
+    (folder / metrics.FILE_NAME).write_text(lines)
+    (state,) = (folder / "checkpoints").glob("*/state.json")
+    for wrong in ({"step": 8}, {"step": 8, "fixed": 3, "interval": {}}):
+        state.write_text(json.dumps(wrong))
+        with pytest.raises(CheckpointError, match="is not one that train wrote"):
+            training.resume(folder)
 
 
 def test_a_text_that_changed_is_noticed(tmp_path, no_plots):

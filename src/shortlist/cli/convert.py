@@ -1,5 +1,6 @@
 """`shortlist convert`: a dense model into a mixture of experts."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from shortlist.errors import UsageError
 if TYPE_CHECKING:
     from shortlist.training.convert.pipeline import Conversion, Stage
 
+MOST_LAYERS = 4096
 STAGES = {
     "write": "the model writes a text",
     "convert": "converting",
@@ -67,13 +69,12 @@ def convert(
 ) -> int:
     """Convert MODEL to a mixture of experts, heal it, and say what that costs and saves.
 
-    Ctrl-C while healing ends it and keeps what is healed so far (exit code 130).
+    Ctrl-C while healing ends it and keeps what is healed so far; before that, nothing is written (exit code
+    130 both times).
     """
     chosen = None if layers is None else parse_layers(layers)
     share = None if active is None else parse_share(active, "--active")
     texts = [(name, read_text(name)) for name in text or ()]
-    if Path(output).exists():
-        raise UsageError(f"{output} exists: name a folder that does not")
     from shortlist import checkpoints
 
     path = checkpoints.resolve(model)
@@ -85,17 +86,23 @@ def convert(
     options = ConvertOptions(experts, share, chosen, seed)
     minutes = 3.0 if heal_minutes is None and heal_tokens is None else heal_minutes
     budget = Budget(minutes, heal_tokens)
-    with stage_bars(STAGES) as report:
-        result = convert_checkpoint(
-            path,
-            METHODS[method](),
-            Path(output),
-            texts=texts,
-            options=options,
-            budget=budget,
-            threads=threads,
-            report=report,
-        )
+    folder = Path(output)
+    try:
+        with stage_bars(STAGES) as report:
+            result = convert_checkpoint(
+                path,
+                METHODS[method](),
+                folder,
+                texts=texts,
+                options=options,
+                budget=budget,
+                threads=threads,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        written = f"{output} is written, but not measured" if folder.exists() else "nothing was written"
+        print(f"shortlist: interrupted: {written}", file=sys.stderr)
+        raise
     if json:
         print_json({"folder": output, "method": method, **result.to_json()})
     else:
@@ -115,10 +122,11 @@ def parse_layers(value: str) -> tuple[int, ...]:
     try:
         for part in value.split(","):
             first, dash, last = part.partition("-")
-            found += range(int(first), int(last if dash else first) + 1)
+            layers = range(int(first), int(last if dash else first) + 1)
+            found += layers[: MOST_LAYERS + 1]
     except ValueError:
         found = []
-    if not found or len(found) > 4096:
+    if not found or len(found) > MOST_LAYERS:
         raise UsageError(f"--layers {value} is not a list of layers: write it like 24-29 or 3,5,7")
     return tuple(found)
 

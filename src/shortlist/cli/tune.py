@@ -10,6 +10,7 @@ from shortlist.cli.inspect import describe_recipe
 from shortlist.cli.output import print_json, stage_bars
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
+from shortlist.paths import check_writable
 
 if TYPE_CHECKING:
     from shortlist.calibrate.tune import Tuned
@@ -72,6 +73,7 @@ def tune(
         max_seconds,
     )
     content = read_text(text)
+    check_writable(Path(output))
     with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint, stage_bars(STAGES) as report:
         tuned = tune_recipe(
             checkpoint,

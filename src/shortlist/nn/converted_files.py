@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from shortlist.errors import CheckpointError, UsageError
+from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.nn import ternary
 from shortlist.nn.converted import MoEConfig, install
 from shortlist.nn.patch import find_blocks
@@ -39,24 +40,45 @@ def save_converted(model: Any, config: MoEConfig, tokenizer: Any, folder: Path) 
     ------
     UsageError
         The folder exists.
+    ShortlistError
+        It cannot be written.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as work:
-        place = Path(work) / "converted"
-        place.mkdir()
-        save_file(stored_tensors(model, config), place / WEIGHTS, metadata={"format": "pt"})
-        settings = model.config.to_diff_dict() | {
-            "model_type": model.config.model_type,
-            "architectures": [type(model).__name__],
-            "dtype": "bfloat16",
-            "shortlist": config.to_json(),
-        }
-        settings.pop("quantization_config", None)  # a model that was read from a GGUF file still names it
-        (place / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-        tokenizer.save_pretrained(place)
-        place.rename(folder)
+    settings = model.config.to_diff_dict() | {
+        "model_type": model.config.model_type,
+        "architectures": [type(model).__name__],
+        "dtype": "bfloat16",
+        "shortlist": config.to_json(),
+    }
+    settings.pop("quantization_config", None)  # a model that was read from a GGUF file still names it
+    tensors = stored_tensors(model, config)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as work:
+            place = Path(work) / "converted"
+            place.mkdir()
+            save_file(tensors, place / WEIGHTS, metadata={"format": "pt"})
+            (place / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+            tokenizer.save_pretrained(place)
+            place.rename(folder)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ShortlistError(f"{folder} cannot be written ({error}): name a folder with space") from None
+
+
+def check_space(model: Any, folder: Path) -> None:
+    """Raise `ShortlistError` where the disk has no room for what `save_converted` would write."""
+    needed = sum(
+        weight.numel() / 4 if ".parametrizations." in name else 2 * weight.numel()  # ternary, bfloat16
+        for name, weight in model.named_parameters()
+    )
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ShortlistError(
+            f"{folder} needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are left there: "
+            "free some, or name another folder"
+        )
 
 
 def load_converted(folder: str | Path) -> Any:

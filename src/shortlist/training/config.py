@@ -1,6 +1,7 @@
 """What a training run is configured with, and the files that say so."""
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -146,6 +147,9 @@ class MoEConfig:
             check_range("width", self.width, 1, 1 << 20)
         check_range("shared", self.shared, 0, 1 << 20)
         check_range("masked", self.masked, 0, 1)
+        for name, weight in (self.losses or {}).items():
+            if not math.isfinite(weight):
+                raise UsageError(f"losses.{name} must be finite, not {weight}")
 
 
 @dataclass(frozen=True)

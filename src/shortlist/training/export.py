@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import safetensors
+
+from shortlist.errors import ShortlistError
 from shortlist.nn import SoftmaxTopK
 from shortlist.nn.moe import MoE, moe_layers
 from shortlist.training.config import Config
@@ -23,6 +26,11 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
     -------
     str or None
         Why nothing was written: no family of `transformers` is this model.
+
+    Raises
+    ------
+    ShortlistError
+        It cannot be written.
     """
     saved = model if config.moe is None else _as_mixtral(model)
     if saved is None:
@@ -37,6 +45,11 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
         # The configuration comes last: then all is there.
         for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):
             file.replace(folder / file.name)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ShortlistError(
+            f"the model cannot be written to {folder} ({error}): free some space there, then write it with "
+            f"shortlist train {folder}"
+        ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return None

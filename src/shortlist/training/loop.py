@@ -1,6 +1,5 @@
 """The loop: one step after another on a model, its optimizer and a text."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from shortlist.errors import UsageError
 from shortlist.nn import after_step, auxiliary_losses, set_progress
 from shortlist.training.config import Config
 from shortlist.training.model import loss_weights
-from shortlist.training.not_finite import NotFiniteError, first_in_forward, first_in_gradients
+from shortlist.training.not_finite import check_gradients, check_loss
 from shortlist.training.text import Windows, in_order
 
 if TYPE_CHECKING:
@@ -102,14 +101,11 @@ class Loop:
         loss = self._loss(tokens)
         losses = auxiliary_losses(self.model)
         total = loss + sum(weight * losses[name] for name, weight in self.weights.items())
-        if not math.isfinite(total.item()):
-            raise NotFiniteError(f"step {self.done + 1}: {_where_forward(self.model, tokens, losses)}")
+        check_loss(total, self.model, tokens[:, :-1], losses, self.done + 1)
         self.optimizer.zero_grad()
         total.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
-        if not math.isfinite(norm):
-            where = first_in_gradients(self.model) or "their sum alone"
-            raise NotFiniteError(f"step {self.done + 1}: gradients are not finite, beginning with {where}")
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = check_gradients(norm, self.model, self.done + 1)
         self.optimizer.step()
         after_step(self.model)
         self.done += 1
@@ -152,10 +148,3 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):  # the latter of PyTorch without CUDA
         raise UsageError(f"[training] device {name!r} is not here: name cpu, or leave it out") from None
-
-
-def _where_forward(model: nn.Module, tokens: Tensor, losses: dict[str, Tensor]) -> str:
-    if where := first_in_forward(model, tokens[:, :-1]):
-        return f"the loss is not finite, beginning with the output of {where}"
-    wrong = [name for name, loss in losses.items() if not loss.isfinite()]
-    return f"the loss is not finite, beginning with the auxiliary loss {', '.join(wrong) or 'of no gate'}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from shortlist.errors import CheckpointError, ShortlistError
 from shortlist.nn import Routing
 from shortlist.nn.moe import moe_layers
 from shortlist.paths import write_whole
@@ -24,16 +25,36 @@ def expert_stats(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def append(run: Path, line: dict[str, Any]) -> None:
-    """Add a line to the metrics of a run."""
-    with (run / FILE_NAME).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    """Add a line to the metrics of a run.
+
+    Raises
+    ------
+    ShortlistError
+        It cannot be written.
+    """
+    try:
+        with (run / FILE_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise ShortlistError(f"{run / FILE_NAME} cannot be written: {error.strerror}") from None
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """All lines of a run; what a crash cut off at the end is left out."""
+    """All lines of a run; what a crash cut off at the end is left out.
+
+    Raises
+    ------
+    CheckpointError
+        Another line is damaged.
+    """
     path = run / FILE_NAME
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}): delete it, and the run goes on without"
+        ) from None
 
 
 def forget_after(run: Path, step: int) -> None:

@@ -46,8 +46,8 @@ def build_model(config: Config, tokenizer: Tokenizer, *, start: bool = True) -> 
     settings = decoder_config(config, tokenizer)
     try:
         model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UsageError(f"[model]: transformers cannot build a {config.model.type} model: {error}") from None
+    except Exception as error:  # of whatever kind the model's own code raises
+        raise _refused("cannot build this model", error) from None
     if start and config.model.start is not None:
         _take_weights(model, Path(config.model.start))
     if config.moe is not None:
@@ -68,15 +68,25 @@ def decoder_config(config: Config, tokenizer: Tokenizer) -> "PreTrainedConfig":
         raise UsageError(
             f"[model] type {kind!r} is not one of transformers': name one such as llama, qwen3 or mistral"
         ) from None
+    vocabulary = {
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": end_of_text(tokenizer),
+        "pad_token_id": None,
+    }
     for key in table:
+        if key in vocabulary:
+            raise UsageError(f"[model] {key} is as the tokenizer has it: leave it out")
         if key not in known:
             raise unknown_key("[model] ", key, known)
-    end = end_of_text(tokenizer)
-    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": end, "pad_token_id": None}
     try:
-        return AutoConfig.for_model(kind, vocab_size=tokenizer.vocab_size, **ids, **table)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"[model]: transformers refuses this: {error}") from None
+        return AutoConfig.for_model(kind, **vocabulary, **table)
+    except Exception as error:  # of whatever kind the configuration's own checks raise
+        raise _refused("refuses this", error) from None
+
+
+def _refused(how: str, error: Exception) -> UsageError:
+    return UsageError(f"[model]: transformers {how} ({type(error).__name__}: {error}): correct its keys")
 
 
 def add_experts(model: "PreTrainedModel", config: MoEConfig, *, copies: bool = False) -> None:

@@ -1,5 +1,7 @@
 """Finds where a model's numbers stop being finite."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +12,38 @@ from shortlist.errors import ShortlistError
 
 class NotFiniteError(ShortlistError):
     """A loss or a gradient is infinite or not a number; the weights are those before the step."""
+
+
+def check_loss(
+    loss: Tensor, model: nn.Module, tokens: Tensor, losses: Mapping[str, Tensor], step: int
+) -> None:
+    """Raise `NotFiniteError` where a loss on tokens is not finite.
+
+    Parameters
+    ----------
+    tokens : int64 [batch, length]
+        What the model was given: it is run on them once more to find where it began.
+    losses
+        Auxiliary losses by name, which are part of it.
+    step
+        For the message.
+    """
+    if math.isfinite(loss.item()):
+        return
+    if module := first_in_forward(model, tokens):
+        where = f"the output of {module}"
+    else:
+        wrong = [name for name, value in losses.items() if not value.isfinite()]
+        where = f"the auxiliary loss {', '.join(wrong) or 'of no gate'}"
+    raise NotFiniteError(f"step {step}: the loss is not finite, beginning with {where}")
+
+
+def check_gradients(norm: Tensor, model: nn.Module, step: int) -> float:
+    """The norm of all gradients as a number; raises `NotFiniteError` where it is not finite."""
+    if not math.isfinite(norm):
+        where = first_in_gradients(model) or "their sum alone"
+        raise NotFiniteError(f"step {step}: gradients are not finite, beginning with {where}")
+    return float(norm)
 
 
 def first_in_forward(model: nn.Module, tokens: Tensor) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shortlist.errors import ShortlistError, UsageError
+from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.paths import write_whole
 from shortlist.training import checkpoint, metrics
@@ -180,7 +180,13 @@ class _Work:
             metrics.forget_after(self.folder, 0)
             return
         state = checkpoint.load_state(saved)
-        if changed := _first_difference(state["fixed"], self._fixed()):
+        try:
+            fixed, interval = dict(state["fixed"]), _Interval(**state["interval"])
+        except (KeyError, TypeError):
+            raise CheckpointError(
+                f"{saved} is not one that train wrote: train anew into another folder"
+            ) from None
+        if changed := _first_difference(fixed, self._fixed()):
             raise UsageError(
                 f"{self.folder / FILE_NAME}: {changed} was another when the run began and cannot change: "
                 "set it back, or train anew into another folder"
@@ -188,7 +194,7 @@ class _Work:
         checkpoint.load_weights(saved, self.loop.model)
         checkpoint.load_optimizer(saved, self.loop.optimizer)
         self.loop.done = state["step"]
-        self.interval = _Interval(**state["interval"])
+        self.interval = interval
         metrics.forget_after(self.folder, self.loop.done)
 
     def run(self, report: Report | None) -> Run:

@@ -5,8 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from shortlist import checkpoints
+from shortlist.checkpoints import open_checkpoint
+from shortlist.errors import UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.models.tokenizer_folder import read_folder
 from shortlist.paths import write_whole
@@ -63,14 +66,27 @@ def _take(source: Path, folder: Path) -> None:
     with TemporaryDirectory(dir=folder) as name:
         staging = Path(name)
         if source.is_dir():
+            read_folder(source)  # says what is wrong with it
             for pattern in _FILES:
                 for file in source.glob(pattern):
                     shutil.copy(file, staging)
         else:
-            from transformers import AutoTokenizer
-
-            AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
-        read_folder(staging)  # says what is wrong with it
+            _converted(source).save_pretrained(staging)
+            read_folder(staging)
         # The file that is looked for comes last: then all are there.
         for file in sorted(staging.iterdir(), key=lambda file: file.name == "tokenizer.json"):
             file.replace(folder / file.name)
+
+
+def _converted(file: Path) -> Any:
+    """The tokenizer of a GGUF file as `transformers` has it."""
+    from transformers import AutoTokenizer
+
+    with open_checkpoint(file):
+        pass  # says what is wrong with the file
+    try:
+        return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UsageError(
+            f"transformers cannot read the tokenizer of {file} ({error}): name another"
+        ) from None

@@ -7,6 +7,7 @@ import torch
 
 from shortlist.errors import UsageError
 from shortlist.training.convert.heal import Budget, distill, healing_loss
+from shortlist.training.not_finite import NotFiniteError
 
 
 def test_a_budget_ends_with_what_is_used_up_first():
@@ -18,7 +19,7 @@ def test_a_budget_ends_with_what_is_used_up_first():
     assert Budget(minutes=0).used(perf_counter(), 0) == 1
 
 
-@pytest.mark.parametrize("wrong", [{}, {"minutes": -1.0}, {"tokens": -1}])
+@pytest.mark.parametrize("wrong", [{}, {"minutes": -1.0}, {"minutes": float("nan")}, {"tokens": -1}])
 def test_a_budget_that_is_none(wrong):
     with pytest.raises(UsageError):
         Budget(**wrong)
@@ -43,3 +44,21 @@ def test_only_what_is_given_is_trained_and_a_spent_budget_trains_nothing(dense, 
     assert healed.tokens == 256
     changed = [name for name, p in dense.state_dict().items() if not torch.equal(p, before[name])]
     assert changed == ["model.layers.1.mlp.down_proj.weight"]
+
+
+def test_numbers_that_are_not_finite_end_it_and_say_where(dense, tiny_dense, one_domain):
+    mlp = dense.model.layers[1].mlp
+
+    def heal(weights, **options):
+        distill(dense, tiny_dense, one_domain.ids, weights, lambda tokens: tokens / 200, **options)
+
+    weight = mlp.down_proj.weight
+    hook = weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = weight.clone()
+    with pytest.raises(NotFiniteError, match=r"^step 1: gradients .* model\.layers\.1\.mlp\.down_proj"):
+        heal([weight])
+    assert torch.equal(weight, before)
+    hook.remove()
+    with pytest.raises(NotFiniteError, match=r"^step 2: the loss .* output of model\.layers\.1\.mlp"):
+        heal([mlp.gate_proj.weight, mlp.up_proj.weight], rate=1e30)
+    assert mlp.up_proj.weight.isfinite().all()

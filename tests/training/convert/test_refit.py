@@ -10,6 +10,7 @@ from shortlist.nn.converted import GateConfig, MoEConfig, install
 from shortlist.training.convert import METHODS, ConvertOptions
 from shortlist.training.convert.refit import active_neurons, refit
 from shortlist.training.convert.walk import Walk
+from shortlist.training.not_finite import NotFiniteError
 
 
 @pytest.mark.parametrize("shared", [0, 32])
@@ -66,3 +67,25 @@ def test_the_last_states_come_nearer_and_a_stop_is_heard(dense, one_domain):
     assert distance() < 0.7 * far
     changed = [name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])]
     assert changed == [f"model.layers.{i}.mlp.experts.down_proj" for i in range(2)]
+
+
+def test_a_fit_that_is_not_finite_names_its_layer(dense, one_domain):
+    model = copy.deepcopy(dense)
+    METHODS["cluster"]().convert(model, one_domain, ConvertOptions(experts=6), lambda *_: None)
+    experts = model.model.layers[1].mlp.experts
+    with torch.no_grad():
+        experts.gate_up_proj[:, :, 0] = float("inf")
+    before = experts.down_proj.clone()
+    with pytest.raises(NotFiniteError, match="layer 1: the least-squares fit is not finite"):
+        refit(model, dense, one_domain.ids)
+    torch.testing.assert_close(experts.down_proj, before, rtol=0, atol=0)
+
+
+def test_neurons_that_are_all_silent_change_nothing(dense, one_domain):
+    model = copy.deepcopy(dense)
+    METHODS["cluster"]().convert(model, one_domain, ConvertOptions(experts=6), lambda *_: None)
+    experts = model.model.layers[0].mlp.experts
+    torch.nn.init.zeros_(experts.gate_up_proj)
+    before = experts.down_proj.clone()
+    refit(model, dense, one_domain.ids)
+    torch.testing.assert_close(experts.down_proj, before, rtol=0, atol=0)

@@ -68,6 +68,8 @@ class ConvertOptions:
             raise UsageError(f"there must be 2 to 256 experts, not {self.experts}")
         if self.active is not None and not 0 < self.active <= 1:
             raise UsageError(f"the active share must be above 0 % and at most 100 %, not {self.active:.0%}")
+        if not 0 <= self.seed < 1 << 63:
+            raise UsageError(f"the seed must be from 0 to 2^63 - 1, not {self.seed}")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shortlist.errors import UsageError
 from shortlist.nn import after_step, auxiliary_losses, set_progress
+from shortlist.training.not_finite import check_gradients, check_loss
 
 BATCH = 2  # sequences of a step
 RATE, WARM_UP = 2e-4, 0.05
@@ -26,7 +27,7 @@ class Budget:
     Raises
     ------
     UsageError
-        Nothing is limited, or something is negative.
+        Nothing is limited, or something is negative or not a number.
     """
 
     minutes: float | None = None
@@ -35,7 +36,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.minutes is None and self.tokens is None:
             raise UsageError("healing needs a budget: give minutes or tokens")
-        if (self.minutes or 0) < 0 or (self.tokens or 0) < 0:
+        if not ((self.minutes or 0) >= 0 and (self.tokens or 0) >= 0):  # so that nan is refused
             raise UsageError("a budget cannot be negative: 0 leaves healing out")
 
     def used(self, started: float, tokens: int) -> float:
@@ -80,6 +81,11 @@ def distill(
         with it.
     text_weight
         Of the loss on the text itself; the divergence from the dense model has the rest.
+
+    Raises
+    ------
+    NotFiniteError
+        The loss or a gradient is not finite. The weights are as before that step.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -88,7 +94,7 @@ def distill(
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     order = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    started, tokens, losses = perf_counter(), 0, []
+    started, tokens, history = perf_counter(), 0, []
     queue = torch.empty(0, dtype=torch.int64)
     first = used(0)  # of a budget that other work has begun to spend
     while (spent := used(tokens)) < 1:
@@ -99,16 +105,19 @@ def distill(
         optimizer.param_groups[0]["lr"] = rate * min(1.0, (share + 0.01) / WARM_UP) * (1 - share)
         set_progress(model, share)
         loss = healing_loss(model, dense, batch, text_weight)
+        losses = auxiliary_losses(model)
+        total = loss + BALANCE * losses.get("load_balance", 0.0)
+        check_loss(total, model, batch, losses, len(history) + 1)
         optimizer.zero_grad()
-        (loss + BALANCE * auxiliary_losses(model).get("load_balance", 0.0)).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        total.backward()
+        check_gradients(torch.nn.utils.clip_grad_norm_(parameters, 1.0), model, len(history) + 1)
         optimizer.step()
         after_step(model)
         tokens += batch.numel()
-        losses.append(float(loss.detach()))
+        history.append(float(loss.detach()))
         report(spent)
     set_progress(model, 1.0)
-    return Healed(tokens, perf_counter() - started, tuple(losses))
+    return Healed(tokens, perf_counter() - started, tuple(history))
 
 
 def healing_loss(model: Any, dense: Any, ids: Tensor, text_weight: float) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +76,7 @@ def measure(model: Any, ids: Tensor, config: MoEConfig | None = None) -> Measure
             + chosen * (expert / 4 + KEPT * scales if packed else STORED * expert)
         )
     return Measured(
-        perplexity=math.exp(torch.cat(losses).double().mean().item()),
+        perplexity=torch.cat(losses).double().mean().exp().item(),
         parameters=_size(model.parameters()),
         active_parameters=active,
         bytes_per_token=read,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -12,13 +13,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import safetensors
 import torch
 import transformers
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.evaluate.peers.transformers_float32 import load_float32
-from shortlist.nn.converted_files import save_converted
+from shortlist.nn.converted_files import check_space, save_converted
+from shortlist.paths import check_writable
 from shortlist.training.convert.base import Converted, ConvertOptions, Method, Report, Text
 from shortlist.training.convert.heal import Budget, Healed, distill
 from shortlist.training.convert.measure import Measured, measure
@@ -26,6 +29,7 @@ from shortlist.training.convert.native_speed import native_speed
 from shortlist.training.convert.refit import refit
 from shortlist.training.convert.texts import read_halves, write_halves
 from shortlist.training.interrupt import Interrupt
+from shortlist.training.not_finite import NotFiniteError, first_in_forward
 
 CALIBRATED = 32  # sequences that conversion and refit see at most
 
@@ -103,21 +107,34 @@ def convert_checkpoint(
     Raises
     ------
     UsageError
-        The folder exists, a text is too short, or the model is no dense one that fits the method.
+        The folder exists or cannot be written, a text is too short, or the model is no dense one that fits
+        the method.
+    CheckpointError
+        The dense model predicts what is not finite.
+    ShortlistError
+        Healing came to numbers that are not finite, or the folder has no space. Nothing is written then.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
+    check_writable(folder)
     with open_checkpoint(path) as checkpoint:
         if checkpoint.config.mixture:
             raise UsageError(f"{path} has mixtures of experts already: name a dense model")
+        if checkpoint.config.streams:
+            family = checkpoint.config.family
+            raise UsageError(f"{path} is of family {family}, which cannot be converted: name another model")
     if threads:
         torch.set_num_threads(threads)
     halves = read_halves(path, texts) if texts else write_halves(path, lambda share: report("write", share))
     dense, tokenizer = load_dense(path)
     model = copy.deepcopy(dense)
     rows = [Stage("dense", measure(dense, halves.test))]
+    if math.isnan(rows[0].measured.perplexity):
+        where = first_in_forward(dense, halves.test[:1])
+        raise CheckpointError(f"{path} predicts no numbers, beginning with {where}: fetch it again")
     converted = method.convert(model, some(halves.text), options or ConvertOptions(), report)
     rows.append(Stage("converted", measure(model, halves.test, converted.config)))
+    check_space(model, folder)
     with Interrupt() as interrupt:
         healed = heal(
             converted,
@@ -133,7 +150,7 @@ def convert_checkpoint(
     speed, note = native_speed(folder, threads)
     rows.append(Stage("healed", measure(model, halves.test, converted.config), speed))
     if speed is not None:
-        rows[0] = Stage("dense", rows[0].measured, _dense_speed(dense, tokenizer, threads))
+        rows[0] = Stage("dense", rows[0].measured, _dense_speed(dense, tokenizer, folder, threads))
     return Conversion(tuple(rows), converted.notes, healed, interrupt.requested, note)
 
 
@@ -147,32 +164,52 @@ def heal(
     interrupt: Interrupt | None = None,
     report: Report = lambda stage, share: None,
 ) -> Healed:
-    """Bring a mixture back to the dense model: least squares where the method asks for it, then steps."""
+    """Bring a mixture back to the dense model: least squares where the method asks for it, then steps.
+
+    Raises
+    ------
+    ShortlistError
+        A fit, the loss or a gradient is not finite; the message says where.
+    """
     started = perf_counter()
 
     def used(tokens: int) -> float:
         return 1.0 if interrupt and interrupt.requested else budget.used(started, tokens)
 
-    if method.refits:
-        ids = some(text).ids
-        refit(converted.model, dense, ids, lambda share: report("refit", share), lambda: used(0) >= 1)
-    with method.healing(converted):
-        return distill(
-            converted.model,
-            dense,
-            text.ids,
-            method.trained(converted.model),
-            used,
-            text_weight=method.text_weight,
-            report=lambda share: report("heal", share),
-        )
+    try:
+        if method.refits:
+            ids = some(text).ids
+            refit(converted.model, dense, ids, lambda share: report("refit", share), lambda: used(0) >= 1)
+        with method.healing(converted):
+            return distill(
+                converted.model,
+                dense,
+                text.ids,
+                method.trained(converted.model),
+                used,
+                text_weight=method.text_weight,
+                report=lambda share: report("heal", share),
+            )
+    except NotFiniteError as error:
+        raise ShortlistError(
+            f"healing, {error}: nothing was written; --heal-tokens 0 leaves healing out"
+        ) from None
 
 
 def load_dense(path: Path) -> tuple[Any, Any]:
-    """Model, in float32, and tokenizer of `transformers`, of a GGUF file or a Hugging Face folder."""
+    """Model, in float32, and tokenizer of `transformers`, of a GGUF file or a Hugging Face folder.
+
+    Raises
+    ------
+    UsageError
+        `transformers` cannot read it.
+    """
     source, file = (path, None) if path.is_dir() else (path.parent, path.name)
-    with redirect_stderr(io.StringIO()):  # bars of its own, which cannot be turned off
-        return load_float32(path), transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
+    try:
+        with redirect_stderr(io.StringIO()):  # bars of its own, which cannot be turned off
+            return load_float32(path), transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UsageError(f"transformers cannot read {path} ({error}): name another model") from None
 
 
 def some(text: Text) -> Text:
@@ -181,12 +218,18 @@ def some(text: Text) -> Text:
     return Text(text.ids[rows], text.domains[rows])
 
 
-def _dense_speed(dense: Any, tokenizer: Any, threads: int | None) -> float | None:
-    """Decode speed of the dense model with weights of the same type as the converted one's."""
-    with tempfile.TemporaryDirectory() as folder:
-        dense.hf_quantizer = None  # a model that was read from a GGUF file still counts as quantized
-        dense.config.__dict__.pop("quantization_config", None)
-        with redirect_stderr(io.StringIO()):
-            dense.bfloat16().save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-        return native_speed(Path(folder), threads)[0]
+def _dense_speed(dense: Any, tokenizer: Any, beside: Path, threads: int | None) -> float | None:
+    """Decode speed of the dense model with weights of the same type as the converted one's.
+
+    None where there is no space to write that model `beside` the converted one, if for a moment.
+    """
+    dense.hf_quantizer = None  # a model that was read from a GGUF file still counts as quantized
+    dense.config.__dict__.pop("quantization_config", None)
+    try:
+        with tempfile.TemporaryDirectory(dir=beside.parent, prefix=".dense-") as folder:
+            with redirect_stderr(io.StringIO()):
+                dense.bfloat16().save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
+            return native_speed(Path(folder), threads)[0]
+    except (OSError, safetensors.SafetensorError):
+        return None

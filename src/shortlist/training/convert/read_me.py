@@ -138,7 +138,7 @@ def lost_shares(model: Any, text: Text, masks: Tensor, layers: tuple[int, ...]) 
         if step.index in layers:
             squares = neuron_sizes(step.block, step.x).square()
             kept = squares @ masks[layers.index(step.index)].float().T
-            lost += 1 - kept / squares.sum(-1, keepdim=True).clamp(min=1e-12)
+            lost += (1 - kept / squares.sum(-1, keepdim=True).clamp(min=1e-12)).clamp(min=0)
     return lost / len(layers)
 
 

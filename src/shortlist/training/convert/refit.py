@@ -12,6 +12,7 @@ from torch import Tensor
 from shortlist.nn import MoE
 from shortlist.nn.activations import activation_of
 from shortlist.training.convert.walk import Walk
+from shortlist.training.not_finite import NotFiniteError
 
 RIDGE = 0.01  # of the mean squared neuron, so that rare neurons stay where they were
 
@@ -29,6 +30,11 @@ def refit(
     Each layer sees the hidden states that the mixtures before it lead to, so it makes good for what they
     lack, as layer-wise pruning does. Neurons and routes stay as they are. `stop` is asked before each
     layer; where it says so, the rest stay as they are too.
+
+    Raises
+    ------
+    NotFiniteError
+        The fit of a layer is not finite. That layer and those after it are as before.
     """
     walk, reference = Walk(model, ids), Walk(dense, ids)
     for wanted in reference:
@@ -45,7 +51,10 @@ def refit(
                 lacking = wanted.y - step.y
             else:
                 lacking = (reference.hidden - after).flatten(0, 1)
-            fit_down(block, active_neurons(block, step.x, step.weights) / lengths, lacking / lengths)
+            try:
+                fit_down(block, active_neurons(block, step.x, step.weights) / lengths, lacking / lengths)
+            except NotFiniteError as error:
+                raise NotFiniteError(f"layer {wanted.index}: {error}") from None
         walk.enter(wanted.index, block)
         report((wanted.index + 1) / len(walk.blocks))
 
@@ -58,10 +67,21 @@ def fit_down(block: Any, neurons: Tensor, lacking: Tensor) -> None:
     ----------
     neurons
         As `active_neurons` gives them, of the same tokens.
+
+    Raises
+    ------
+    NotFiniteError
+        What comes nearest is not finite. The matrices are as before.
     """
     gram = neurons.T @ neurons
-    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    change = torch.linalg.solve(gram, neurons.T @ lacking).T
+    ridge = RIDGE * gram.diagonal().mean()
+    if ridge == 0:
+        return  # no neuron says anything
+    gram.diagonal().add_(ridge)
+    solution, _ = torch.linalg.solve_ex(gram, neurons.T @ lacking)
+    change = solution.T
+    if not change.isfinite().all():
+        raise NotFiniteError("the least-squares fit is not finite")
     if block.shared_expert is not None:
         shared = block.shared_expert.down_proj.weight
         shared += change[:, : shared.shape[1]]
