@@ -22,6 +22,7 @@ GATES = {
     "normalized": GateConfig("softmax", k=3, normalize=True),
     "norm_threshold": GateConfig("norm_threshold", tau=0.5, width=24),
     "all": GateConfig("norm_threshold", tau=1e-9, width=24),
+    "shared_router": GateConfig("shared_router", k=1, width=24),
 }
 
 
@@ -39,6 +40,9 @@ def convert(tmp_path):
                 torch.nn.init.normal_(parameter, std=0.2)
             if ternary:
                 make_ternary(layer.experts)
+        if gate.kind == "shared_router":
+            for parameter in model.model.router.parameters():
+                torch.nn.init.normal_(parameter, std=0.4)
         save_converted(model, config, tokenizer, tmp_path / "converted")
         return tmp_path / "converted"
 
@@ -62,7 +66,7 @@ def test_hidden_states_equal_those_of_pytorch(convert, gate, shared):
     native, theirs, decoder = hidden_states(convert(GATES[gate], shared=shared))
     assert np.abs(native - theirs).max() < 1e-4 * np.abs(theirs).max()
     chosen = decoder.expert_loads.sum(axis=1) / len(TOKENS)
-    expected = {"softmax": 2, "normalized": 3, "all": 5}
+    expected = {"softmax": 2, "normalized": 3, "all": 5, "shared_router": 1}
     assert (
         chosen == pytest.approx(expected[gate]) if gate in expected else np.all((chosen >= 1) & (chosen < 5))
     )
@@ -83,7 +87,7 @@ def all_layer_bytes(decoder: Decoder) -> int:
     return decoder.nbytes - decoder.embedding.nbytes - decoder.head_rows.nbytes
 
 
-@pytest.mark.parametrize("gate", ["softmax", "norm_threshold"])
+@pytest.mark.parametrize("gate", ["softmax", "norm_threshold", "shared_router"])
 def test_ternary_experts(convert, gate):
     native, theirs, decoder = hidden_states(convert(GATES[gate], shared=32, ternary=True))
     assert np.abs(native - theirs).max() < 0.03 * np.abs(theirs).max()  # inputs are rounded to 8 bits
@@ -144,6 +148,9 @@ def test_bytes_are_nothing_but_ternary_experts(convert, refused):
             "tau is 2.0, but must be at most 1",
         ),
         (("moe", "gate"), {"kind": "norm_threshold", "tau": 0.5, "width": 24}, "lacks"),
+        (("moe", "gate"), {"kind": "shared_router", "k": 1, "width": 24}, "lacks 6 of the tensors"),
+        (("moe", "gate"), {"kind": "shared_router", "k": 2, "width": 24}, "k is 2, but must be"),
+        (("moe", "gate"), {"kind": "shared_router", "k": 1, "width": 1 << 20}, "width is 1048576"),
     ],
 )
 def test_a_key_that_is_wrong_is_said_in_one_line(convert, refused, where, change, message):

@@ -42,6 +42,8 @@ def test_a_model_is_written_and_the_table_says_what_it_costs(tiny, text, tmp_pat
         converted["perplexity"] - dense["perplexity"]
     )
     assert 0 <= report["notes"]["label churn"] <= 1
+    assert dense["native_tokens_per_s"] > 0
+    assert healed["native_tokens_per_s"] > 0
     assert len(list(load_converted(folder).parameters())) > 0
 
 
@@ -54,10 +56,14 @@ def test_the_model_writes_its_own_text_and_ctrl_c_keeps_what_is_healed(tiny, tmp
 
     monkeypatch.setattr(Interrupt, "__enter__", interrupt)
     monkeypatch.setattr(Interrupt, "__exit__", lambda self, *_: None)
+    monkeypatch.setenv("COLUMNS", "72")
     folder = tmp_path / "moe"
     assert run_command(["convert", tiny, "--method", "upcycle", "-o", str(folder), "--threads", "1"]) == 130
     assert load_converted(folder) is not None
-    assert "healed on 0 tokens" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "healed on 0 tokens" in out
+    rows = [line.split()[0] for line in out.splitlines()[2:5]]
+    assert rows == ["dense", "converted", "healed"], "a row is a line"
 
 
 def write_little(path, report):

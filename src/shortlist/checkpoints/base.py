@@ -12,7 +12,7 @@ import numpy as np
 
 from shortlist.errors import CheckpointError
 from shortlist.models.config import ModelConfig
-from shortlist.models.expert_tensors import mixture_shapes
+from shortlist.models.expert_tensors import mixture_shapes, shared_router_shapes
 from shortlist.models.families import FAMILIES, FFN_TENSORS, KEYS_AND_VALUES
 
 TYPES: dict[str, tuple[int, int]] = {
@@ -235,6 +235,8 @@ def _outer_shapes(config: ModelConfig) -> Shapes:
             "input_projection": (inputs, *width),
             "input_table_norm": (streams.input_width,),
         }
+    if config.mixture and config.mixture.router_rank:
+        shapes |= shared_router_shapes(config.mixture, config.width)
     return shapes
 
 

@@ -26,15 +26,19 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
     moe = own.part("moe")
     gate = moe.part("gate")
     experts = moe.integer("experts", MAX_EXPERTS)
-    per_token, margin, router_width = None, 0.0, 0
-    if gate.one_of("kind", ("softmax", "norm_threshold")) == "softmax":
-        per_token = gate.integer("k", experts)
-    else:
-        router_width = gate.integer("width", _MAX_ROUTER)
-        tau = gate.positive("tau")
-        if tau > 1:
-            gate.fail("tau", f"is {tau}, but must be at most 1")
-        margin = math.log(tau)
+    per_token, margin, router_width, router_rank = None, 0.0, 0, 0
+    match gate.one_of("kind", ("softmax", "norm_threshold", "shared_router")):
+        case "softmax":
+            per_token = gate.integer("k", experts)
+        case "norm_threshold":
+            router_width = gate.integer("width", _MAX_ROUTER)
+            tau = gate.positive("tau")
+            if tau > 1:
+                gate.fail("tau", f"is {tau}, but must be at most 1")
+            margin = math.log(tau)
+        case _:
+            per_token = gate.integer("k", 1)
+            router_rank = gate.integer("width", _MAX_ROUTER)
     return MixtureConfig(
         layers=_layers(moe, layers),
         experts=experts,
@@ -44,6 +48,7 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
         shared_width=moe.integer("shared_width", MAX_FFN_WIDTH, least=0),
         margin=margin,
         router_width=router_width,
+        router_rank=router_rank,
         ternary=bool(moe.get("ternary", False)),
     )
 

@@ -11,6 +11,7 @@ PARTS = {
     **dict.fromkeys(("q", "k", "v", "o"), "attention"),
     **dict.fromkeys(("gate", "up", "down"), "feed-forward"),
     **dict.fromkeys(("router", "router_hidden", "shared_gate"), "routers"),
+    **dict.fromkeys(("router_project", "router_up", "router_down"), "routers"),
 }
 
 

@@ -136,8 +136,10 @@ def _print(result: "Conversion", output: str) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("", "perplexity", "active FFN", "active parameters", "read per token", "native tokens/s"):
-        table.add_column(column, justify="right" if column else "left")
+    table.add_column("")
+    # In two lines, so that a row fits on one.
+    for column in ("perplexity", "active\nFFN", "active\nparameters", "read per\ntoken", "native\ntokens/s"):
+        table.add_column(column, justify="right", no_wrap=True)
     for stage in result.stages:
         table.add_row(*_cells(stage))
     console = Console(highlight=False)

@@ -53,6 +53,9 @@ class MixtureConfig:
         Not positive.
     router_width
         Hidden units of the network that scores the experts; 0: scores are linear.
+    router_rank
+        Numbers that one router for all mixtures remembers, which reads tokens alone; 0: each mixture has a
+        router of its own.
     ternary
         Weights of the experts are -1, 0 or 1 times a scale for each row.
     shared_width
@@ -70,6 +73,7 @@ class MixtureConfig:
     shared_gate: bool = False
     margin: float = 0.0
     router_width: int = 0
+    router_rank: int = 0
     ternary: bool = False
 
 

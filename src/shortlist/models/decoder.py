@@ -11,7 +11,7 @@ from shortlist.checkpoints.base import Checkpoint
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.channels import PLACES, check_parts, pack_place
 from shortlist.models.families import FAMILIES
-from shortlist.models.mixtures import pack_mixture
+from shortlist.models.mixtures import pack_mixture, pack_shared_router
 from shortlist.models.neurons import has_zeros, neuron_ways, pack_ffn
 from shortlist.models.packing import halves_order, pack_matrix, vector
 from shortlist.models.streams import pack_layer_streams, pack_streams
@@ -115,6 +115,10 @@ class Decoder:
             every = [*streams["expand"], *streams["merge"], streams["projection"]]
             self._shared_bytes += sum(rows.nbytes for rows in every)
             self._table_bytes += streams["table"].nbytes
+        if config.mixture and config.mixture.router_rank:
+            router = pack_shared_router(checkpoint, self._arena)
+            self._native.set_shared_router(**router)
+            self._shared_bytes += sum(router[name].nbytes for name in ("project", "up", "down"))
         self._inputs: dict[str, _native.ChannelInput] = {}
         self._mixtures: list[_native.Mixture] = []
         for i in range(config.layers):

@@ -45,6 +45,28 @@ HF_EXPERT_NAMES = {
     "block_sparse_moe.experts.{}.w2.weight": "experts.{}.down",
 }
 
+HF_SHARED_ROUTER_NAMES = {
+    "model.router.project.weight": "router_project",
+    "model.router.decay": "router_decay",
+    "model.router.up.weight": "router_up",
+    "model.router.up.bias": "router_up_bias",
+    "model.router.down.weight": "router_down",
+    "model.router.down.bias": "router_down_bias",
+}
+
+
+def shared_router_shapes(mixture: MixtureConfig, width: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a router that all mixtures share, and their shapes; `width` is the decoder's."""
+    rank = mixture.router_rank
+    return {
+        "router_project": (rank, width),
+        "router_decay": (rank,),
+        "router_up": (rank, 2 * rank),
+        "router_up_bias": (rank,),
+        "router_down": (mixture.experts, rank),
+        "router_down_bias": (mixture.experts,),
+    }
+
 
 def mixture_shapes(mixture: MixtureConfig, width: int, *, gated: bool) -> dict[str, tuple[int, ...]]:
     """The tensors of a mixture, those of every expert apart, and their shapes.
@@ -62,7 +84,9 @@ def mixture_shapes(mixture: MixtureConfig, width: int, *, gated: bool) -> dict[s
         gate = {f"{name}.gate": (hidden, width)} if gated else {}
         return {**gate, f"{name}.up": (hidden, width), f"{name}.down": (width, hidden)}
 
-    shapes: dict[str, tuple[int, ...]] = {"router": (mixture.experts, mixture.router_width or width)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    if not mixture.router_rank:
+        shapes["router"] = (mixture.experts, mixture.router_width or width)
     if inner := mixture.router_width:
         shapes |= {"router_hidden": (inner, width), "router_hidden_bias": (inner,)}
         shapes["router_bias"] = (mixture.experts,)

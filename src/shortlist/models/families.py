@@ -7,7 +7,7 @@ unsaid, and which tensors a layer has beyond those that every decoder here has.
 from dataclasses import dataclass
 
 from shortlist.models.config import Activation
-from shortlist.models.expert_tensors import GGUF_EXPERT_NAMES, HF_EXPERT_NAMES
+from shortlist.models.expert_tensors import GGUF_EXPERT_NAMES, HF_EXPERT_NAMES, HF_SHARED_ROUTER_NAMES
 
 NORMS_OF_QUERY_AND_KEY = ("q_norm", "k_norm")
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
@@ -302,7 +302,9 @@ def canonical_gguf_name(name: str) -> str | None:
 def canonical_hf_name(name: str, family: Family) -> str | None:
     """Name that the decoder uses for a Hugging Face tensor; None when no family here has such a tensor."""
     own_names = {f"{theirs}.weight": ours for theirs, ours in family.hf_layer_names}
-    return _canonical(name, HF_NAMES, "model.layers.", HF_LAYER_NAMES | HF_EXPERT_NAMES | own_names)
+    return _canonical(
+        name, HF_NAMES | HF_SHARED_ROUTER_NAMES, "model.layers.", HF_LAYER_NAMES | HF_EXPERT_NAMES | own_names
+    )
 
 
 def _canonical(

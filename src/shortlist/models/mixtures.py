@@ -1,5 +1,7 @@
 """Mixtures of experts: the tensors of one layer, packed for the native decoder."""
 
+from typing import Any
+
 import numpy as np
 
 from shortlist import _native
@@ -46,7 +48,7 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
         return vector(checkpoint.tensors[f"{prefix}.{name}"]) if mixture.router_width else None
 
     return _native.Mixture(
-        router=matrix("router"),
+        router=None if mixture.router_rank else matrix("router"),
         experts=[block(f"experts.{i}") for i in range(mixture.experts)],
         per_token=mixture.per_token or 0,
         normalize=mixture.normalize,
@@ -58,6 +60,25 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
         router_hidden_bias=bias("router_hidden_bias"),
         router_bias=bias("router_bias"),
     )
+
+
+def pack_shared_router(checkpoint: Checkpoint, arena: _native.Arena) -> dict[str, Any]:
+    """What `_native.Decoder.set_shared_router` takes: matrices and vectors.
+
+    Raises
+    ------
+    CheckpointError
+        Not all of it is finite, which its choices would hide.
+    """
+    names = ("project", "up", "down")
+    matrices = {name: pack_matrix(checkpoint, f"router_{name}", "", arena) for name in names}
+    vectors = {
+        name: vector(checkpoint.tensors[f"router_{name}"]) for name in ("decay", "up_bias", "down_bias")
+    }
+    values = [rows.unpack(np.arange(rows.rows, dtype=np.int32)) for rows in matrices.values()]
+    if not all(np.isfinite(each).all() for each in (*values, *vectors.values())):
+        raise CheckpointError(f"{checkpoint.path}: its router is not all numbers: convert it again")
+    return matrices | vectors
 
 
 def _expert_matrix(checkpoint: Checkpoint, name: str, weights: str, arena: _native.Arena) -> _native.Rows:

@@ -112,6 +112,14 @@ void bind_decoder(nb::module_& m) {
           "Several residual streams (AltUp), and an input of its own for every layer: `expand` and `merge` hold a matrix for each stream but the first, `table`, "
           "`projection` and `norm` make the inputs.")
       .def(
+          "set_shared_router",
+          [](Decoder& d, const Matrix& project, In1<float> decay, const Matrix& up, In1<float> up_bias, const Matrix& down, In1<float> down_bias) {
+            if (d.layers()) throw std::invalid_argument("the router must be set before layers are added");
+            d.set_shared_router(SharedRouter(project, to_vector(decay), up, to_vector(up_bias), down, to_vector(down_bias)));
+          },
+          nb::kw_only(), "project"_a, "decay"_a, "up"_a, "up_bias"_a, "down"_a, "down_bias"_a,
+          "One router for the mixtures that have none.")
+      .def(
           "add_layer",
           [](Decoder& d, const nb::dict& matrices, const nb::dict& vectors, int window, int rope_table, std::shared_ptr<Neurons> neurons,
              const nb::dict& inputs, std::shared_ptr<Mixture> mixture, int kv_layer, std::optional<float> cutoff) {

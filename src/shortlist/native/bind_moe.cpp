@@ -14,6 +14,10 @@ Expert expert_of(const nb::tuple& block) {
   return {matrix(0), matrix(1), matrix(2)};
 }
 
+void check_routed(const Mixture& mixture) {
+  if (!mixture.router()) throw std::invalid_argument("a mixture without a router only works in a decoder that has one");
+}
+
 }  // namespace
 
 void bind_moe(nb::module_& m) {
@@ -24,19 +28,20 @@ void bind_moe(nb::module_& m) {
              const std::optional<nb::tuple>& shared, Matrix shared_gate, Matrix router_hidden, const std::optional<In1<float>>& router_hidden_bias,
              const std::optional<In1<float>>& router_bias) {
             auto vector = [](const std::optional<In1<float>>& values) { return values ? to_vector(*values) : Vector(); };
-            Router rule{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias)};
+            std::optional<Router> rule;
+            if (router) rule = Router{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias)};
             std::vector<Expert> blocks;
             for (nb::handle block : experts) blocks.push_back(expert_of(nb::cast<nb::tuple>(block)));
             std::optional<Expert> always;
             if (shared) always = expert_of(*shared);
             new (self) Mixture(std::move(rule), std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
           },
-          nb::kw_only(), "router"_a, "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a, "shared"_a = nb::none(),
+          nb::kw_only(), "router"_a.none(), "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a, "shared"_a = nb::none(),
           "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(),
           "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; routers and `shared_gate` are floats. Without `per_token` all "
-          "experts are chosen whose score is at least the largest plus `margin`.")
+          "experts are chosen whose score is at least the largest plus `margin`; without a router one, by the decoder's.")
       .def_prop_ro("expert_bytes", &Mixture::expert_bytes, "Packed bytes of one expert.")
-      .def_prop_ro("per_token", [](const Mixture& mixture) { return mixture.router().per_token; }, "Experts that a token computes; 0: it depends.")
+      .def_prop_ro("per_token", &Mixture::per_token, "Experts that a token computes; 0: it depends.")
       .def_prop_ro("always_bytes", &Mixture::always_bytes, "Packed bytes of the router and of the shared expert, which every token reads.")
       .def_prop_ro(
           "loads",
@@ -50,8 +55,9 @@ void bind_moe(nb::module_& m) {
       .def(
           "route",
           [](const Mixture& mixture, In2<float> x) {
+            check_routed(mixture);
             check_size(x.shape(1), mixture.width(), "x");
-            const int tokens = static_cast<int>(x.shape(0)), experts = mixture.router().experts();
+            const int tokens = static_cast<int>(x.shape(0)), experts = mixture.experts();
             float* out;
             auto result = new_array<float>(x.shape(0), static_cast<size_t>(experts), &out);
             if (!tokens) return result;
@@ -63,7 +69,7 @@ void bind_moe(nb::module_& m) {
             std::vector<Choice> chosen;
             for (int t = 0; t < tokens; t++) {
               float* weights = out + static_cast<size_t>(t) * static_cast<size_t>(experts);
-              mixture.router().choose(weights, chosen);
+              mixture.router()->choose(weights, chosen);
               std::fill_n(weights, experts, 0.0f);
               for (const Choice& choice : chosen) weights[choice.expert] = choice.weight;
             }
@@ -73,6 +79,7 @@ void bind_moe(nb::module_& m) {
       .def(
           "forward",
           [](Mixture& mixture, In2<float> x) {
+            check_routed(mixture);
             check_size(x.shape(1), mixture.width(), "x");
             const int tokens = static_cast<int>(x.shape(0));
             float* out;

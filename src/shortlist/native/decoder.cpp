@@ -15,23 +15,23 @@ namespace shortlist {
 // ---- cache --------------------------------------------------------------------------------------------------------
 
 Cache::Cache(int layers, const Config& config, int64_t capacity, bool full_precision)
-    : capacity(capacity), full_precision(full_precision), layers_(layers), kv_heads_(config.kv_heads) {
-  head_bytes_ = static_cast<size_t>(capacity) * static_cast<size_t>(config.head_dim) * (full_precision ? 4 : 2);
-  bytes_ = head_bytes_ * static_cast<size_t>(2 * layers_ * kv_heads_);
+    : capacity(capacity), full_precision(full_precision), layers_(layers), kv_heads_(config.kv_heads),
+      row_bytes_(static_cast<size_t>(config.head_dim) * (full_precision ? 4 : 2)), router_bytes_(static_cast<size_t>(config.router_rank) * sizeof(float)) {
+  const size_t bytes = token_bytes() * static_cast<size_t>(capacity);
 #if defined(__linux__)
   // Small pages on purpose: a huge page per head would commit most of an empty cache.
-  void* p = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   data_ = static_cast<uint8_t*>(p);
 #else
-  data_ = static_cast<uint8_t*>(std::calloc(bytes_, 1));
+  data_ = static_cast<uint8_t*>(std::calloc(bytes, 1));
   if (!data_) throw std::bad_alloc();
 #endif
 }
 
 Cache::~Cache() {
 #if defined(__linux__)
-  munmap(data_, bytes_);
+  munmap(data_, token_bytes() * static_cast<size_t>(capacity));
 #else
   std::free(data_);
 #endif
@@ -39,10 +39,11 @@ Cache::~Cache() {
 
 void Cache::discard(int64_t positions) {
 #if defined(__linux__)
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), kept = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
-  for (int i = 0; i < 2 * layers_ * kv_heads_; i++) {
-    // Whole pages between what is kept of this head and the next one.
-    const size_t head = static_cast<size_t>(i) * head_bytes_, begin = (head + kept + page - 1) / page * page, end = (head + head_bytes_) / page * page;
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), kept = static_cast<size_t>(positions), all = static_cast<size_t>(capacity);
+  for (size_t i = 0; i <= heads(); i++) {
+    // Whole pages between what is kept of this part and the next one.
+    const size_t first = static_cast<size_t>(part(i) - data_), begin = (first + kept * row_bytes(i) + page - 1) / page * page;
+    const size_t end = (first + all * row_bytes(i)) / page * page;
     if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
   }
 #endif
@@ -53,9 +54,7 @@ void Cache::take_over(const Cache& from, int64_t positions) {
   if (from.layers_ != layers_ || from.kv_heads_ != kv_heads_ || from.full_precision != full_precision || from.token_bytes() != token_bytes())
     throw std::invalid_argument("the caches are not of the same kind");
   if (positions > from.length || positions > capacity) throw std::length_error("a cache can only take over positions that are there, and that it has room for");
-  const size_t bytes = head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(positions);
-  for (int i = 0; i < 2 * layers_ * kv_heads_; i++)
-    std::memcpy(data_ + static_cast<size_t>(i) * head_bytes_, from.data_ + static_cast<size_t>(i) * from.head_bytes_, bytes);
+  for (size_t i = 0; i <= heads(); i++) std::memcpy(part(i), from.part(i), row_bytes(i) * static_cast<size_t>(positions));
   length = positions;
 }
 
@@ -66,6 +65,12 @@ Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
       laurel_(config_.laurel_rank, config_.width, config_.norm_eps), normed_(config_.width), attended_(config_.heads * config_.head_dim) {
   if (config_.kv_heads < 1 || config_.heads % config_.kv_heads || config_.head_dim % 2)
     throw std::invalid_argument("heads must be a multiple of KV heads, and the head dimension even");
+}
+
+void Decoder::set_shared_router(SharedRouter router) {
+  if (router.width() != config_.width) throw std::invalid_argument("the router is of another width than the decoder");
+  config_.router_rank = router.rank();
+  router_ = std::make_unique<SharedRouter>(std::move(router));
 }
 
 void Decoder::add_layer(Layer layer) {
@@ -103,6 +108,8 @@ void Decoder::add_layer(Layer layer) {
   check_optional(layer.v_bias, c.kv_heads * c.head_dim, "v_bias");
   if (layer.laurel) laurel_.check(layer.laurel);
   if (altup_) altup_->check(layer.altup, layers());
+  if (layer.mixture && !layer.mixture->router() && (!router_ || router_->experts() != layer.mixture->experts()))
+    throw std::invalid_argument("a mixture without a router needs a shared one with as many experts");
   if (layer.rope_table < 0 || layer.rope_table >= static_cast<int>(c.rope.size())) throw std::invalid_argument("rope_table is out of range");
   if (!layer.mixture) hidden_.try_emplace(layer.ffn_width(), layer.ffn_width());
   layers_.push_back(std::move(layer));
@@ -145,9 +152,22 @@ void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segment
     for (int i = 0; i < segment.count; i++) places_.push_back({segment.cache, segment.cache->length + i});
     longest = std::max(longest, segment.cache->length + segment.count);
   }
+  if (router_) {
+    route_.resize(places_.size());
+    for (size_t t = 0; t < places_.size(); t++) {
+      const auto [cache, position] = places_[t];
+      route_[t] = router_->choose(*embedding_, tokens[t], position ? cache->router_state(position - 1) : nullptr, cache->router_state(position));
+    }
+  }
   reserve(static_cast<int>(places_.size()), longest);
   Pool::instance().run([&](Team& team) { run(team, tokens, out); });
   for (const Segment& segment : segments) segment.cache->length += segment.count;
+}
+
+// Of a layer's feed-forward part, what is read first; null where the token says.
+static Matrix first_rows(const Layer& layer) {
+  if (layer.mixture) return layer.mixture->router() ? layer.mixture->router()->rows : nullptr;
+  return layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows;
 }
 
 void Decoder::run(Team& team, const int32_t* tokens, float* out) {
@@ -201,7 +221,7 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
 
   for (size_t l = 0; l < layers_.size(); l++) {
     const Layer& layer = layers_[l];
-    const Rows* first_of_ffn = (layer.mixture ? layer.mixture->router().rows : layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows).get();
+    const Rows* first_of_ffn = first_rows(layer).get();
     const Rows* following = l + 1 < layers_.size() ? layers_[l + 1].q.rows.get() : nullptr;
     if (altup_) altup_->before(own, layer.altup, residual_.data());
     const Input x = choose(team, layer.qkv_input.get(), normed(layer.attention_norm));
@@ -223,7 +243,7 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
 
     const Batch y = normed(layer.ffn_norm);
     if (layer.mixture)
-      layer.mixture->run(team, mixtures_, y, projected_.data(), following);
+      layer.mixture->run(team, mixtures_, y, projected_.data(), following, route_.data());
     else if (layer.ffn)
       shortlisted_ffn(team, layer, y, count, following);
     else

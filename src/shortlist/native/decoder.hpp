@@ -12,6 +12,7 @@
 #include "linear.hpp"
 #include "moe.hpp"
 #include "neurons.hpp"
+#include "shared_router.hpp"
 
 namespace shortlist {
 
@@ -44,11 +45,13 @@ struct Config {
   float norm_eps = 1e-5f, embedding_scale = 1.0f, attention_scale = 1.0f;
   Activation activation = Activation::SiLU;
   std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
+  int router_rank = 0;  // of the router that mixtures share; 0: there is none
 };
 
 inline bool Layer::wide_norms(const Config& c) const { return q_norm.size() > static_cast<size_t>(c.head_dim); }
 
-// Keys and values per layer and KV head, [capacity, head_dim] each. Memory is reserved at once and used as it fills.
+// Keys and values per layer and KV head, [capacity, head_dim] each, and what a shared router remembers, [capacity, router_rank].
+// Memory is reserved at once and used as it fills.
 class Cache {
  public:
   Cache(int layers, const Config& config, int64_t capacity, bool full_precision);
@@ -59,21 +62,25 @@ class Cache {
   int64_t length = 0;
   const int64_t capacity;
   const bool full_precision;  // float32 instead of float16
-  size_t token_bytes() const { return head_bytes_ / static_cast<size_t>(capacity) * static_cast<size_t>(2 * layers_ * kv_heads_); }
+  size_t token_bytes() const { return heads() * row_bytes_ + router_bytes_; }
   // Keeps the first `length` positions and gives the memory of the others back.
   void discard(int64_t length);
   // Makes the first `length` positions those of another cache of the same model, precision and at least that length.
   void take_over(const Cache& from, int64_t length);
   uint8_t* keys(int layer, int head) const { return at(layer, 0, head); }
   uint8_t* values(int layer, int head) const { return at(layer, 1, head); }
+  float* router_state(int64_t position) const { return reinterpret_cast<float*>(part(heads())) + position * static_cast<int64_t>(router_bytes_ / sizeof(float)); }
 
  private:
   uint8_t* at(int layer, int which, int head) const {
-    return data_ + (static_cast<size_t>(layer) * 2 + static_cast<size_t>(which)) * static_cast<size_t>(kv_heads_) * head_bytes_ +
-           static_cast<size_t>(head) * head_bytes_;
+    return part((static_cast<size_t>(layer) * 2 + static_cast<size_t>(which)) * static_cast<size_t>(kv_heads_) + static_cast<size_t>(head));
   }
+  // The keys or values of a head, [capacity] rows; behind all of them the states of the router.
+  uint8_t* part(size_t i) const { return data_ + i * row_bytes_ * static_cast<size_t>(capacity); }
+  size_t heads() const { return static_cast<size_t>(2 * layers_ * kv_heads_); }
+  size_t row_bytes(size_t i) const { return i < heads() ? row_bytes_ : router_bytes_; }
   int layers_, kv_heads_;
-  size_t head_bytes_, bytes_;
+  size_t row_bytes_, router_bytes_;  // of a position
   uint8_t* data_ = nullptr;
 };
 
@@ -88,6 +95,8 @@ class Decoder {
   Decoder(Config config, Matrix embedding, Vector final_norm);
   // To be called before any layer is added, each of which must then have its part in it.
   void set_altup(AltUp altup) { altup_ = std::make_unique<AltUp>(std::move(altup)); }
+  // Likewise, and before any cache is made.
+  void set_shared_router(SharedRouter router);
   void add_layer(Layer layer);
   const Config& config() const { return config_; }
   int layers() const { return static_cast<int>(layers_.size()); }
@@ -116,13 +125,15 @@ class Decoder {
   std::vector<Layer> layers_;
   int kv_layers_ = 0;
   std::unique_ptr<AltUp> altup_;
+  std::unique_ptr<SharedRouter> router_;
   Laurel laurel_;
 
   struct Place {  // of a token
     Cache* cache;
     int64_t position;
   };
-  std::vector<Place> places_;  // of the tokens of this pass
+  std::vector<Place> places_;   // of the tokens of this pass
+  std::vector<int32_t> route_;  // their experts, where mixtures share a router
 
   // Scratch of one forward pass, grown to the largest batch seen.
   Activations normed_, attended_;

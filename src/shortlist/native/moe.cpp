@@ -60,15 +60,14 @@ void MixtureScratch::Hidden::reserve(int64_t pairs, int64_t width) {
 }
 
 void MixtureScratch::reserve(const Mixture& mixture, int tokens, int members) {
-  const Router& router = mixture.router_;
   members_.resize(std::max(members_.size(), static_cast<size_t>(members)));
-  scores_.resize(std::max(scores_.size(), static_cast<size_t>(tokens) * static_cast<size_t>(router.experts())));
+  scores_.resize(std::max(scores_.size(), static_cast<size_t>(tokens) * static_cast<size_t>(mixture.experts())));
   chosen_.resize(std::max(chosen_.size(), static_cast<size_t>(tokens)));
-  if (router.hidden && !inner_) inner_.emplace(static_cast<int>(router.hidden->view.rows));
+  if (mixture.router_ && mixture.router_->hidden && !inner_) inner_.emplace(static_cast<int>(mixture.router_->hidden->view.rows));
   if (inner_) inner_->reserve(tokens);
   if (!routed_) routed_.emplace(mixture.experts_[0].width());
   if (!gathered_) gathered_.emplace(mixture.width());
-  routed_->reserve(router.most(), mixture.experts_[0].width());
+  routed_->reserve(mixture.router_ ? mixture.router_->most() : 1, mixture.experts_[0].width());
   if (!mixture.shared_) return;
   if (!shared_) shared_.emplace(mixture.shared_->width());
   shared_->reserve(tokens, mixture.shared_->width());
@@ -82,19 +81,22 @@ static void check_block(const Expert& block, int64_t width, int64_t cols, Activa
   check_matrix({block.down}, cols, width, name);
 }
 
-Mixture::Mixture(Router router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation)
+static void check_router(const Router& router, int64_t experts, int64_t width) {
+  const int64_t inputs = router.hidden ? router.hidden->view.rows : width;
+  check_matrix({router.rows}, experts, inputs, "router");
+  if (router.hidden) check_matrix({router.hidden}, inputs, width, "router_hidden");
+  if (!router.bias.empty()) check_vector(router.bias, experts, "router_bias");
+  if (!router.hidden_bias.empty()) check_vector(router.hidden_bias, inputs, "router_hidden_bias");
+  if (router.per_token < 0 || router.per_token > experts)
+    throw std::invalid_argument("a token cannot choose " + std::to_string(router.per_token) + " of " + std::to_string(experts) + " experts");
+}
+
+Mixture::Mixture(std::optional<Router> router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation)
     : router_(std::move(router)), experts_(std::move(experts)), shared_(std::move(shared)), shared_gate_(std::move(shared_gate)), activation_(activation),
       loads_(experts_.size()) {
   if (experts_.empty() || !experts_[0].up) throw std::invalid_argument("a mixture needs experts");
   const int64_t cols = experts_[0].up->view.cols, width = experts_[0].width();
-  const int64_t inputs = router_.hidden ? router_.hidden->view.rows : cols;
-  check_matrix({router_.rows}, static_cast<int64_t>(experts_.size()), inputs, "router");
-  if (router_.hidden) check_matrix({router_.hidden}, inputs, cols, "router_hidden");
-  if (!router_.bias.empty() && router_.bias.size() != experts_.size()) throw std::invalid_argument("layer tensor 'router_bias' has the wrong shape");
-  if (!router_.hidden_bias.empty() && router_.hidden_bias.size() != static_cast<size_t>(inputs))
-    throw std::invalid_argument("layer tensor 'router_hidden_bias' has the wrong shape");
-  if (router_.per_token < 0 || router_.per_token > router_.experts())
-    throw std::invalid_argument("a token cannot choose " + std::to_string(router_.per_token) + " of " + std::to_string(experts_.size()) + " experts");
+  if (router_) check_router(*router_, this->experts(), cols);
   for (const Expert& expert : experts_) check_block(expert, width, cols, activation_, "experts");
   if (shared_) {
     if (!shared_->up) throw std::invalid_argument("the shared expert has no up projection");
@@ -104,17 +106,18 @@ Mixture::Mixture(Router router, std::vector<Expert> experts, std::optional<Exper
 }
 
 size_t Mixture::always_bytes() const {
-  return router_.rows->bytes() + (router_.hidden ? router_.hidden->bytes() : 0) + (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
+  const size_t router = router_ ? router_->rows->bytes() + (router_->hidden ? router_->hidden->bytes() : 0) : 0;
+  return router + (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
 }
 
-void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next) {
+void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next, const int32_t* route) {
   MixtureScratch::Member& own = scratch.members_[static_cast<size_t>(team.id)];
   const bool one = x.tokens == 1;
-  score(team, scratch, x, scratch.scores_.data());
+  if (router_) score(team, scratch, x, scratch.scores_.data());
   if (one)
-    plan_one(scratch, own, x);
+    plan_one(scratch, own, x, route);
   else
-    plan_many(team, scratch, x);
+    plan_many(team, scratch, x, route);
   const Plan& plan = one ? own.plan : scratch.plan_;
   hidden_units(team, plan);
   team.barrier();
@@ -138,11 +141,12 @@ static Team::Range multiply_few(Team& team, const Rows& rows, const Vector& bias
 }
 
 void Mixture::score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const {
+  const Router& router = *router_;
   Batch inputs = x;
-  if (router_.hidden) {
+  if (router.hidden) {
     Activations& inner = *scratch.inner_;
     inputs = inner.batch(x.tokens);
-    const auto share = multiply_few(team, *router_.hidden, router_.hidden_bias, x, inner.x(0), static_cast<size_t>(inputs.padded));
+    const auto share = multiply_few(team, *router.hidden, router.hidden_bias, x, inner.x(0), static_cast<size_t>(inputs.padded));
     for (int t = 0; t < x.tokens; t++)
       for (int64_t r = share.begin; r < share.end; r++) {
         float& value = inner.x(t)[r];
@@ -150,7 +154,7 @@ void Mixture::score(Team& team, MixtureScratch& scratch, const Batch& x, float* 
       }
     team.barrier();
   }
-  multiply_few(team, *router_.rows, router_.bias, inputs, scores, static_cast<size_t>(router_.experts()));
+  multiply_few(team, *router.rows, router.bias, inputs, scores, static_cast<size_t>(experts()));
   team.barrier();
 }
 
@@ -167,9 +171,16 @@ void Mixture::add_shared(Plan& plan, MixtureScratch& scratch, const Batch& x) co
   for (int t = 0; t < x.tokens; t++) plan.pairs.push_back({t, shared_weight(x.token(t))});
 }
 
-void Mixture::plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, const Batch& x) const {
-  own.scores.assign(scratch.scores_.begin(), scratch.scores_.begin() + router_.experts());
-  router_.choose(own.scores.data(), own.chosen);
+void Mixture::choose(float* scores, const int32_t* route, int64_t token, std::vector<Choice>& chosen) const {
+  if (router_)
+    router_->choose(scores, chosen);
+  else
+    chosen.assign(1, {route[token], 1.0f});
+}
+
+void Mixture::plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, const Batch& x, const int32_t* route) const {
+  own.scores.assign(scratch.scores_.begin(), scratch.scores_.begin() + experts());
+  choose(own.scores.data(), route, 0, own.chosen);
   own.plan.groups.clear();
   own.plan.pairs.clear();
   for (const Choice& choice : own.chosen) {
@@ -180,11 +191,11 @@ void Mixture::plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, con
   add_shared(own.plan, scratch, x);
 }
 
-void Mixture::plan_many(Team& team, MixtureScratch& scratch, const Batch& x) const {
-  const int experts = router_.experts();
+void Mixture::plan_many(Team& team, MixtureScratch& scratch, const Batch& x, const int32_t* route) const {
+  const int experts = this->experts();
   Plan& plan = scratch.plan_;
   const auto mine = team.share(x.tokens);
-  for (int64_t t = mine.begin; t < mine.end; t++) router_.choose(&scratch.scores_[static_cast<size_t>(t * experts)], scratch.chosen_[static_cast<size_t>(t)]);
+  for (int64_t t = mine.begin; t < mine.end; t++) choose(&scratch.scores_[static_cast<size_t>(t * experts)], route, t, scratch.chosen_[static_cast<size_t>(t)]);
   team.barrier();
   if (team.id == 0) {
     // Pairs of token and expert, sorted by expert: their places are counted first.

@@ -91,34 +91,38 @@ class MixtureScratch {
 
 class Mixture {
  public:
-  // `shared` is computed for every token, times the sigmoid of the row `shared_gate`, if that is there. Throws
-  // std::invalid_argument where sizes do not fit.
-  Mixture(Router router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation);
+  // `shared` is computed for every token, times the sigmoid of the row `shared_gate`, if that is there. Without a router a token takes
+  // one expert, with weight 1, which run() is told. Throws std::invalid_argument where sizes do not fit.
+  Mixture(std::optional<Router> router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation);
 
   int width() const { return experts_[0].up->view.cols; }
-  const Router& router() const { return router_; }
+  int experts() const { return static_cast<int>(experts_.size()); }
+  const std::optional<Router>& router() const { return router_; }
+  int per_token() const { return router_ ? router_->per_token : 1; }  // 0: it depends
   const std::vector<int64_t>& loads() const { return loads_; }  // tokens that chose each expert so far
   size_t expert_bytes() const { return experts_[0].bytes(); }
   size_t always_bytes() const;  // of router and shared expert
 
-  // The scores of all experts for x [tokens, width], [tokens, experts]: what one member of the team does. Ends with a barrier.
+  // The router's scores of all experts for x [tokens, width], [tokens, experts]: what one member of the team does. Ends with a barrier.
   void score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const;
 
-  // From x [tokens, width] to out, of the same shape: what one member of the team does. `next` is the matrix that comes after.
-  // Ends with a barrier.
-  void run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next);
+  // From x [tokens, width] to out, of the same shape: what one member of the team does. `next` is the matrix that comes after,
+  // `route` the tokens' experts, [tokens], where there is no router. Ends with a barrier.
+  void run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next, const int32_t* route = nullptr);
 
  private:
   friend class MixtureScratch;
   using Plan = MixtureScratch::Plan;
   float shared_weight(const Batch& token) const;
   void add_shared(Plan& plan, MixtureScratch& scratch, const Batch& x) const;
-  void plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, const Batch& x) const;
-  void plan_many(Team& team, MixtureScratch& scratch, const Batch& x) const;
+  // The experts of a token, by its scores, which are overwritten, or by `route`.
+  void choose(float* scores, const int32_t* route, int64_t token, std::vector<Choice>& chosen) const;
+  void plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, const Batch& x, const int32_t* route) const;
+  void plan_many(Team& team, MixtureScratch& scratch, const Batch& x, const int32_t* route) const;
   void hidden_units(Team& team, const Plan& plan) const;
   void add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, int tokens, float* out) const;
 
-  Router router_;
+  std::optional<Router> router_;
   std::vector<Expert> experts_;
   std::optional<Expert> shared_;
   Matrix shared_gate_;

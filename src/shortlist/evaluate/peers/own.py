@@ -19,13 +19,16 @@ class Shortlist(SteppingPeer):
     def __init__(
         self,
         path: Path,
-        threads: int,
+        threads: int | None,
         head: HeadName = "dense",
         *,
+        weights: str | None = None,
         ffn: Ffn = "auto",
         recipe: str | None = None,
     ):
-        self.model = shortlist.load(path, head=head, ffn=ffn, recipe=recipe, threads=threads)
+        self.model = shortlist.load(
+            path, head=head, weights=weights, ffn=ffn, recipe=recipe, threads=threads, progress=False
+        )
         self.settings = "; ".join(self.model.notes)
         self.context = min(CONTEXT, self.model.config.context_length)
         self.steps = 0
