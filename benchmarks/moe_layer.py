@@ -10,12 +10,16 @@ The floor is what remains when everything but the matrices is taken away. Of bat
 the chosen experts over the machine's read bandwidth. Of others: the bare products of matrices, in the faster
 of the two orders in which they can be asked for; they take turns with the rest.
 
-    .venv/bin/python benchmarks/moe_layer.py [--blocks mixtral qwen3_moe] [--tokens 1 8 1024] [--backward]
+With --quantized: the same layers with experts of 8 and 4 bits against those in float32, forward.
+
+    .venv/bin/python benchmarks/moe_layer.py [--blocks mixtral qwen3_moe] [--tokens 1 8 1024]
+        [--backward | --quantized]
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -27,7 +31,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
 from shortlist import _native
-from shortlist.nn import MoE, adopt
+from shortlist.nn import MoE, adopt, quantize_experts
 
 WIDTH = 1024
 DECODE = 8  # tokens of the largest batch that counts as decoding
@@ -41,12 +45,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--blocks", nargs="+", default=list(BLOCKS), choices=list(BLOCKS))
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 8, 1024])
-    parser.add_argument("--backward", action="store_true", help="time the forward and backward pass")
+    passes = parser.add_mutually_exclusive_group()
+    passes.add_argument("--backward", action="store_true", help="time the forward and backward pass")
+    passes.add_argument("--quantized", action="store_true", help="time experts of 8 and 4 bits, forward")
     parser.add_argument("--implementations", nargs="+", default=list(IMPLEMENTATIONS))
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
+    _native.set_threads(torch.get_num_threads())
     gb_s = _native.read_bandwidth_gb_s()
     print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, reads {gb_s:.1f} GB/s")
+    if arguments.quantized:
+        print("\n| block | tokens | float32 ms | 8 bits ms | 4 bits ms |")
+        print("| --- | ---: | ---: | ---: | ---: |", flush=True)
+        for name in arguments.blocks:
+            compare_bits(name, BLOCKS[name](), arguments)
+        return
     print("\n| block | tokens | pass | ours ms | transformers' best ms | ratio | floor ms | difference |")
     print("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for name in arguments.blocks:
@@ -110,6 +123,21 @@ def compare(name: str, block: nn.Module, tokens: int, arguments: argparse.Namesp
         )
 
 
+def compare_bits(name: str, block: nn.Module, arguments: argparse.Namespace) -> None:
+    layers = {32: adopt(block)}
+    for bits in (8, 4):
+        layers[bits] = copy.deepcopy(layers[32])
+        quantize_experts(layers[bits], bits)
+    for tokens in arguments.tokens:
+        x = torch.randn(1, tokens, WIDTH)
+        calls: dict[str, Call] = {str(bits): lambda m=moe, x=x: forward(m, x) for bits, moe in layers.items()}
+        milliseconds = take_turns(calls, arguments.runs)
+        print(
+            f"| {name} | {tokens} | " + " | ".join(f"{milliseconds[str(b)]:.2f}" for b in layers) + " |",
+            flush=True,
+        )
+
+
 def with_implementation(block: nn.Module, implementation: str) -> nn.Module:
     block.get_submodule("experts").config._experts_implementation = implementation  # pyright: ignore
     return block
@@ -141,7 +169,7 @@ def take_turns(calls: dict[str, Call], runs: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(runs + 1):
         for name, call in calls.items():
-            if turn < 2 or min(times[name]) < 3 * min(times["ours"]):
+            if turn < 2 or min(times[name]) < 3 * min(next(iter(times.values()))):
                 start = time.perf_counter()
                 call()
                 times[name].append(time.perf_counter() - start)

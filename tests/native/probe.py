@@ -93,6 +93,23 @@ def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]
     }
 
 
+LOADS = (1, 0, 2, 3, 4, 5, 8, 9, 17, 33, 300)
+"""Rows of groups: of every form that a group's product has."""
+
+
+def grouped(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Inputs and results of grouped products."""
+    load, rows = np.array(LOADS), rng.integers(0, 20, sum(LOADS))
+    weights = rng.normal(size=(len(LOADS), ROWS, 301)).astype(np.float32)
+    x, dy = (rng.normal(size=(20, n)).astype(np.float32) for n in (301, ROWS))
+    y, dx = (np.empty((len(rows), n), np.float32) for n in (ROWS, 301))
+    gradient = np.empty_like(weights)
+    _native.grouped_product(weights, x, load, y, rows=rows)
+    _native.grouped_product(weights, dy, load, dx, rows=rows, transposed=True)
+    _native.grouped_outer(dy, x, load, gradient, left_rows=rows, right_rows=rows)
+    return {"rows": rows, "weights": weights, "x": x, "dy": dy, "y": y, "dx": dx, "gradient": gradient}
+
+
 def main() -> None:
     """Write every result under `kind/columns/name`."""
     rng = np.random.default_rng(0)
@@ -101,6 +118,7 @@ def main() -> None:
     for kind in TYPES:
         for cols in columns(kind):
             results |= {f"{kind}/{cols}/{name}": value for name, value in run(kind, cols, rng).items()}
+    results |= {f"grouped/{name}": value for name, value in grouped(rng).items()}
     np.savez(sys.argv[1], **results)
 
 

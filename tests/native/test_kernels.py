@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from probe import THRESHOLD, TYPES, columns
+from probe import LOADS, THRESHOLD, TYPES, columns
 
 PROBE = Path(__file__).with_name("probe.py")
 ROUNDING = 4e-6
@@ -87,6 +87,16 @@ def test_products_with_listed_channels_match_numpy(results, kind, cols):
 def test_a_row_has_one_value_whichever_rows_are_read(results, kind, cols):
     get = lambda name: results[f"{kind}/{cols}/{name}"]  # noqa: E731
     assert np.array_equal(get("matvec")[:, get("some")], get("matvec_rows"))
+
+
+def test_grouped_products_match_numpy(results):
+    rows, weights, x, dy = (results[f"grouped/{name}"] for name in ("rows", "weights", "x", "dy"))
+    group = np.repeat(np.arange(len(LOADS)), LOADS)
+    assert_close(results["grouped/y"], np.einsum("pmn,pn->pm", weights[group], x[rows]), 1e-5, "y")
+    assert_close(results["grouped/dx"], np.einsum("pmn,pm->pn", weights[group], dy[rows]), 1e-5, "dx")
+    gradient = np.zeros(weights.shape)
+    np.add.at(gradient, group, dy[rows][:, :, None].astype(np.float64) * x[rows][:, None])
+    assert_close(results["grouped/gradient"], gradient, 1e-5, "gradient")
 
 
 def int8_groups(x: np.ndarray) -> np.ndarray:

@@ -2,52 +2,14 @@
 
 import pytest
 import torch
+from dense_loop import Fixed, assert_is_dense_loop, experts_of, gradients, mask_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.nn import Experts, MoE, Routing, UnequalExperts
+from shortlist.nn import Experts, MoE, Routing
 from shortlist.nn.activations import ACTIVATIONS
 from shortlist.nn.dispatch import LocalDispatcher
-from shortlist.nn.gates import Gate
 from shortlist.nn.segments import Work, segmented_ffn
-
-
-class Fixed(Gate):
-    """Routes as it is told."""
-
-    def __init__(self, width: int, mask: torch.Tensor):
-        super().__init__(width, mask.shape[1])
-        self.mask = mask
-        self.weights = torch.nn.Parameter(torch.rand(mask.shape, dtype=torch.float64))
-
-    def estimate(self, x):
-        return self.weights.to(x.dtype)
-
-    def select(self, scores):
-        return Routing.of_mask(scores, self.mask)
-
-
-def experts_of(sizes: list[int], activation="silu", gated=True, width=6):
-    if len(set(sizes)) == 1:
-        return Experts(len(sizes), width, sizes[0], activation, gated)
-    return UnequalExperts(width, sizes, activation, gated)
-
-
-def gradients(moe, x, function) -> dict[str, torch.Tensor]:
-    moe.zero_grad()
-    x = x.clone().requires_grad_()
-    y = function(x)
-    (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)).sum().backward()
-    return {"y": y, "x": x.grad} | {name: p.grad for name, p in moe.named_parameters()}
-
-
-def assert_is_dense_loop(moe, x):
-    found, expected = gradients(moe, x, moe), gradients(moe, x, moe.reference)
-    assert found.keys() == expected.keys()
-    for name in expected:
-        torch.testing.assert_close(found[name], expected[name], msg=lambda m, name=name: f"{name}: {m}")
-    with torch.no_grad():
-        torch.testing.assert_close(moe(x), expected["y"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -60,15 +22,9 @@ def assert_is_dense_loop(moe, x):
 )
 def test_any_load_is_the_dense_loop(load, equal, activation, gated, random):
     torch.manual_seed(random.randrange(2**31))
-    tokens = max(load)
-    mask = (
-        torch.stack([torch.randperm(tokens) < count for count in load], 1)
-        if tokens
-        else torch.zeros(0, len(load)) > 0
-    )
     sizes = [5] * len(load) if equal else list(range(3, 3 + len(load)))
-    moe = MoE(Fixed(6, mask), experts_of(sizes, activation, gated)).double()
-    assert_is_dense_loop(moe, torch.randn(tokens, 6, dtype=torch.float64))
+    moe = MoE(Fixed(6, mask_of(load)), experts_of(sizes, activation, gated)).double()
+    assert_is_dense_loop(moe, torch.randn(max(load), 6, dtype=torch.float64))
 
 
 def test_gradients_are_those_of_finite_differences():

@@ -18,6 +18,7 @@ void bind_decoder(nb::module_& m);
 void bind_heads(nb::module_& m);
 void bind_bpe(nb::module_& m);
 void bind_index(nb::module_& m);
+void bind_grouped(nb::module_& m);
 
 NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // an interrupted program would end with a page of them
@@ -31,6 +32,7 @@ NB_MODULE(_native, m) {
   bind_heads(m);
   bind_bpe(m);
   bind_index(m);
+  bind_grouped(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");
   m.def("threads", [] { return Pool::instance().threads(); });
   m.def(
@@ -41,6 +43,14 @@ NB_MODULE(_native, m) {
         Pool::instance().resize(n);
       },
       "n"_a);
+  m.def(
+      "borrow_openmp",
+      [](size_t parallel, size_t team_size) {
+        nb::gil_scoped_release release;
+        Pool::instance().borrow({reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(parallel), reinterpret_cast<int (*)()>(team_size)});
+      },
+      "parallel"_a, "team_size"_a,
+      "From now on everything runs on the threads of an OpenMP runtime: the addresses of its GOMP_parallel and omp_get_num_threads.");
   m.def(
       "read_bandwidth_gb_s",
       [](int megabytes, int runs) {

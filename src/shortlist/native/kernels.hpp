@@ -13,8 +13,12 @@
 
 namespace shortlist {
 
+constexpr int kFloatTile = 6;  // rows: with two registers of columns, their sums fill the registers of AVX2
+constexpr int kFew = 4;        // columns that are products with rows, not tiles
+
 struct Kernels {
   const char* name;
+  int lanes;  // floats of a register
 
   // The int8 form of `padded` floats (see Batch).
   void (*quantize)(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1);
@@ -58,6 +62,11 @@ struct Kernels {
   int64_t (*reaching)(const float* value, const float* margin, float scale, int64_t n, float mark, int32_t first, int32_t* rows);
   // out[o - begin] = the listed channels' product with output o, for outputs [begin, end) of one panel; begin a multiple of 64.
   void (*dot_channels)(const ChannelsView&, const ChannelList&, int begin, int end, float* out);
+  // c[i * c_stride + j] (+)= sum_k a(i, k) * b[k * width + j], a tile of up to kFloatTile rows and width = 1 or 2 registers of
+  // columns. a(i, k) lies at a[i * a_stride + k] or, with a stride of 0, at a[k * kFloatTile + i].
+  void (*float_tile)(const float* a, int64_t a_stride, const float* b, int rows, int vectors, int64_t depth, float* c, int64_t c_stride, bool add);
+  // out[i * kFew + t] = row i of a . x_t for up to kFew x; a [rows, depth], x [tokens, depth].
+  void (*float_dots)(const float* a, const float* x, int rows, int tokens, int64_t depth, float* out);
 };
 
 // The set in use: the best of the processor, or the one that the environment variable SHORTLIST_ISA names

@@ -31,6 +31,19 @@ void spin_until(Done done) {
 
 constexpr auto kSpinBeforeSleep = std::chrono::microseconds(300);
 
+// One member's part; the first error is kept, and the others are freed from their barriers.
+void run_member(const std::function<void(Team&)>& work, Team team, Barrier& barrier, std::mutex& mutex, std::exception_ptr& error) {
+  try {
+    work(team);
+  } catch (const Barrier::Broken&) {
+    // another member failed first and said why
+  } catch (...) {
+    std::lock_guard lock(mutex);
+    if (!error) error = std::current_exception();
+    barrier.break_up();
+  }
+}
+
 }  // namespace
 
 void Barrier::wait() {
@@ -42,6 +55,32 @@ void Barrier::wait() {
     spin_until([&] { return generation_.load(std::memory_order_acquire) != now || broken_.load(std::memory_order_acquire); });
   }
   if (broken_.load(std::memory_order_acquire)) throw Broken{};
+}
+
+namespace {
+
+struct Job {
+  const std::function<void(Team&)>& work;
+  int (*team_size)();
+  Barrier barrier;
+  std::once_flag counted;
+  std::atomic<int> members{0};
+  std::mutex mutex;
+  std::exception_ptr error;
+
+  void member() {
+    const int size = team_size();  // fewer than were asked for, inside another team
+    std::call_once(counted, [&] { barrier.reset(size); });
+    run_member(work, Team(members.fetch_add(1), size, barrier), barrier, mutex, error);
+  }
+};
+
+}  // namespace
+
+void Runtime::run(int threads, const std::function<void(Team&)>& work) const {
+  Job job{work, team_size, {}, {}, {}, {}, {}};
+  parallel([](void* data) { static_cast<Job*>(data)->member(); }, &job, static_cast<unsigned>(threads), 0);
+  if (job.error) std::rethrow_exception(job.error);
 }
 
 Pool& Pool::instance() {
@@ -72,8 +111,15 @@ void Pool::resize(int threads) {
   threads_ = threads;  // the workers start with the next job
 }
 
+void Pool::borrow(Runtime runtime) {
+  std::lock_guard running(running_);
+  stop();
+  borrowed_ = runtime;
+}
+
 void Pool::run(const std::function<void(Team&)>& work) {
   std::lock_guard running(running_);
+  if (borrowed_.parallel) return borrowed_.run(threads_, work);
   if (static_cast<int>(workers_.size()) != threads_ - 1)
     for (int id = 1; id < threads_; id++) workers_.emplace_back([this, id, seen = job_.load()] { worker(id, seen); });
 
@@ -92,18 +138,7 @@ void Pool::run(const std::function<void(Team&)>& work) {
   if (error_) std::rethrow_exception(error_);
 }
 
-void Pool::member(int id) {
-  try {
-    Team team(id, threads_, barrier_);
-    (*work_)(team);
-  } catch (const Barrier::Broken&) {
-    // another member failed first and said why
-  } catch (...) {
-    std::lock_guard lock(error_mutex_);
-    if (!error_) error_ = std::current_exception();
-    barrier_.break_up();
-  }
-}
+void Pool::member(int id) { run_member(*work_, Team(id, threads_, barrier_), barrier_, error_mutex_, error_); }
 
 void Pool::worker(int id, uint64_t seen) {
   while (true) {

@@ -52,11 +52,22 @@ class Team {
   Barrier& barrier_;
 };
 
+// How another runtime starts a team of threads: OpenMP's, by the names that GCC's library exports.
+struct Runtime {
+  void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
+  int (*team_size)() = nullptr;
+
+  void run(int threads, const std::function<void(Team&)>& work) const;  // as Pool::run
+};
+
 class Pool {
  public:
   static Pool& instance();
   void resize(int threads);  // 1 or more; joins and restarts the workers
   int threads() const { return threads_; }
+  // From now on jobs run on the runtime's threads. Between two parallel parts of a program these spin, and a second set of threads
+  // would have to share the processors with them.
+  void borrow(Runtime runtime);
   // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here.
   void run(const std::function<void(Team&)>& work);
 
@@ -67,6 +78,7 @@ class Pool {
   void member(int id);
 
   std::mutex running_;  // one job at a time
+  Runtime borrowed_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> workers_;

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from shortlist.nn.activations import activation_of
 from shortlist.nn.dispatch import Segments
 from shortlist.nn.grouped import grouped_ffn, grouped_serves
+from shortlist.nn.native_ffn import native_ffn, native_serves
+from shortlist.nn.recycled import Recycled
 from shortlist.nn.segments import Frozen, Matrices, Work, per_expert, segmented_ffn
 
 
@@ -108,6 +110,7 @@ class Experts(ExpertBank):
         up = nn.Parameter(torch.empty(count, (1 + gated) * hidden, width))
         self.register_parameter("gate_up_proj" if gated else "up_proj", up)
         self.down_proj = nn.Parameter(torch.empty(count, width, hidden))
+        self._memory = Recycled()
         self.reset_parameters()
 
     def matrices(self) -> Matrices:
@@ -117,6 +120,8 @@ class Experts(ExpertBank):
         up, down = matrices
         if grouped_serves(segments.x, up, down):
             return grouped_ffn(segments, up, down, self.activation, self.gated)
+        if native_serves(segments.x, up, down):
+            return native_ffn(segments, up, down, self.activation, self.gated, self._memory)
         return super().compute(segments, matrices)
 
 

@@ -11,20 +11,20 @@ from shortlist.errors import UsageError
 from shortlist.nn.dispatch import Segments
 from shortlist.nn.experts import ExpertBank, Experts
 from shortlist.nn.moe import moe_layers
+from shortlist.nn.native_threads import match_threads
 from shortlist.nn.segments import Frozen, Matrices, Work, forward, segmented_ffn
 
 GROUP = 32
 TYPES = {8: gguf.GGMLQuantizationType.Q8_0, 4: gguf.GGMLQuantizationType.Q4_0}
-FEW = 16  # more tokens of one expert than this are faster through its unpacked matrix
 
 
 class QuantizedExperts(ExpertBank):
     """Experts whose weights are codes of 8 or 4 bits with a float16 scale for every 32 inputs.
 
-    Few tokens go through the native kernels (8-bit activations, as in the native runtime), whose packed rows
-    are a second copy of the codes, of experts that were chosen so far. Many tokens, or those that need
-    gradients, go through the matrices of the chosen experts, each unpacked when its turn comes. Gradients
-    reach states and routing weights, not the codes.
+    Tokens go through the native kernels (8-bit activations, as in the native runtime), whose packed rows are
+    a second copy of the codes, of experts that were chosen so far. Those that need gradients go through the
+    matrices of the chosen experts, each unpacked when its turn comes. Gradients reach states and routing
+    weights, not the codes.
 
     Parameters
     ----------
@@ -101,8 +101,9 @@ class QuantizedExperts(ExpertBank):
         work = Work(segments.rows, segments.load.tolist(), self.activation, self.gated)
         x, weights = segments.x, segments.weights
         gradients = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)
-        if gradients or x.device.type != "cpu" or max(work.load) > FEW:
+        if gradients or x.device.type != "cpu":
             return segmented_ffn(x, weights, work, matrices, self.frozen())
+        match_threads()
         chosen = [e if count else None for e, count in enumerate(work.load)]
         ups, downs = ([self._packed(name, e) for e in chosen] for name in (self.up_name, "down_proj"))
         return forward(x, weights, work, ups, downs, times=_native_times)

@@ -1,0 +1,55 @@
+"""Native work on PyTorch's threads."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from shortlist import _native
+from shortlist.nn import Experts, MoE, SoftmaxTopK
+from shortlist.nn.native_threads import match_threads
+
+FORK = """
+import os, torch
+from shortlist.nn import Experts, MoE, SoftmaxTopK
+torch.set_num_threads(2)
+moe, x = MoE(SoftmaxTopK(16, 4), Experts(4, 16, 40)), torch.randn(50, 16)
+with torch.no_grad():
+    expected = moe(x)
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        assert torch.equal(moe(x), expected)
+        raise SystemExit(os.waitstatus_to_exitcode(status))
+    segments = moe.dispatcher.dispatch(x, moe.routing)  # PyTorch's own parallel parts would hang in a child
+    os._exit(not torch.allclose(moe.experts(segments), expected))
+"""
+
+
+def test_as_many_threads_as_pytorch():
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            match_threads()
+            assert _native.threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_layers_in_several_threads_at_once():
+    torch.manual_seed(0)
+    moe, x = MoE(SoftmaxTopK(16, 4), Experts(4, 16, 40)), torch.randn(300, 16)
+    expected = moe(x).detach()
+
+    def work(_) -> bool:
+        with torch.no_grad():
+            return torch.equal(moe(x), expected)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(40)))
+
+
+def test_a_forked_child_computes_on():
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
