@@ -166,7 +166,7 @@ void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segment
 
 // Of a layer's feed-forward part, what is read first; null where the token says.
 static Matrix first_rows(const Layer& layer) {
-  if (layer.mixture) return layer.mixture->router() ? layer.mixture->router()->rows : nullptr;
+  if (layer.mixture) return layer.mixture->router() ? layer.mixture->router()->first() : nullptr;
   return layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows;
 }
 

@@ -97,9 +97,8 @@ void check_vector(const Vector& vector, int64_t size, const char* name) {
 }
 
 // Without this every matrix begins with a wait for memory: the prefetch within a matrix cannot look into the next one.
-void fetch_start(Team& team, const Rows& rows) {
+void fetch_start(const Rows& rows, Team::Range share) {
   constexpr size_t start = 8192;
-  const auto share = team.share(rows.view.rows, kGrain);
   const size_t count = static_cast<size_t>(share.end - share.begin);
   auto fetch = [](const uint8_t* p, size_t bytes) {
     for (size_t b = 0; b < bytes && b < start; b += 64) __builtin_prefetch(p + b);

@@ -102,8 +102,9 @@ struct Input {
 Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float* out, size_t stride, const Rows* next,
                      const Vector& bias = {});
 
-// Sends the first rows of this member's share of a matrix on their way to the cache.
-void fetch_start(Team& team, const Rows& rows);
+// Sends the first of these rows, or of this member's share of a matrix, on their way to the cache.
+void fetch_start(const Rows& rows, Team::Range share);
+inline void fetch_start(Team& team, const Rows& rows) { fetch_start(rows, team.share(rows.view.rows, kGrain)); }
 
 // Throw std::invalid_argument where a matrix or a vector of a layer is missing or of another size.
 void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name);

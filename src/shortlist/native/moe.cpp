@@ -119,7 +119,7 @@ void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* ou
   else
     plan_many(team, scratch, x, route);
   const Plan& plan = one ? own.plan : scratch.plan_;
-  hidden_units(team, plan);
+  hidden_units(team, plan, own);
   team.barrier();
   add_up(team, plan, own, x.tokens, out);
   if (next) fetch_start(team, *next);
@@ -257,12 +257,17 @@ class RowShares {
 
 }  // namespace
 
-void Mixture::hidden_units(Team& team, const Plan& plan) const {
+void Mixture::hidden_units(Team& team, const Plan& plan, MixtureScratch::Member& own) const {
   RowShares shares(team, plan.groups);
-  for (const auto& group : plan.groups) {
-    const auto rows = shares.next(group);
+  own.rows.clear();
+  for (const auto& group : plan.groups) own.rows.push_back(shares.next(group));
+  for (size_t g = 0; g < plan.groups.size(); g++) {
+    const auto& group = plan.groups[g];
+    const auto rows = own.rows[g];
     if (rows.begin >= rows.end) continue;
     const Expert& block = *group.block;
+    if (block.gate) fetch_start(*block.up, rows);
+    if (g + 1 < plan.groups.size()) fetch_start(plan.groups[g + 1].block->first(), own.rows[g + 1]);
     const size_t width = static_cast<size_t>(block.width()), first = static_cast<size_t>(group.at) * width;
     MixtureScratch::Hidden& hidden = *group.hidden;
     if (block.gate) kernels().gemm(block.gate->view, group.x, rows.begin, rows.end, &hidden.gate[first], width);
@@ -274,15 +279,18 @@ void Mixture::hidden_units(Team& team, const Plan& plan) const {
       hidden.activations.quantize(group.at + i, rows.begin, rows.end);
     }
   }
+  fetch_start(*plan.groups[0].block->down, columns_of(team));
 }
 
 void Mixture::add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, int tokens, float* out) const {
   // Each member adds up its own columns of every token, expert by expert in ascending order.
-  const auto columns = team.share(width(), kGrain);
+  const auto columns = columns_of(team);
   const size_t count = static_cast<size_t>(columns.end - columns.begin), stride = static_cast<size_t>(width());
   if (!count) return;
   for (int t = 0; t < tokens; t++) std::fill_n(out + static_cast<size_t>(t) * stride + columns.begin, count, 0.0f);
-  for (const auto& group : plan.groups) {
+  for (size_t g = 0; g < plan.groups.size(); g++) {
+    const auto& group = plan.groups[g];
+    if (g + 1 < plan.groups.size()) fetch_start(*plan.groups[g + 1].block->down, columns);
     const Batch hidden = group.hidden->activations.batch(group.at + group.count).slice(group.at, group.count);
     own.products.resize(std::max(own.products.size(), static_cast<size_t>(group.count) * count + static_cast<size_t>(columns.begin)));
     // Column c of the matrix lies at c: those of this member begin where its share does.

@@ -17,6 +17,7 @@ struct Expert {
   Matrix gate, up, down;
 
   int64_t width() const { return up->view.rows; }
+  const Rows& first() const { return gate ? *gate : *up; }  // that is read
   size_t bytes() const { return (gate ? gate->bytes() : 0) + up->bytes() + down->bytes(); }
 };
 
@@ -35,6 +36,7 @@ struct Router {
   Matrix hidden;           // if there, rows are multiplied with relu(hidden x + hidden_bias)
   Vector hidden_bias, bias;
 
+  const Matrix& first() const { return hidden ? hidden : rows; }  // that is read
   int experts() const { return static_cast<int>(rows->view.rows); }
   int most() const { return per_token ? per_token : experts(); }  // that one token can choose
   // The experts of one token, ascending. `scores` [experts] is overwritten.
@@ -78,6 +80,7 @@ class MixtureScratch {
     Plan plan;  // of one token, which every member plans for itself
     std::vector<Choice> chosen;
     Vector scores, products;
+    std::vector<Team::Range> rows;  // of each group's hidden units, what this member computes
   };
 
   std::vector<Member> members_;
@@ -119,7 +122,8 @@ class Mixture {
   void choose(float* scores, const int32_t* route, int64_t token, std::vector<Choice>& chosen) const;
   void plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, const Batch& x, const int32_t* route) const;
   void plan_many(Team& team, MixtureScratch& scratch, const Batch& x, const int32_t* route) const;
-  void hidden_units(Team& team, const Plan& plan) const;
+  Team::Range columns_of(Team& team) const { return team.share(width(), kGrain); }  // of the output, what this member computes
+  void hidden_units(Team& team, const Plan& plan, MixtureScratch::Member& own) const;
   void add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, int tokens, float* out) const;
 
   std::optional<Router> router_;

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Shortlist(SteppingPeer):
         threads: int | None,
         head: HeadName = "dense",
         *,
-        weights: str | None = None,
+        weights: Literal["q8", "q4"] | None = None,
         ffn: Ffn = "auto",
         recipe: str | None = None,
     ):
