@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shortlist.nn import Experts, MoE
 from shortlist.nn.activations import ACTIVATIONS
 from shortlist.nn.native_ffn import native_serves
-from shortlist.nn.recycled import Recycled
+from shortlist.nn.recycled import SMALL, Recycled
 
 
 def layer(load: list[int], activation="silu", gated=True, width=20, hidden=37) -> MoE:
@@ -70,17 +70,39 @@ def test_other_types_go_elsewhere():
     assert not native_serves(torch.zeros(1, 20), up.double(), down)
 
 
+def addresses(memory: Recycled, *shapes: tuple[int, int]) -> list[int]:
+    """Of tensors that are there together."""
+    return [tensor.data_ptr() for tensor in [memory.empty(*shape) for shape in shapes]]
+
+
 def test_memory_is_used_again_once_nobody_holds_it():
-    memory = Recycled()
-    first = memory.empty(4, 5)
+    memory, shape = Recycled(2), (300, 200)
+    first = memory.empty(*shape)
     view, at = first[1:], first.data_ptr()
     del first
-    assert memory.empty(4, 5).data_ptr() != at
+    assert memory.empty(*shape).data_ptr() != at
     del view
-    assert memory.empty(5, 4).data_ptr() != at
-    assert at in {memory.empty(4, 5).data_ptr() for _ in range(2)}
-    kept = [memory.empty(4, 5) for _ in range(3)]
-    assert len({tensor.data_ptr() for tensor in kept}) == 3
+    assert at in addresses(memory, shape, shape)
+    assert len(set(addresses(memory, shape, shape, shape))) == 3
+
+
+def test_a_smaller_tensor_takes_the_smallest_memory_that_fits():
+    memory = Recycled(2)
+    large, small = addresses(memory, (400, 200), (300, 200))
+    assert addresses(memory, (200, 200), (400, 200)) == [small, large]
+
+
+@given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 3))
+def test_no_more_memory_is_kept_than_asked_for(sizes, blocks):
+    memory, held = Recycled(blocks), []
+    for number, size in enumerate(sizes):
+        held.append(memory.empty(100 * size, SMALL // 100 + 1))
+        held[-1].fill_(number)
+        if size % 2:
+            del held[0]
+        assert len(memory._free) <= blocks
+    assert all((tensor == tensor[0, 0]).all() for tensor in held)
+    assert len({tensor[0, 0].item() for tensor in held}) == len(held)
 
 
 def test_a_copy_of_a_layer_has_memory_of_its_own():
@@ -88,4 +110,4 @@ def test_a_copy_of_a_layer_has_memory_of_its_own():
     moe(torch.randn(3, 20)).sum().backward()
     other = copy.deepcopy(moe)
     assert_is_dense_loop(other, torch.randn(3, 20), atol=1e-4, rtol=1e-4)
-    assert other.experts._memory is not moe.experts._memory
+    assert other.experts._gradients is not moe.experts._gradients

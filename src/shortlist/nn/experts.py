@@ -110,7 +110,7 @@ class Experts(ExpertBank):
         up = nn.Parameter(torch.empty(count, (1 + gated) * hidden, width))
         self.register_parameter("gate_up_proj" if gated else "up_proj", up)
         self.down_proj = nn.Parameter(torch.empty(count, width, hidden))
-        self._memory = Recycled()
+        self._gradients = Recycled(4)  # of two matrices, and as many that are added to them
         self.reset_parameters()
 
     def matrices(self) -> Matrices:
@@ -121,7 +121,7 @@ class Experts(ExpertBank):
         if grouped_serves(segments.x, up, down):
             return grouped_ffn(segments, up, down, self.activation, self.gated)
         if native_serves(segments.x, up, down):
-            return native_ffn(segments, up, down, self.activation, self.gated, self._memory)
+            return native_ffn(segments, up, down, self.activation, self.gated, self._gradients)
         return super().compute(segments, matrices)
 
 

@@ -20,6 +20,7 @@ from shortlist.nn.dispatch import Segments
 from shortlist.nn.native_threads import match_threads
 from shortlist.nn.recycled import Recycled
 
+INNER = Recycled(8)  # inner states, their activations, and the gradients of both
 FEW = 128  # rows whose inner states stay in the cache between two steps of an activation
 
 
@@ -31,7 +32,7 @@ def native_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
 
 
 def native_ffn(
-    segments: Segments, up: Tensor, down: Tensor, activation: str, gated: bool, memory: Recycled
+    segments: Segments, up: Tensor, down: Tensor, activation: str, gated: bool, gradients: Recycled
 ) -> Tensor:
     """As `segmented_ffn`.
 
@@ -43,11 +44,11 @@ def native_ffn(
     down : [experts, width, neurons]
     activation, gated
         As for `Experts`.
-    memory
-        For inner states and gradients.
+    gradients
+        Memory for those of matrices.
     """
     inputs = segments.x, segments.weights.float(), segments.rows, segments.load, up, down
-    how = _How(activation_of(activation), gated, memory)
+    how = _How(activation_of(activation), gated, gradients)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         return _NativeFFN.apply(*inputs, how)
     return _forward(*inputs, how)[0]
@@ -56,7 +57,7 @@ def native_ffn(
 class _How(NamedTuple):
     activation: Activation
     gated: bool
-    memory: Recycled
+    gradients: Recycled
 
     def activate(self, h: Tensor, a: Tensor) -> None:
         """Writes activations a of inner states h."""
@@ -81,8 +82,8 @@ class _How(NamedTuple):
 
 def _forward(x, weights, rows, load, up, down, how: _How) -> tuple[Tensor, Tensor]:
     """Weighted sums [rows, width], and inner states."""
-    h = how.memory.empty(len(rows), up.shape[1])
-    a = how.memory.empty(len(rows), down.shape[2])
+    h = INNER.empty(len(rows), up.shape[1])
+    a = INNER.empty(len(rows), down.shape[2])
     out = torch.zeros_like(x)
     product(up, x, load, h, rows=rows)
     how.activate(h, a)
@@ -102,18 +103,18 @@ class _NativeFFN(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, *gradients):
         x, weights, rows, load, up, down, h = ctx.saved_tensors
-        dy, empty = gradients[0].contiguous(), ctx.how.memory.empty
-        a, da, dh = empty(len(rows), down.shape[2]), empty(len(rows), down.shape[2]), empty(*h.shape)
+        dy, neurons = gradients[0].contiguous(), (len(rows), down.shape[2])
+        a, da, dh = INNER.empty(*neurons), INNER.empty(*neurons), INNER.empty(*h.shape)
         dup = ddown = dx = None
         product(down, dy, load, da, rows=rows, transposed=True)
         ctx.how.activate(h, a)
         dweights = torch.linalg.vecdot(a, da)
         if ctx.needs_input_grad[5]:
-            ddown = empty(*down.shape)
+            ddown = ctx.how.gradients.empty(*down.shape)
             outer(dy, a.mul_(weights[:, None]), load, ddown, left_rows=rows)
         ctx.how.activate_backward(da.mul_(weights[:, None]), h, dh)
         if ctx.needs_input_grad[4]:
-            dup = empty(*up.shape)
+            dup = ctx.how.gradients.empty(*up.shape)
             outer(dh, x, load, dup, right_rows=rows)
         if ctx.needs_input_grad[0]:
             dx = torch.zeros_like(x)

@@ -4,29 +4,47 @@ The system hands out fresh memory page by page, each cleared first: for the grad
 takes longer than writing them. What one training step frees, the next one needs again.
 """
 
+import math
 import weakref
-from collections import defaultdict
 
 import torch
 from torch import Tensor
 
+SMALL = 1 << 15  # fewer values come from the allocator, which has them at hand
+
 
 class Recycled:
-    """Hands out float32 tensors on CPU, in memory of earlier ones of the same shape that are gone."""
+    """Hands out float32 tensors on CPU, in memory of earlier ones that are gone.
 
-    def __init__(self):
-        self._free: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+    Parameters
+    ----------
+    blocks
+        How many that nobody holds are kept, the last ones: what more there are goes back to the system.
+    """
+
+    def __init__(self, blocks: int):
+        self._blocks = blocks
+        self._free: dict[int, Tensor] = {}  # by address, in the order in which they came back
 
     def empty(self, *shape: int) -> Tensor:
         """A tensor of that shape whose values are arbitrary. Its memory comes back with its last view."""
-        free = self._free[shape]
-        block = free.pop() if free else torch.empty(shape, dtype=torch.float32)
-        array = block.numpy()  # an object of its own: the tensor made of it keeps it alive
-        weakref.finalize(array, free.append, block).atexit = False
+        count = math.prod(shape)
+        if count < SMALL:
+            return torch.empty(shape)
+        fitting = [(len(block), at) for at, block in list(self._free.items()) if len(block) >= count]
+        block = self._free.pop(min(fitting)[1], None) if fitting else None
+        if block is None:
+            block = torch.empty(count)
+        array = block.numpy()[:count].reshape(
+            shape
+        )  # an object of its own: the tensor made of it keeps it alive
+        weakref.finalize(array, self._take_back, block).atexit = False
         return torch.from_numpy(array)
 
-    def __getstate__(self) -> dict:
-        return {}  # a copy starts with none
+    def _take_back(self, block: Tensor) -> None:
+        self._free[block.data_ptr()] = block
+        for at in list(self._free)[: -self._blocks]:
+            self._free.pop(at, None)
 
-    def __setstate__(self, state: dict) -> None:
-        self.__init__()
+    def __getstate__(self) -> dict:
+        return {"_blocks": self._blocks, "_free": {}}  # a copy starts with none
