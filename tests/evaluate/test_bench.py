@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from builders import tiny_gguf
 
 from shortlist import _native
 from shortlist import recipe as recipes
@@ -133,6 +134,13 @@ def test_ratios_compare_own_heads_with_dense_and_with_every_peer() -> None:
 
 def test_prompt_is_plain_text_without_a_chat_template(tiny_random: Path) -> None:
     assert len(prompt_tokens(tiny_random)) > 20
+
+
+def test_a_context_that_is_too_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    tiny_gguf("llama", path, max_position_embeddings=256)
+    with pytest.raises(UsageError, match=r"tiny\.gguf takes 256 tokens at most, and bench needs 512"):
+        measure(path, BenchOptions(heads=("dense",)))
 
 
 @pytest.mark.parametrize(

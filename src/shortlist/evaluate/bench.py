@@ -121,10 +121,11 @@ def measure(
     Raises
     ------
     ShortlistError
-        The model cannot be read. What goes wrong in one engine is in its run.
+        The model cannot be read, or its context is too short. What goes wrong in one engine is in its run.
     """
     prompt = prompt_tokens(path)
     passage = (prompt * PREFILL_TOKENS)[:PREFILL_TOKENS]
+    _check_context(path, max(PREFILL_TOKENS, len(prompt) + options.decode_tokens))
     if "estimated" in options.heads:
         _fit_recipe(path)
     set_threads(options.threads)
@@ -155,6 +156,13 @@ def measure(
     rows = {run.name: _row(run, options.decode_tokens, machine_gb_s) for run in runs}
     machine = {"read_gb_s": machine_gb_s, "threads": threads, "isa": _native.isa()}
     return {"machine": machine, "runs": list(rows.values()), "ratios": ratios(rows)}
+
+
+def _check_context(path: Path, needed: int) -> None:
+    with open_checkpoint(path) as checkpoint:
+        longest = checkpoint.config.context_length
+    if longest < needed:
+        raise UsageError(f"{path} takes {longest} tokens at most, and bench needs {needed}")
 
 
 def prompt_tokens(path: Path) -> list[int]:
