@@ -20,6 +20,7 @@ TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90, 41], np
 GATES = {
     "softmax": GateConfig("softmax", k=2),
     "normalized": GateConfig("softmax", k=3, normalize=True),
+    "one": GateConfig("softmax", k=1, normalize=True),
     "norm_threshold": GateConfig("norm_threshold", tau=0.5, width=24),
     "all": GateConfig("norm_threshold", tau=1e-9, width=24),
     "shared_router": GateConfig("shared_router", k=1, width=24),
@@ -66,7 +67,7 @@ def test_hidden_states_equal_those_of_pytorch(convert, gate, shared):
     native, theirs, decoder = hidden_states(convert(GATES[gate], shared=shared))
     assert np.abs(native - theirs).max() < 1e-4 * np.abs(theirs).max()
     chosen = decoder.expert_loads.sum(axis=1) / len(TOKENS)
-    expected = {"softmax": 2, "normalized": 3, "all": 5, "shared_router": 1}
+    expected = {"softmax": 2, "normalized": 3, "one": 1, "all": 5, "shared_router": 1}
     assert (
         chosen == pytest.approx(expected[gate]) if gate in expected else np.all((chosen >= 1) & (chosen < 5))
     )

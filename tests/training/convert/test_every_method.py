@@ -8,7 +8,7 @@ import torch
 
 from shortlist.errors import UsageError
 from shortlist.nn import moe_layers
-from shortlist.training.convert import METHODS, ConvertOptions, TernaryExperts
+from shortlist.training.convert import METHODS, ConvertOptions, TernaryExperts, upcycle
 from shortlist.training.convert.heal import Budget
 from shortlist.training.convert.measure import measure
 from shortlist.training.convert.pipeline import heal
@@ -54,6 +54,12 @@ def test_only_the_layers_that_are_named_change(name, dense, one_domain):
     assert result.config.layers == (1,)
     kept = result.model.model.layers[0].mlp
     assert torch.equal(kept.up_proj.weight, dense.model.layers[0].mlp.up_proj.weight)
+
+
+def test_copies_that_are_whole_predict_what_the_dense_model_does(dense, one_domain, monkeypatch):
+    monkeypatch.setattr(upcycle, "MASKED", 0.0)
+    model = converted("upcycle", dense, one_domain, layers=(0, 1)).model
+    assert distance(model, dense, one_domain.ids) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)

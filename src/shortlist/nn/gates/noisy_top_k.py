@@ -37,4 +37,4 @@ class NoisyTopK(LinearGate):
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax over the k largest logits."""
-        return best_of_softmax(scores, self.k)
+        return best_of_softmax(scores, self.k, normalize=self.k > 1)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from shortlist.nn.gates.base import LinearGate, Routing, added_up, checked_k
+from shortlist.nn.gates.base import LinearGate, Routing, checked_k
 from shortlist.nn.losses import load_balance, router_z
 
 
@@ -18,27 +18,28 @@ class SoftmaxTopK(LinearGate):
     k
         Experts of a token.
     normalize
-        Weights of the k add up to one, as in Mixtral and Qwen3-MoE; otherwise, and for k = 1, they are what
-        the softmax over all experts gives them, as in OLMoE and Qwen2-MoE.
+        Weights of the k add up to one, as in Mixtral and Qwen3-MoE; otherwise they are what the softmax over
+        all experts gives them, as in OLMoE and Qwen2-MoE. Unless it is said they do, but for k = 1: a single
+        weight would be one whatever the router says, and the router would learn nothing.
     """
 
     gives = frozenset({"load_balance", "router_z"})
 
-    def __init__(self, width: int, experts: int, k: int = 2, *, normalize: bool = True):
+    def __init__(self, width: int, experts: int, k: int = 2, *, normalize: bool | None = None):
         super().__init__(width, experts)
         self.k = checked_k(k, experts)
-        self.normalize = normalize
+        self.normalize = k > 1 if normalize is None else normalize
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax weights, in float32, of the k largest logits."""
         return best_of_softmax(scores, self.k, normalize=self.normalize)
 
 
-def best_of_softmax(logits: Tensor, k: int, *, normalize: bool = True) -> Routing:
+def best_of_softmax(logits: Tensor, k: int, *, normalize: bool) -> Routing:
     """The k largest of logits [tokens, experts], weighted by softmax, with both losses of such a router."""
     probabilities = logits.float().softmax(-1)
     weights, experts = probabilities.topk(k, dim=-1)
     if normalize:
-        weights = added_up(weights)
+        weights = weights / weights.sum(-1, keepdim=True)
     losses = {"load_balance": load_balance(probabilities, experts), "router_z": router_z(logits)}
     return Routing.of_top_k(weights.to(logits.dtype), experts, logits.shape[1], losses=losses)
