@@ -19,6 +19,23 @@ class Activation:
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
+    def neurons(self, h: Tensor, gated: bool, dim: int) -> Tensor:
+        """Activations of inner states whose neurons lie along `dim`: gates, then ups, where there are gates.
+
+        Not for tensors that need gradients.
+        """
+        if not gated:
+            return self.forward(h)
+        gate, up = h.chunk(2, dim)
+        return self.forward(gate).mul_(up)
+
+    def neurons_backward(self, da: Tensor, h: Tensor, gated: bool, dim: int) -> Tensor:
+        """The gradient of inner states, from that of their activations."""
+        if not gated:
+            return self.backward(da, h)
+        gate, up = h.chunk(2, dim)
+        return torch.cat([self.backward(da * up, gate), da * self.forward(gate)], dim)
+
 
 def _gelu(approximate: str) -> Activation:
     return Activation(

@@ -62,22 +62,12 @@ class _How(NamedTuple):
     def activate(self, h: Tensor, a: Tensor) -> None:
         """Writes activations a of inner states h."""
         for inner, out in zip(h.split(FEW), a.split(FEW), strict=True):
-            if self.gated:
-                gate, up = inner.chunk(2, dim=1)
-                torch.mul(self.activation.forward(gate), up, out=out)
-            else:
-                out.copy_(self.activation.forward(inner))
+            out.copy_(self.activation.neurons(inner, self.gated, dim=1))
 
     def activate_backward(self, da: Tensor, h: Tensor, dh: Tensor) -> None:
         """Writes the gradient dh of inner states, from that of their activations."""
-        act = self.activation
         for given, inner, out in zip(da.split(FEW), h.split(FEW), dh.split(FEW), strict=True):
-            if self.gated:
-                (gate, up), (dgate, dup) = inner.chunk(2, dim=1), out.chunk(2, dim=1)
-                dgate.copy_(act.backward(given * up, gate))
-                torch.mul(given, act.forward(gate), out=dup)
-            else:
-                out.copy_(act.backward(given, inner))
+            out.copy_(self.activation.neurons_backward(given, inner, self.gated, dim=1))
 
 
 def _forward(x, weights, rows, load, up, down, how: _How) -> tuple[Tensor, Tensor]:

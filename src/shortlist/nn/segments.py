@@ -63,19 +63,11 @@ class Work(NamedTuple):
 
     def activate(self, h: Tensor) -> Tensor:
         """Activations [neurons, m] of inner states."""
-        forward = activation_of(self.activation).forward
-        if not self.gated:
-            return forward(h)
-        gate, up = h.chunk(2)
-        return forward(gate).mul_(up)
+        return activation_of(self.activation).neurons(h, self.gated, dim=0)
 
     def activate_backward(self, da: Tensor, h: Tensor) -> Tensor:
         """The gradient of inner states, from that of their activations."""
-        act = activation_of(self.activation)
-        if not self.gated:
-            return act.backward(da, h)
-        gate, up = h.chunk(2)
-        return torch.cat([act.backward(da * up, gate), da * act.forward(gate)])
+        return activation_of(self.activation).neurons_backward(da, h, self.gated, dim=0)
 
 
 def segmented_ffn(
