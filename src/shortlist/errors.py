@@ -5,10 +5,25 @@ with `exit_code`. Anything else that escapes is a defect of ours and keeps its t
 """
 
 
+def one_line(message: object) -> str:
+    """A message as one printable line: names and values in it may hold newlines and control characters.
+
+    Lines are joined by a space; what no terminal should obey, and what no encoder takes, is spelled as an
+    escape.
+    """
+    text = " ".join(line.strip() for line in str(message).splitlines() if line.strip())
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ShortlistError(Exception):
-    """The work failed for a reason outside the program."""
+    """The work failed for a reason outside the program. Its message is one line, whatever went into it."""
 
     exit_code = 1
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 class UsageError(ShortlistError, ValueError):

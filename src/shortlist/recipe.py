@@ -14,13 +14,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from shortlist import paths
+from shortlist import documents, paths
 from shortlist.errors import RecipeError
 from shortlist.estimators import ESTIMATORS, Estimator, State
 from shortlist.selectors import SELECTORS, Selector
@@ -151,33 +152,31 @@ def load(folder: Path, fingerprint: str) -> Recipe:
         It is missing, damaged, of another checkpoint, from a newer version, or names an unknown method.
     """
     path = folder / FILE_NAME
-    document = _read_json(path)
-    version = document.get("version")
-    if not isinstance(version, int):
-        raise _damaged(path, "it has no version")
-    if version > VERSION:
-        raise RecipeError(
-            f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
-        )
-    if document.get("fingerprint") != fingerprint:
-        raise RecipeError(
-            f"{path} belongs to another checkpoint ({document.get('model')}): "
-            "name the recipe of this one, or none to have one fitted"
-        )
+    data = _read(path)
     try:
-        arrays = _read_tensors(folder, document["tensors"])
-        parts = {place: _part(path, place, entry, arrays) for place, entry in document["parts"].items()}
+        version = documents.read(data, _Version).version
+        if version > VERSION:
+            raise RecipeError(
+                f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
+            )
+        document = documents.read(data, _Document)
+        if document.fingerprint != fingerprint:
+            raise RecipeError(
+                f"{path} belongs to another checkpoint ({document.model}): "
+                "name the recipe of this one, or none"
+            )
+        arrays = _read_tensors(folder, document.tensors)
         return Recipe(
-            str(document["model"]),
+            document.model,
             fingerprint,
-            parts,
-            _measured(document["measured"]),
-            head=_way(path, "head", document),
-            ffn=_way(path, "ffn", document),
+            {place: _part(path, place, entry, arrays) for place, entry in document.parts.items()},
+            document.measured,
+            head=_way(path, "head", document.head),
+            ffn=_way(path, "ffn", document.ffn),
         )
     except RecipeError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
+    except (TypeError, ValueError, safetensors.SafetensorError) as error:  # a method's own checks among them
         raise _damaged(path, str(error)) from None
 
 
@@ -190,7 +189,47 @@ def _describe(part: Part) -> dict[str, Any]:
     }
 
 
-def _part(path: Path, place: str, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Part:
+class _Version(msgspec.Struct):
+    version: documents.Count
+
+
+class _TensorFile(msgspec.Struct):
+    file: str
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class _PartDocument(msgspec.Struct, forbid_unknown_fields=True):
+    estimator: dict[str, documents.Option]
+    selector: dict[str, documents.Option]
+    units: documents.Count
+    width: documents.Count
+
+
+class _Figures(msgspec.Struct):
+    """What the choice of a head divides by, of all that was measured."""
+
+    seconds_per_token: dict[str, documents.Seconds] = {}
+
+
+class _Document(msgspec.Struct):
+    model: str
+    fingerprint: str
+    parts: dict[str, _PartDocument]
+    measured: dict[str, dict[str, Any] | list[dict[str, Any]]]  # a list: the points of a frontier
+    tensors: _TensorFile
+    head: Any = None
+    ffn: Any = None
+
+    def __post_init__(self) -> None:
+        for name, figures in self.measured.items():
+            if isinstance(figures, list) != (name == "frontier"):
+                raise ValueError(f"{name} of measured is a {type(figures).__name__}")
+        for name in ("head", "whole"):
+            documents.check(self.measured.get(name, {}), _Figures)
+
+
+def _part(path: Path, place: str, entry: _PartDocument, arrays: dict[str, np.ndarray]) -> Part:
     if not PLACE.fullmatch(place):
         raise RecipeError(
             f"{path} names the unknown place {place} (known: head, and qkv, o, gate_up, down of layers, "
@@ -198,16 +237,15 @@ def _part(path: Path, place: str, entry: dict[str, Any], arrays: dict[str, np.nd
         )
     prefix = f"{place}."
     return Part(
-        estimator=_method(path, "estimator", ESTIMATORS, entry["estimator"]),
-        selector=_method(path, "selector", SELECTORS, entry["selector"]),
-        units=int(entry["units"]),
-        width=int(entry["width"]),
+        estimator=_method(path, "estimator", ESTIMATORS, entry.estimator),
+        selector=_method(path, "selector", SELECTORS, entry.selector),
+        units=entry.units,
+        width=entry.width,
         state={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
     )
 
 
-def _way(path: Path, what: str, document: dict[str, Any]) -> Any:
-    way = document.get(what)
+def _way(path: Path, what: str, way: Any) -> Any:
     if way is not None and way not in get_args(Way):
         raise RecipeError(
             f"{path} reads the {what} in the unknown way {way} (known: {', '.join(get_args(Way))}): "
@@ -216,28 +254,17 @@ def _way(path: Path, what: str, document: dict[str, Any]) -> Any:
     return way
 
 
-def _measured(entry: dict[str, Any]) -> dict[str, Any]:
-    """What was measured; the choice of a head divides by its times, where there are any."""
-    for figures in entry.values():
-        if isinstance(figures, list):  # the points of a frontier
-            continue
-        if not all(seconds > 0 for seconds in figures.get("seconds_per_token", {}).values()):
-            raise ValueError("its seconds per token are not above 0")
-    return dict(entry)
-
-
-def _method(path: Path, kind: str, registry: Mapping[str, Any], entry: dict[str, Any]) -> Any:
+def _method(path: Path, kind: str, registry: Mapping[str, Any], options: dict[str, Any]) -> Any:
     """One of the registry's methods with the options that the recipe holds."""
-    options = dict(entry)
-    name = options.pop("name")
+    name = options.pop("name", None)
     if name not in registry:
         raise RecipeError(
             f"{path} names the unknown {kind} {name} (known: {', '.join(sorted(registry))}): update shortlist"
         )
-    return registry[name](**options)
+    return documents.method(options, registry[name])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_JSON + 1)
@@ -249,28 +276,21 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from None
     if len(data) > LARGEST_JSON:
         raise _damaged(path, f"it is larger than {LARGEST_JSON} bytes")
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        raise _damaged(path, "it is not JSON") from None
-    if not isinstance(document, dict):
-        raise _damaged(path, "it is not a JSON object")
-    return document
+    return data
 
 
-def _read_tensors(folder: Path, entry: dict[str, Any]) -> dict[str, np.ndarray]:
-    name = str(entry["file"])
-    path = folder / name
-    if Path(name).name != name:
-        raise ValueError(f"{name} is not a file name")
+def _read_tensors(folder: Path, entry: _TensorFile) -> dict[str, np.ndarray]:
+    path = folder / entry.file
+    if Path(entry.file).name != entry.file:
+        raise ValueError(f"{entry.file} is not a file name")
     try:
         size = path.stat().st_size
-        if size != entry["bytes"]:
-            raise _damaged(path, f"it has {size} bytes instead of {entry['bytes']}")
+        if size != entry.bytes:
+            raise _damaged(path, f"it has {size} bytes instead of {entry.bytes}")
         data = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}; {_REMEDY}") from None
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise _damaged(path, "its contents have changed")
     return safetensors.numpy.load(data)
 
@@ -285,7 +305,7 @@ def _write(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-_REMEDY = "delete its folder to fit a new recipe"
+_REMEDY = "delete its folder and make another with shortlist fit or tune"
 
 
 def _damaged(path: Path, reason: str) -> RecipeError:

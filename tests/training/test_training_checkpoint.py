@@ -1,5 +1,7 @@
 """Checkpoints of runs; that they hold all that a step depends on is tested with the runs."""
 
+import json
+
 import pytest
 import torch
 from training.runs import tiny_config
@@ -36,3 +38,25 @@ def test_one_checkpoint_is_kept_and_a_failed_one_leaves_the_last(tmp_path, monke
     with pytest.raises(ShortlistError, match=r"step 11 cannot be written .*No space left"):
         checkpoint.save(tmp_path, 11, model, optimizer, {})
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(step=-1),
+        lambda state: state.update(step="3"),
+        lambda state: state.pop("step"),
+        lambda state: state.update(fixed=["seed"]),
+        lambda state: state.update(interval=None),
+        lambda state: state["interval"].update(losses=[None]),
+        lambda state: state["interval"].update(more=1),
+    ],
+)
+def test_a_state_that_train_did_not_write_is_one_clear_error(tmp_path, no_plots, change):
+    training.train(tiny_config(tmp_path), tmp_path / "run")
+    (file,) = (tmp_path / "run" / "checkpoints").glob("*/state.json")
+    state = json.loads(file.read_text())
+    change(state)
+    file.write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match="train anew into another folder"):
+        training.resume(tmp_path / "run")

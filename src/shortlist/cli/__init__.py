@@ -14,7 +14,7 @@ import typer
 
 from shortlist.cli import bench, chat, convert, inspect, pull, report, run, serve, train, tune
 from shortlist.cli.eval import evaluate
-from shortlist.errors import ShortlistError, UsageError
+from shortlist.errors import ShortlistError, UsageError, one_line
 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -110,6 +110,5 @@ def _drop_output() -> None:
 
 
 def _fail(message: object, code: int) -> int:
-    one_line = " ".join(str(message).split())
-    print(f"shortlist: {one_line}", file=sys.stderr)
+    print(f"shortlist: {one_line(message)}", file=sys.stderr)
     return code

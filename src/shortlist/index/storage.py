@@ -7,12 +7,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from shortlist import documents
 from shortlist.errors import ShortlistError
 from shortlist.estimators import ESTIMATORS, Estimator, State
 from shortlist.index.row_formats import ROW_FORMATS, Arrays
@@ -20,7 +22,8 @@ from shortlist.index.row_formats import ROW_FORMATS, Arrays
 VERSION = 1
 KEY = "shortlist.index"  # of the safetensors metadata
 STATE = "state."  # before the names of the estimator's arrays
-METRICS = ("inner_product", "cosine")
+Metric = Literal["inner_product", "cosine"]
+METRICS = get_args(Metric)
 
 
 class IndexFileError(ShortlistError):
@@ -106,34 +109,47 @@ def read(path: Path) -> Contents:
         raise _damaged(path, str(error)) from None
     try:
         return _contents(path, document, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError) as error:  # a method's own checks among them
         raise _damaged(path, str(error)) from None
 
 
-def _document(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+class _Document(msgspec.Struct):
+    version: documents.Count
+    width: documents.Size
+    count: documents.Count
+    metric: Metric
+    rows: str
+    fitted: documents.Count
+    estimator: dict[str, documents.Option] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows not in ROW_FORMATS:
+            raise ValueError(f"rows {self.rows} are not known")
+        if self.fitted > self.count or (self.fitted > 0) != (self.estimator is not None):
+            raise ValueError("its sizes contradict each other")
+
+
+class _Version(msgspec.Struct):
+    version: documents.Count
+
+
+def _document(path: Path, metadata: Mapping[str, str] | None) -> _Document:
     if KEY not in (metadata or {}):
         raise IndexFileError(f"{path} is no index of shortlist: name a file that Index.save wrote")
     assert metadata is not None
     try:
-        document = json.loads(metadata[KEY])
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or type(document.get("version")) is not int:
-        raise _damaged(path, "it does not say its version")
-    if document["version"] > VERSION:
-        raise IndexFileError(
-            f"{path} is of version {document['version']} and this program reads {VERSION}: update shortlist"
-        )
-    return document
+        version = documents.read(metadata[KEY], _Version).version
+        if version > VERSION:
+            raise IndexFileError(
+                f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
+            )
+        return documents.read(metadata[KEY], _Document)
+    except documents.DocumentError as error:
+        raise _damaged(path, str(error)) from None
 
 
-def _contents(path: Path, document: dict[str, Any], arrays: Arrays) -> Contents:
-    width, count, fitted = (_size(document, name) for name in ("width", "count", "fitted"))
-    metric, rows = document["metric"], document["rows"]
-    if metric not in METRICS or rows not in ROW_FORMATS:
-        raise ValueError(f"metric {metric} and rows {rows} are not known")
-    if width < 1 or fitted > count or (fitted > 0) != ("estimator" in document):
-        raise ValueError("its sizes contradict each other")
+def _contents(path: Path, document: _Document, arrays: Arrays) -> Contents:
+    width, count, metric, rows = document.width, document.count, document.metric, document.rows
     state = {name.removeprefix(STATE): arrays.pop(name) for name in list(arrays) if name.startswith(STATE)}
     layout = ROW_FORMATS[rows].layout(count, width)
     found = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
@@ -141,23 +157,16 @@ def _contents(path: Path, document: dict[str, Any], arrays: Arrays) -> Contents:
         raise ValueError(f"it holds the arrays {found}, not {layout}")
     if not all(np.isfinite(a).all() for a in (*arrays.values(), *state.values()) if a.dtype.kind == "f"):
         raise ValueError("some of its numbers are not finite")
-    if not fitted:
+    if document.estimator is None:
         return Contents(width, count, metric, rows, arrays)
-    options = dict(document["estimator"])
-    name = options.pop("name")
+    options = dict(document.estimator)
+    name = options.pop("name", None)
     if name not in ESTIMATORS:
         known = ", ".join(sorted(ESTIMATORS))
         raise IndexFileError(f"{path} names the unknown estimator {name} (known: {known}): update shortlist")
-    estimator = ESTIMATORS[name](**options)
-    estimator.check(state, fitted, width)
-    return Contents(width, count, metric, rows, arrays, fitted, estimator, state)
-
-
-def _size(document: dict[str, Any], name: str) -> int:
-    value = document[name]
-    if type(value) is not int or not 0 <= value < 1 << 31:
-        raise ValueError(f"its {name} is {value!r:.40}")
-    return value
+    estimator = documents.method(options, ESTIMATORS[name])
+    estimator.check(state, document.fitted, width)
+    return Contents(width, count, metric, rows, arrays, document.fitted, estimator, state)
 
 
 def _damaged(path: Path, reason: str) -> IndexFileError:

@@ -3,19 +3,25 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import safetensors
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from shortlist.errors import CheckpointError, ShortlistError
+from shortlist import documents
+from shortlist.errors import CheckpointError, ShortlistError, one_line
 
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _RANDOM, _STATE = "random.safetensors", "state.json"
 _MAX_STATE = 1 << 24
+
+
+class _State(msgspec.Struct):
+    step: Annotated[int, msgspec.Meta(ge=0)]
 
 
 def save(run: Path, step: int, model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> Path:
@@ -77,12 +83,11 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_STATE:
             raise ValueError("it is too large")
-        state = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(state, dict) or not isinstance(state.get("step"), int):
-            raise ValueError("it has no step")
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+        documents.read(data, _State)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
-    return state
+    return json.loads(data)
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
@@ -143,5 +148,4 @@ def _random_states() -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = " ".join(str(error).split())
-    return CheckpointError(f"{path} cannot be used ({reason:.200}): train anew into another folder")
+    return CheckpointError(f"{path} cannot be used ({one_line(error):.200}): train anew into another folder")

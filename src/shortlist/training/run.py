@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shortlist import documents
 from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.paths import write_whole
@@ -181,8 +182,9 @@ class _Work:
             return
         state = checkpoint.load_state(saved)
         try:
-            fixed, interval = dict(state["fixed"]), _Interval(**state["interval"])
-        except (KeyError, TypeError):
+            fixed = documents.check(state["fixed"], dict[str, Any])
+            interval = documents.method(state["interval"], _Interval)
+        except (KeyError, documents.DocumentError):
             raise CheckpointError(
                 f"{saved} is not one that train wrote: train anew into another folder"
             ) from None
