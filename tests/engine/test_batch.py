@@ -6,7 +6,7 @@ import pytest
 from engine.fakes import fake_model
 
 from shortlist.engine.batch import BatchEngine, QueueFull
-from shortlist.engine.events import DoneEvent, FailedEvent, TokenEvent
+from shortlist.engine.events import DoneEvent, FailedEvent, PromptEvent, TokenEvent
 from shortlist.engine.options import GenerationOptions
 from shortlist.errors import UsageError
 
@@ -20,7 +20,7 @@ class Listener:
 
     def __call__(self, event):
         self.events.append(event)
-        if not isinstance(event, TokenEvent):
+        if not isinstance(event, TokenEvent | PromptEvent):
             self.ended.set()
 
     @property
@@ -152,6 +152,25 @@ def test_a_text_is_written_on_while_a_long_prompt_is_read():
     assert len(chunks) > 8
     assert all(step[0] == 1 for step in chunks)
     engine.close()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_how_far_a_prompt_is_read_is_told_to_who_asks(engine, progress):
+    listener = Listener()
+    tokens = engine.model.encode("y" * 700)
+    engine.submit(tokens, GenerationOptions(max_tokens=3), listener, progress=progress)
+    assert isinstance(listener.last, DoneEvent)
+    told = [event for event in listener.events if isinstance(event, PromptEvent)]
+    assert [(event.read, event.total) for event in told] == ([(256, 701), (512, 701)] if progress else [])
+    assert listener.events[: len(told)] == told  # before the first token
+
+
+def test_progress_counts_what_was_there_before(engine):
+    run(engine, "y" * 300, max_tokens=1).last  # noqa: B018
+    listener = Listener()
+    engine.submit(engine.model.encode("y" * 700), GenerationOptions(max_tokens=1), listener, progress=True)
+    assert isinstance(listener.last, DoneEvent)
+    assert next(event.read for event in listener.events if isinstance(event, PromptEvent)) == 301 + 256
 
 
 def test_a_prompt_that_can_never_fit_is_refused():

@@ -147,15 +147,62 @@ def test_an_audit_finds_what_the_dense_head_would_not_have_chosen(heads):
     assert (chosen.agrees, chosen.dense_rank) == (False, 3)
 
 
-def test_a_trace_lists_candidates(heads):
+def traced(heads, name, hidden, **options):
+    return chooser(heads, name, GenerationOptions(trace=True, **options))[0].choose(hidden, 0)
+
+
+@pytest.mark.parametrize("name", ["dense", "exact", "estimated"])
+def test_a_trace_lists_the_likeliest_with_rank_value_and_probability(heads, name):
     hidden = rng.normal(size=WIDTH).astype(np.float32)
     logits = heads["dense"].logits(hidden)[0]
-    for name in heads:
-        candidates = chooser(heads, name, GenerationOptions(trace=True))[0].choose(hidden, 0).candidates
-        assert candidates is not None
-        assert len(candidates) == CANDIDATES
-        assert [each.exact for each in candidates] == [logits[each.token] for each in candidates]
-        assert [each.exact for each in candidates] == sorted(
-            (each.exact for each in candidates), reverse=True
-        )
-        assert all((each.estimated is None) == (name == "dense") for each in candidates)
+    chosen = traced(heads, name, hidden)
+    order = np.argsort(-logits)
+    found = chosen.candidates
+    assert [each.token for each in found] == order[:CANDIDATES].tolist()
+    assert [each.rank for each in found] == [1, 2, 3, 4, 5]
+    assert [each.exact for each in found] == logits[order[:CANDIDATES]].tolist()
+    weights = np.exp(logits.astype(np.float64) - logits.max())
+    expected = (weights / weights.sum())[order[:CANDIDATES]]
+    assert [each.probability for each in found] == pytest.approx(expected.tolist(), rel=1e-6)
+    assert [each.chosen for each in found] == [each.token == chosen.token for each in found]
+    assert sum(each.chosen for each in found) == 1
+    assert chosen.trace_seconds > 0
+
+
+def test_a_trace_says_how_far_an_estimate_may_be_off(heads):
+    hidden = rng.normal(size=WIDTH).astype(np.float32)
+    assert all(each.estimated is each.spread is None for each in traced(heads, "dense", hidden).candidates)
+    lower, upper = heads["exact"].bounds(hidden)
+    for each in traced(heads, "exact", hidden).candidates:
+        assert each.estimated == pytest.approx((lower[each.token] + upper[each.token]) / 2)
+        assert each.spread == pytest.approx((upper[each.token] - lower[each.token]) / 2)
+        assert abs(each.estimated - each.exact) <= each.spread + 1e-6
+    values, spread = heads["estimated"].estimate(hidden)
+    for each in traced(heads, "estimated", hidden).candidates:
+        assert (each.estimated, each.spread) == (values[each.token], spread[each.token])
+
+
+def test_a_trace_has_the_chosen_token_even_where_it_is_unlikely(heads):
+    hidden = rng.normal(size=WIDTH).astype(np.float32)
+    logits = heads["dense"].logits(hidden)[0]
+    unlikely = int(np.argsort(-logits)[40])
+    chosen = traced(heads, "exact", hidden, logit_bias={unlikely: 100.0})
+    assert chosen.token == unlikely
+    assert len(chosen.candidates) == CANDIDATES + 1
+    assert (chosen.candidates[-1].token, chosen.candidates[-1].rank) == (unlikely, 41)
+    assert [each.chosen for each in chosen.candidates] == [False] * CANDIDATES + [True]
+
+
+def test_a_trace_marks_special_tokens_and_spells_parts_of_characters(heads):
+    end, part = 257, 0xE2
+    state = rng.normal(size=WIDTH).astype(np.float32)
+    written = [each.to_dict() for each in traced(heads, "dense", state, logit_bias={end: 100.0}).candidates]
+    assert [each["special"] for each in written if each["chosen"]] == [True]
+    assert not any(each["special"] for each in written if each["token"] not in TOKENIZER.special_ids)
+    written = [each.to_dict() for each in traced(heads, "dense", state, logit_bias={part: 100.0}).candidates]
+    assert [(each["text"], each["bytes"]) for each in written if each["chosen"]] == [("\ufffd", [part])]
+
+
+def test_nothing_is_traced_unasked(heads):
+    chosen = chooser(heads, "exact", GenerationOptions())[0].choose(np.ones(WIDTH, np.float32), 0)
+    assert (chosen.candidates, chosen.trace_seconds) == (None, 0.0)

@@ -229,6 +229,10 @@ def test_an_estimated_head_caps_what_it_estimates():
     state = LowRank(16).fit(rows, hidden)
     plain, capped = (EstimatedHead(rows, state, Confidence(5.0), cap) for cap in (None, 3.0))
     assert np.array_equal(capped.logits(hidden[0])[0], softcap(plain.logits(hidden[0])[0], 3.0))
+    (values, spread), (capped_values, capped_spread) = (head.estimate(hidden[0]) for head in (plain, capped))
+    assert np.array_equal(capped_values, softcap(values, 3.0))
+    ends = softcap(values + spread, 3.0) - softcap(values - spread, 3.0)
+    assert np.allclose(capped_spread, ends / 2, atol=1e-6)
     chosen = np.array([7, 3])
     assert np.array_equal(
         capped.exact_rows(hidden[0], chosen), DenseHead(rows, 3.0).logits(hidden[0])[0][chosen]

@@ -204,10 +204,32 @@ def test_a_trace_tells_what_was_read_for_each_token(client):
         assert 0 < trace["rows_read"] <= 320
         assert trace["rows_share"] == trace["rows_read"] / 320
         assert trace["bytes_read"] > 0
+        assert trace["trace_seconds"] > 0
         assert trace["dense_rank"] == (1 if number % 2 == 0 else None)
-        assert len(trace["candidates"]) == 5
-        assert trace["token"] in [candidate["token"] for candidate in trace["candidates"]]
-        assert all(abs(each["estimated"] - each["exact"]) < 10 for each in trace["candidates"])
+        assert [candidate["rank"] for candidate in trace["candidates"]] == [1, 2, 3, 4, 5]
+        assert [c["token"] for c in trace["candidates"] if c["chosen"]] == [trace["token"]]
+        assert all(abs(each["estimated"] - each["exact"]) <= each["spread"] for each in trace["candidates"])
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_a_stream_tells_how_far_the_prompt_is_read_where_it_is_asked_to(client, path, monkeypatch):
+    monkeypatch.setattr("shortlist.engine.batch.MOST", 8)
+    text = "the cat and the dog " * 6
+    body = (
+        {"prompt": text} if path == "/v1/completions" else {"messages": [{"role": "user", "content": text}]}
+    )
+    body |= {"max_tokens": 2, "temperature": 0}
+    chunks = streamed(client, path, **body, shortlist={"progress": True})
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    told = [choice["shortlist"] for choice in choices if "shortlist" in choice]
+    assert told
+    assert all(0 < each["prompt_read"] < each["prompt_tokens"] for each in told)
+    assert [each["prompt_read"] for each in told] == sorted(each["prompt_read"] for each in told)
+    waiting = [choice for choice in choices if "shortlist" in choice]
+    assert all(each.get("text", "") == "" and not each.get("delta") for each in waiting)
+    assert all(each["finish_reason"] is None and each["index"] == 0 for each in waiting)
+    plain = streamed(client, path, **body)
+    assert not any("shortlist" in choice for chunk in plain for choice in chunk["choices"])
 
 
 def test_a_request_may_read_the_dense_head(client):

@@ -18,7 +18,7 @@ import numpy as np
 
 from shortlist.engine.batch_stats import BatchStats
 from shortlist.engine.cost import StepCost
-from shortlist.engine.events import DoneEvent, Event, FailedEvent, TokenEvent
+from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, TokenEvent
 from shortlist.engine.greatest import Greatest
 from shortlist.engine.job import Job
 from shortlist.engine.model import Model
@@ -82,7 +82,12 @@ class BatchEngine:
         self._worker.start()
 
     def submit(
-        self, prompt: Sequence[int], options: GenerationOptions, on_event: Callable[[Event], None]
+        self,
+        prompt: Sequence[int],
+        options: GenerationOptions,
+        on_event: Callable[[Event], None],
+        *,
+        progress: bool = False,
     ) -> Job:
         """Queue a request.
 
@@ -93,6 +98,8 @@ class BatchEngine:
         options
         on_event
             Called from the worker thread with every event; it must not block.
+        progress
+            Also send a `PromptEvent` after each part of the prompt but the last.
 
         Raises
         ------
@@ -101,7 +108,7 @@ class BatchEngine:
         QueueFull
             As many requests wait as may.
         """
-        job = Job(self.model.prepare(prompt, self._fitting(len(prompt), options)), on_event)
+        job = Job(self.model.prepare(prompt, self._fitting(len(prompt), options)), on_event, progress)
         with self._changed:
             self._check_open()
             if len(self._waiting) >= self._stats.queue:
@@ -242,6 +249,9 @@ class BatchEngine:
                 job.timings.prefill += seconds
         ends = np.cumsum([count for _, count in counts]) - 1
         chosen = [(job, hidden[end]) for (job, _), end in zip(counts, ends, strict=True) if not job.remaining]
+        for job, _ in counts:
+            if job.progress and job.remaining and not job.writes:
+                job.tell(PromptEvent(job.computed, len(job.text.tokens)))
         stepped = time.perf_counter()
         self._stats.step_seconds += stepped - started
         self._choose(chosen)

@@ -1,6 +1,7 @@
 """The next token of one text, by the cheapest path that what was asked allows."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,34 +20,46 @@ AnyHead = DenseHead | EstimatedHead | ExactHead
 # the estimates of all rows would cost, or less.
 FEW = 1 / 64
 
-CANDIDATES = 5  # of a trace
-PROMISING = 64  # rows with the largest estimates, among which they are
+CANDIDATES = 5  # of a trace, and the token that was chosen where it is not among them
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that looked likely.
+    """A likely token, or the one that was chosen.
 
     Parameters
     ----------
     token
     text
         Its bytes may be part of a character.
-    estimated
-        The logit that the head's estimate gave; None: it does not estimate.
+    estimated, spread
+        The logit that the head's estimate gave, and how far the logit may be from it: the standard deviation
+        of an estimated head, the bound of an exact one. None: the head does not estimate.
     exact
         The logit.
+    probability
+        By the softmax of all exact logits, before penalties, temperature and truncation.
+    rank
+        Place in the order of all exact logits, 1 being the first.
+    chosen
+        Whether it became the next token.
+    special
+        Whether it marks something, such as the end of the text, rather than being part of one.
     """
 
     token: int
     text: bytes
     estimated: float | None
+    spread: float | None
     exact: float
+    probability: float
+    rank: int
+    chosen: bool
+    special: bool
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        readable = self.text.decode("utf-8", errors="replace")
-        return {"token": self.token, "text": readable, "estimated": self.estimated, "exact": self.exact}
+        return {**asdict(self), "text": self.text.decode("utf-8", errors="replace"), "bytes": list(self.text)}
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,9 @@ class Chosen:
     agrees
         Where it was audited: whether the dense head would have chosen it.
     candidates
-        Where a trace was asked for: the likeliest tokens, likeliest first.
+        Where a trace was asked for: the likeliest tokens, likeliest first, and the token that was chosen.
+    trace_seconds
+        What the trace took: time that a text without one does not need.
     """
 
     token: int
@@ -77,6 +92,7 @@ class Chosen:
     dense_rank: int | None = None
     agrees: bool | None = None
     candidates: tuple[Candidate, ...] | None = None
+    trace_seconds: float = 0.0
 
 
 class Chooser:
@@ -148,7 +164,9 @@ class Chooser:
             chosen["agrees"] = sample(dense, options, position) == draw.token
             chosen["dense_rank"] = 1 + int(np.count_nonzero(dense > dense[draw.token]))
         if options.trace:
+            started = time.perf_counter()
             chosen["candidates"] = self._candidates(hidden, draw.token)
+            chosen["trace_seconds"] = time.perf_counter() - started
         return Chosen(draw.token, draw.read, draw.full, **chosen)
 
     def _draw(self, hidden: np.ndarray, position: int) -> tuple[Draw, np.ndarray | None]:
@@ -174,24 +192,33 @@ class Chooser:
         return Draw(sample(adjust(logits), options, position), read, full), logits
 
     def _candidates(self, hidden: np.ndarray, token: int) -> tuple[Candidate, ...]:
-        """The likeliest among those that look most promising by estimate, and the token that was chosen."""
-        head = self.head
-        if isinstance(head, EstimatedHead):
-            estimates, _ = head.estimate(hidden)
-        elif isinstance(head, BoundedHead):
-            lower, upper = head.bounds(hidden)
-            estimates = (lower + upper) / 2
-        else:
-            estimates = None
-        scores = head.logits(hidden)[0] if estimates is None else estimates
-        rows = np.union1d(top_k(scores, min(PROMISING, len(scores))), token)
-        values = head.exact_rows(hidden, rows)
+        """The likeliest tokens by all rows of the head, and the one that was chosen."""
+        logits, _ = self._dense.logits(hidden)
+        estimates = _estimates(self.head, hidden)
+        rows = top_k(logits, min(CANDIDATES, len(logits)))
+        if token not in rows:
+            rows = np.append(rows, token)
+        total = np.logaddexp.reduce(logits.astype(np.float64))
         return tuple(
             Candidate(
-                int(rows[i]),
-                self._tokenizer.token_bytes(int(rows[i])),
-                None if estimates is None else float(estimates[rows[i]]),
-                float(values[i]),
+                int(row),
+                self._tokenizer.token_bytes(int(row)),
+                *(None, None) if estimates is None else (float(each[row]) for each in estimates),
+                exact=float(logits[row]),
+                probability=float(np.exp(logits[row] - total)),
+                rank=1 + int(np.count_nonzero(logits > logits[row])),
+                chosen=int(row) == token,
+                special=int(row) in self._tokenizer.special_ids,
             )
-            for i in np.argsort(-values, kind="stable")[:CANDIDATES]
+            for row in rows
         )
+
+
+def _estimates(head: AnyHead, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """What a head knows of all logits before it reads rows: values, and how far off they may be."""
+    if isinstance(head, EstimatedHead):
+        return head.estimate(hidden)
+    if isinstance(head, BoundedHead):
+        lower, upper = head.bounds(hidden)
+        return (lower + upper) / 2, (upper - lower) / 2
+    return None

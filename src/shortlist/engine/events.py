@@ -34,6 +34,22 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class PromptEvent:
+    """A part of the prompt was read, and more of it is left.
+
+    Parameters
+    ----------
+    read
+        Tokens of the prompt in the KV cache, those that were there before included.
+    total
+        Tokens of the prompt.
+    """
+
+    read: int
+    total: int
+
+
+@dataclass(frozen=True)
 class TokenEvent:
     """A token was chosen.
 
@@ -45,7 +61,7 @@ class TokenEvent:
     text
         The text that is certain since the last event, maybe none.
     share
-        Of the vocabulary, that the rows are which were read for it.
+        Share of the vocabulary whose rows were read for this token.
     bytes_read
         Of the weights, for this token if it were alone: layers and head.
     """
@@ -76,4 +92,4 @@ class FailedEvent:
     error: Exception
 
 
-Event = TokenEvent | DoneEvent | FailedEvent
+Event = PromptEvent | TokenEvent | DoneEvent | FailedEvent

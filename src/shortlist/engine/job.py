@@ -22,6 +22,8 @@ class Job:
     text
     on_event
         Called with every event.
+    progress
+        Whether it also wants to hear how far its prompt is read.
 
     Attributes
     ----------
@@ -32,9 +34,10 @@ class Job:
     timings : Timings
     """
 
-    def __init__(self, text: GrowingText, on_event: Callable[[Event], None]):
+    def __init__(self, text: GrowingText, on_event: Callable[[Event], None], progress: bool = False):
         self.text = text
         self.on_event = on_event
+        self.progress = progress
         self.lease: Lease | None = None
         self.loads = np.zeros((0, 0), np.int64)
         self.timings = Timings()

@@ -152,8 +152,15 @@ class EstimatedHead:
         return softcap(values, self._cap)
 
     def estimate(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(values, spread) of all rows, float32 [vocabulary] each."""
-        return self._low_rank.estimate(self._head, hidden)
+        """(values, spread) of all rows, float32 [vocabulary] each.
+
+        A cap moves both ends of what a spread allows; the values stay within it.
+        """
+        values, spread = self._low_rank.estimate(self._head, hidden)
+        if self._cap is None:
+            return values, spread
+        lower, upper = softcap(values - spread, self._cap), softcap(values + spread, self._cap)
+        return softcap(values, self._cap), (upper - lower) / 2
 
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
         """The rows read exactly, int32 ascending."""

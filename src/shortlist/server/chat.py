@@ -68,6 +68,10 @@ class ChatFormat:
         """See `Format`."""
         return _delta(place, {"role": "assistant", "content": ""})
 
+    def waiting(self, place: int) -> Choice:
+        """See `Format`."""
+        return _delta(place, {})
+
     def piece(self, place: int, token: TokenEvent) -> Choice:
         """See `Format`."""
         choice = _delta(place, {"content": token.text})

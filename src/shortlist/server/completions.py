@@ -123,6 +123,10 @@ class CompletionFormat:
         """See `Format`."""
         return {**self.echoed(place), "finish_reason": None} if self._echoes else None
 
+    def waiting(self, place: int) -> Choice:
+        """See `Format`."""
+        return {"index": place, "text": "", "logprobs": None, "finish_reason": None}
+
     def piece(self, place: int, token: TokenEvent) -> Choice:
         """See `Format`."""
         logprobs = None

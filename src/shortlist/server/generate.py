@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fastapi.responses import Response
 
-from shortlist.engine.events import TokenEvent
+from shortlist.engine.events import PromptEvent, TokenEvent
 from shortlist.engine.options import GenerationOptions
 from shortlist.server.errors import ApiError, json_response
 from shortlist.server.schemas import GenerationBody
@@ -36,6 +36,10 @@ class Format(Protocol):
 
     def opening(self, place: int) -> Choice | None:
         """What a stream tells of a choice before its first token."""
+        ...
+
+    def waiting(self, place: int) -> Choice:
+        """What a stream tells of a choice that has no new token."""
         ...
 
     def piece(self, place: int, token: TokenEvent) -> Choice:
@@ -127,7 +131,8 @@ async def respond(
     }
     if body.stream:
         work = contextlib.AsyncExitStack()
-        answers = await work.enter_async_context(service.answers(texts.requests))
+        progress = bool(body.shortlist and body.shortlist.progress)
+        answers = await work.enter_async_context(service.answers(texts.requests, progress=progress))
         chunks = _chunks(service, body, texts, form, clock, envelope, answers)
         return EventStream(chunks, work, service.settings.timeout)
     async with service.answers(texts.requests) as answers:
@@ -163,6 +168,9 @@ async def _chunks(
     async for place, token in merged(answers):
         if token is None:
             yield chunk(form.closing(place, answers[place]))
+        elif isinstance(token, PromptEvent):
+            read = {"prompt_read": token.read, "prompt_tokens": token.total}
+            yield chunk({**form.waiting(place), "shortlist": read})
         elif trace:
             yield chunk({**form.piece(place, token), "shortlist": what_was_read(token)})
         elif token.text or token.chosen.logprobs:
@@ -185,6 +193,7 @@ def what_was_read(token: TokenEvent) -> dict[str, Any]:
         "full": chosen.full,
         "dense_rank": chosen.dense_rank,
         "agrees": chosen.agrees,
+        "trace_seconds": chosen.trace_seconds,
         "candidates": [each.to_dict() for each in chosen.candidates or ()],
     }
 

@@ -87,6 +87,7 @@ class ShortlistOptions(Closed):
 
     head: Literal["own", "dense"] | None = Field(None, description="dense: read all rows of the head.")
     trace: bool | None = Field(None, description="Streams: what was read for each token, and the candidates.")
+    progress: bool | None = Field(None, description="Streams: how much of the prompt is read, while it is.")
     audit: int | None = Field(None, ge=1, description="Compare every so many tokens with the dense head.")
 
 

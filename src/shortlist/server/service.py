@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from shortlist.engine.batch import BatchEngine, Job, QueueFull
-from shortlist.engine.events import DoneEvent, Event, FailedEvent, Timings, TokenEvent
+from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, Timings, TokenEvent
 from shortlist.engine.growing import Generation
 from shortlist.engine.options import GenerationOptions
 from shortlist.server.errors import ApiError
@@ -27,7 +27,7 @@ MOST_NAMED = 1000
 
 
 class Answer:
-    """One choice while it is generated: iterate over its tokens.
+    """One choice while it is generated: iterate over its tokens, and how far its prompt is read.
 
     Attributes
     ----------
@@ -56,15 +56,15 @@ class Answer:
             since = self.submitted if self._latest is None else self._latest
             self._metrics.observe_token(now - since, first=first, agrees=event.chosen.agrees)
             self._latest = now
-        else:
+        elif not isinstance(event, PromptEvent):
             self.ended = now
         with contextlib.suppress(RuntimeError):  # the server is gone
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-    async def __aiter__(self) -> AsyncIterator[TokenEvent]:
+    async def __aiter__(self) -> AsyncIterator[TokenEvent | PromptEvent]:
         while True:
             match await self._events.get():
-                case TokenEvent() as event:
+                case TokenEvent() | PromptEvent() as event:
                     yield event
                 case DoneEvent(generation, timings):
                     self.generation, self.timings = generation, timings
@@ -170,9 +170,11 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def answers(
-        self, requests: Sequence[tuple[Sequence[int], GenerationOptions]]
+        self, requests: Sequence[tuple[Sequence[int], GenerationOptions]], *, progress: bool = False
     ) -> AsyncIterator[list[Answer]]:
         """Submit requests; whatever becomes of the block, they end with it.
+
+        With `progress`, answers also tell how far their prompts are read.
 
         Raises
         ------
@@ -188,7 +190,7 @@ class Service:
         begun: list[Answer] = []
         try:
             for prompt, options in requests:
-                begun.append(await self._submit(prompt, options))
+                begun.append(await self._submit(prompt, options, progress))
                 self._answers.add(begun[-1])
             yield begun
         finally:
@@ -196,11 +198,11 @@ class Service:
                 answer.job.cancel()
                 self._answers.discard(answer)
 
-    async def _submit(self, prompt: Sequence[int], options: GenerationOptions) -> Answer:
+    async def _submit(self, prompt: Sequence[int], options: GenerationOptions, progress: bool) -> Answer:
         answer = Answer(self.metrics)
 
         def submit() -> Answer:
-            answer.job = self.engine.submit(prompt, options, answer.receive)
+            answer.job = self.engine.submit(prompt, options, answer.receive, progress=progress)
             answer.submitted = time.perf_counter()
             return answer
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from shortlist.engine.events import TokenEvent
+from shortlist.engine.events import PromptEvent, TokenEvent
 from shortlist.server.errors import as_api_error
 from shortlist.server.service import Answer
 
@@ -30,9 +30,9 @@ def event(content: Any) -> bytes:
     return b"data: " + json.dumps(content).encode() + b"\n\n"
 
 
-async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, TokenEvent | None]]:
+async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, PromptEvent | TokenEvent | None]]:
     """Events of several answers as they come, each with the place of its answer; None where one has ended."""
-    queue: asyncio.Queue[tuple[int, TokenEvent | None] | BaseException] = asyncio.Queue()
+    queue: asyncio.Queue[tuple[int, PromptEvent | TokenEvent | None] | BaseException] = asyncio.Queue()
 
     async def forward(place: int, answer: Answer) -> None:
         try:
