@@ -115,6 +115,11 @@ class Checkpoint:
     tokenizer_source
         For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float,
         `_native.Strings`, or NumPy array of numbers); for Hugging Face the folder.
+    sampling_defaults
+        How its files say that texts are sampled: fields of `GenerationOptions` and their values. What the
+        files leave open is not in it.
+    notes
+        What its files say that is not taken as it stands, one line each.
 
     Attributes
     ----------
@@ -130,11 +135,15 @@ class Checkpoint:
         files: dict[str, MappedFile],
         headers: Iterable[np.ndarray],
         tokenizer_source: Mapping[str, Any] | Path,
+        sampling_defaults: Mapping[str, float | int] | None = None,
+        notes: Iterable[str] = (),
     ):
         self.path = path
         self.config = config
         self.tensors = tensors
         self.tokenizer_source = tokenizer_source
+        self.sampling_defaults = dict(sampling_defaults or {})
+        self.notes = tuple(notes)
         self._files = files
         self.fingerprint = _fingerprint(headers, tensors)
 

@@ -7,6 +7,7 @@ from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.gemma3n import split_streams
 from shortlist.checkpoints.gguf_config import gguf_config
 from shortlist.checkpoints.gguf_header import Header, read_header
+from shortlist.checkpoints.sampling import gguf_sampling
 from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
 from shortlist.models.families import FAMILIES, Family, canonical_gguf_name
@@ -31,6 +32,7 @@ def open_gguf(path: Path) -> Checkpoint:
     tensors, files = split_experts(path, config, tensors, dict.fromkeys(tensors, file))
     drop_unused(config, tensors)
     check_tensors(path, config, tensors)
+    sampling, notes = gguf_sampling(header.metadata.settings("general.sampling."))
     return Checkpoint(
         path,
         config,
@@ -38,6 +40,8 @@ def open_gguf(path: Path) -> Checkpoint:
         files,
         headers=[file.bytes[: header.end]],
         tokenizer_source=header.metadata.with_prefix("tokenizer."),
+        sampling_defaults=sampling,
+        notes=notes,
     )
 
 

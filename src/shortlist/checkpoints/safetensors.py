@@ -15,6 +15,7 @@ import numpy as np
 from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.hf_config import hf_config, hf_family
+from shortlist.checkpoints.sampling import folder_sampling
 from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
 from shortlist.models.families import Family, canonical_hf_name
@@ -64,7 +65,8 @@ def open_folder(folder: Path) -> Checkpoint:
     tensors, files = split_experts(folder, config, tensors, files)
     drop_unused(config, tensors)
     check_tensors(folder, config, tensors)
-    return Checkpoint(folder, config, tensors, files, headers, tokenizer_source=folder)
+    sampling, notes = folder_sampling(folder)
+    return Checkpoint(folder, config, tensors, files, headers, folder, sampling, notes)
 
 
 def _weight_files(folder: Path) -> list[Path]:

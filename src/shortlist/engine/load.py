@@ -75,12 +75,16 @@ def load(
             ffn = named.ffn
         decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        sampling_defaults, notes = checkpoint.sampling_defaults, list(checkpoint.notes)
     choice = choose_head(head, decoder, tokenizer, str(name), recipe=named, progress=progress)
+    if choice.reason:
+        notes.append(f"the {choice.head.name} head was chosen: {choice.reason}")
     return Model(
         decoder,
         tokenizer,
         choice.head,
         context=context,
         recipe=named or choice.recipe,
-        notes=(f"the {choice.head.name} head was chosen: {choice.reason}",) if choice.reason else (),
+        notes=notes,
+        sampling_defaults=sampling_defaults,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -46,6 +46,10 @@ class Model:
         That the head was made from, or that was consulted when it was chosen.
     notes
         What a user should know about this run, such as a fast path that was not taken.
+    sampling_defaults
+        How the model's files say that texts are sampled: fields of `GenerationOptions` and their values. What
+        the files leave open is not in it. `generate` and `stream` use it only where it is handed to them, as
+        `stream(prompt, **model.sampling_defaults)`.
 
     Attributes
     ----------
@@ -67,6 +71,7 @@ class Model:
         context: int | None = None,
         recipe: Recipe | None = None,
         notes: Sequence[str] = (),
+        sampling_defaults: Mapping[str, float | int] | None = None,
     ):
         self.decoder = decoder
         self.tokenizer = tokenizer
@@ -74,6 +79,7 @@ class Model:
         self.context = context_of(decoder.config, context)
         self.recipe = recipe
         self.notes = tuple(notes)
+        self.sampling_defaults = dict(sampling_defaults or {})
         self.stats: RunStats | None = None
         self._session = Session(decoder, self.context)
 
