@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.errors import UsageError
+from shortlist.nn.activations import ACTIVATIONS
 from shortlist.nn.experts import Experts
 from shortlist.nn.gates import Gate, Routing
 from shortlist.nn.losses import load_balance, router_z
@@ -61,8 +62,28 @@ def _add_prefix(_gate: nn.Module, state: dict[str, Tensor], prefix: str, *_: obj
             state[f"{prefix}router.{name.removeprefix(prefix)}"] = state.pop(name)
 
 
+SHARED = ("shared_expert", "shared_expert_gate")
+FAMILIES = {
+    "Mixtral": (),
+    "MiniMax": (),
+    "Mellum": (),
+    "Olmoe": (),
+    "FlexOlmo": (),
+    "Qwen2Moe": SHARED,
+    "Qwen3Moe": (),
+    "Qwen3Next": SHARED,
+    "Qwen3_5Moe": SHARED,
+    "Qwen3VLMoeText": (),
+    "Qwen3OmniMoeThinkerText": (),
+    "Qwen3OmniMoeTalkerText": SHARED,
+    "Qwen4ExpText": SHARED,
+}
+"""What the names of a family's classes in `transformers` begin with, and the parts of its blocks besides gate
+and experts. A test compares each with its own block, and sees that all other classes are refused."""
+
+
 def adopt(block: nn.Module) -> MoE:
-    """The layer that computes what a block of Mixtral, Qwen2-MoE, Qwen3-MoE or OLMoE computes.
+    """The layer that computes what a block of one of `FAMILIES` of `transformers` computes.
 
     Its parameters are the block's own, and have the same names in a state dict: what is saved loads in
     `transformers` again. To be used with `patch`, as `patch(model, lambda index, block: adopt(block))`.
@@ -70,28 +91,60 @@ def adopt(block: nn.Module) -> MoE:
     Raises
     ------
     UsageError
-        The block is of another kind.
+        The block is of another class, or has been changed.
     """
-    parts = ("gate", "experts", "experts.gate_up_proj", "experts.down_proj", "experts.config")
-    if any(_find(block, part) is None for part in parts) or _find(block, "gate.weight") is None:
+    _check_classes(block)
+    source: Any = block.experts
+    name = type(block).__name__
+    if getattr(block, "jitter_noise", 0):
         raise UsageError(
-            f"{type(block).__name__} is no mixture-of-experts block that is known here: "
-            "adopt takes those of Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE"
+            f"{name} trains with router_jitter_noise {block.jitter_noise}, which adopt does not add: "
+            "set its jitter_noise to 0 first"
         )
-    source: Any = block.get_submodule("experts")
-    count, width, hidden = source.down_proj.shape
+    if source._is_expert_parallel:
+        raise UsageError(f"{name} holds a part of its experts: adopt it before it is split among processes")
+    if source.config.hidden_act not in ACTIVATIONS:
+        raise UsageError(
+            f"{name} with hidden_act {source.config.hidden_act!r} cannot be adopted: "
+            f"only {', '.join(sorted(ACTIVATIONS))} can"
+        )
+    up, down = source.gate_up_proj, source.down_proj
+    if not (
+        up.is_floating_point()
+        and down.dim() == 3
+        and up.shape == (len(down), 2 * down.shape[2], down.shape[1])
+    ):
+        raise UsageError(f"the experts of {name} are quantized: adopt them first, then use quantize_experts")
+    count, width, hidden = down.shape
     with torch.device("meta"):
         experts = Experts(count, width, hidden, source.config.hidden_act)
-    experts.gate_up_proj, experts.down_proj = source.gate_up_proj, source.down_proj
+    experts.gate_up_proj, experts.down_proj = up, down
     return MoE(
         AdoptedGate(block.get_submodule("gate")),
         experts,
-        shared=_find(block, "shared_expert"),
-        shared_gate=_find(block, "shared_expert_gate"),
+        shared=getattr(block, "shared_expert", None),
+        shared_gate=getattr(block, "shared_expert_gate", None),
     )
 
 
-def _find(found: Any, path: str) -> Any:
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    return found
+def _check_classes(block: nn.Module) -> None:
+    """Raise `UsageError` where a block or a part of it is not of the very class that is known."""
+    name = type(block).__name__
+    family = name.removesuffix("SparseMoeBlock")
+    parts = dict(block.named_children())
+    if family == name or family not in FAMILIES or not _of_transformers(block):
+        raise UsageError(
+            f"{name} cannot be adopted: adopt takes the blocks of {', '.join(FAMILIES)} of transformers"
+        )
+    if parts.keys() != {"gate", "experts", *FAMILIES[family]}:
+        raise UsageError(f"{name} has other parts than adopt knows ({', '.join(parts)}): adopt it unchanged")
+    for part, expected in (("gate", f"{family}TopKRouter"), ("experts", f"{family}Experts")):
+        if type(parts[part]).__name__ != expected or not _of_transformers(parts[part]):
+            raise UsageError(
+                f"{name} with a {type(parts[part]).__name__} in place of {expected} cannot be adopted: "
+                "adopt it before it is changed"
+            )
+
+
+def _of_transformers(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("transformers.models.")
