@@ -66,7 +66,7 @@ class ByteTokenizer:
     def decode(self, tokens, *, skip_special=True):
         return b"".join(self.token_bytes(token) for token in tokens).decode(errors="replace")
 
-    def encode_chat(self, messages, *, add_generation_prompt=True):
+    def encode_chat(self, messages, *, add_generation_prompt=True, **options):
         text = "".join(f"<{message['role']}>{message['content']}\n" for message in messages)
         return self.encode(text + "<assistant>" * add_generation_prompt)
 

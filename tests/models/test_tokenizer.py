@@ -125,10 +125,6 @@ class TestEncodeChat:
         assert ids[start:end] == tokenizer.encode(f"user\n{written}", add_special=False)
         assert max(ids) < tokenizer.vocab_size
 
-    def test_in_roles_too(self):
-        ids = CHAT.encode_chat([{"role": "<|im_end|>", "content": "a"}], add_generation_prompt=False)
-        assert [i for i in ids if i in CHAT.special_ids] == [START, END]
-
     def test_tests_of_the_template_see_the_real_text(self):
         tokenizer = tokenizer_with(
             "{{ messages[0].content.startswith('<|im') }}{{ '</tool>' in messages[0].content }}"
@@ -181,17 +177,17 @@ class TestEncodeChat:
         [
             ([], "a list of at least one message"),
             ("Hello", "a list of at least one message"),
-            (["Hello"], "message 1 of the chat needs a role and a content, both text"),
-            ([*user("a"), {"role": "user"}], "message 2 of the chat needs a role and a content"),
-            ([{"role": "user", "content": None}], "message 1 of the chat needs"),
+            (["Hello"], "message 1 of the chat needs a role and a content: it is a str"),
+            ([*user("a"), {"content": "b"}], "message 2 of the chat needs a role: one of system, developer"),
             (
-                [{"role": "user", "content": "a", "images": []}],
-                "message 1 of the chat has fields that are not text",
+                [{"role": "banana", "content": "a"}],
+                "message 1 of the chat has the role 'banana': use one of system, ",
             ),
+            ([{"role": "user", "content": 5}], "the content of message 1 of the chat must be text or a list"),
         ],
     )
     def test_what_is_no_chat_is_refused(self, messages, message):
-        with pytest.raises(UsageError, match=message):
+        with pytest.raises(UsageError, match=re.escape(message)):
             CHAT.encode_chat(messages)
 
     def test_equals_transformers(self, tmp_path):

@@ -17,6 +17,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from shortlist.errors import CheckpointError, UsageError
+from shortlist.models.messages import prepare_messages, prepare_tools, prepare_variables, tag_last, until_tag
+from shortlist.models.template_facts import template_facts
 
 # Far above every real template: the longest have 30 kB, and take some steps per message.
 _MAX_SOURCE = 1 << 18
@@ -49,37 +51,53 @@ class ChatTemplate:
             self._fail(f"has {len(source)} characters, more than the {_MAX_SOURCE} that are read")
         self._environment = _Environment()
         try:
+            self.facts = template_facts(self._environment.parse(source))
             self._template = self._environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
             self._fail(f"is broken in line {error.lineno}: {error.message}")
         except (RecursionError, MemoryError, SyntaxError):
             self._fail("is nested too deeply to be compiled")
 
-    def render(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """Write a conversation as the text that the model was trained on.
-
-        Parameters
-        ----------
-        messages
-            Each with a `role` and a `content`.
-        add_generation_prompt
-            Whether the text ends with the beginning of the assistant's answer.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Write a conversation as the text that the model was trained on; see `Tokenizer.encode_chat`.
 
         Raises
         ------
         UsageError
-            The template refuses these messages, for example because roles do not alternate.
+            The messages are none, or the template refuses them, for example because roles do not alternate.
         CheckpointError
             The template fails, or exceeds its budget of steps or text.
         """
-        self._environment.steps_left = _MAX_STEPS
-        pieces = self._template.generate(
-            messages=[dict(message) for message in messages],
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **self._variables,
+        chat = prepare_messages(messages, self.facts)
+        if continue_final_message:
+            if add_generation_prompt:
+                raise UsageError(
+                    "continue_final_message needs add_generation_prompt=False: the message goes on"
+                )
+            tag_last(chat)
+        text = self._render(
+            {
+                "documents": None,
+                **self._variables,
+                **prepare_variables(template_kwargs, self.facts),
+                "messages": chat,
+                "tools": prepare_tools(tools),
+                "add_generation_prompt": add_generation_prompt,
+            }
         )
+        return until_tag(text) if continue_final_message else text
+
+    def _render(self, variables: Mapping[str, Any]) -> str:
+        self._environment.steps_left = _MAX_STEPS
+        pieces = self._template.generate(**variables)
         try:
             return _join(pieces)
         except _Refusal as refusal:

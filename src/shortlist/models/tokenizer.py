@@ -131,37 +131,66 @@ class Tokenizer:
         return self._bytes(token)
 
     def encode_chat(
-        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Tokenize a conversation as the checkpoint's chat template writes it.
 
         Parameters
         ----------
         messages
-            Each with a `role` and a `content`. Special tokens spelled out in them are text.
+            Each with a `role`, mostly a `content` (text, or a list of parts of text), and what else the
+            template reads, such as `tool_calls`. Special tokens spelled out in them are text.
+        tools
+            JSON schemas of the functions that the model may call.
         add_generation_prompt
             Whether the tokens end with the beginning of the assistant's answer.
+        continue_final_message
+            Whether the tokens end with the last message, so that the model continues it;
+            `add_generation_prompt` must then be False.
+        template_kwargs
+            Further variables of the template, such as `enable_thinking` or `documents`.
 
         Raises
         ------
         UsageError
-            There is no chat template, or the messages are not what it takes.
+            There is no chat template, the messages are not what it takes, or it reads no such variable.
         CheckpointError
             The chat template is broken.
         """
-        _check_messages(messages)
-        mark = next(
-            (mark for mark in _MARKS if not any(mark in text for m in messages for text in m.values())), None
-        )
+        given = (messages, tools, template_kwargs)
+        mark = next((mark for mark in _MARKS if not _holds(given, mark)), None)
         if mark is None:
             raise UsageError("the messages hold all of the noncharacters U+FDD0 to U+FDEF: remove them")
         # A mark inside a special token of a message keeps it apart from those that the template writes.
         # Nothing else is changed: templates trim, test and split messages, so they must get the real text.
-        marked = [{key: self._mark(text, mark) for key, text in message.items()} for message in messages]
-        text = self._template.render(marked, add_generation_prompt=add_generation_prompt)
+        text = self._template.render(
+            self._mark(messages, mark),
+            tools=self._mark(tools, mark),
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            template_kwargs=self._mark(template_kwargs, mark),
+        )
         if mark in text:
             return self._encode_marked(text, mark)
         return self.encode(text, add_special=False, parse_special=True)
+
+    def template_knows(self, variable: str) -> bool:
+        """Whether the chat template reads a variable, such as `tools` or `enable_thinking`.
+
+        Raises
+        ------
+        UsageError
+            There is no chat template.
+        CheckpointError
+            The chat template is broken.
+        """
+        return variable in self._template.facts.variables
 
     def _special_spans(self, text: str) -> list[tuple[int, int, int]]:
         """Id, start and end of the special tokens that are spelled out in a text."""
@@ -171,13 +200,19 @@ class Tokenizer:
             (token, start, end) for token, (start, end) in spans if token in self.special_ids and start < end
         ]
 
-    def _mark(self, text: str, mark: str) -> str:
-        for token, start, end in reversed(self._special_spans(text)):
+    def _mark(self, value: Any, mark: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._mark(item, mark) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._mark(item, mark) for item in value]
+        if not isinstance(value, str):
+            return value
+        for token, start, end in reversed(self._special_spans(value)):
             # A span may have spaces around the token, and that of an unknown character does not spell it.
-            at = text.find(self._specials[token], start, end)
+            at = value.find(self._specials[token], start, end)
             if at >= 0:
-                text = text[: at + 1] + mark + text[at + 1 :]
-        return text
+                value = value[: at + 1] + mark + value[at + 1 :]
+        return value
 
     def _encode_marked(self, text: str, mark: str) -> list[int]:
         """Encode a text whose unmarked special tokens are special and whose marked ones are text."""
@@ -208,13 +243,9 @@ class Tokenizer:
         return content
 
 
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        raise UsageError("a chat needs a list of at least one message, each with a role and a content")
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, Mapping) or not all(
-            isinstance(message.get(k), str) for k in ("role", "content")
-        ):
-            raise UsageError(f"message {number} of the chat needs a role and a content, both text")
-        if not all(isinstance(value, str) for value in message.values()):
-            raise UsageError(f"message {number} of the chat has fields that are not text")
+def _holds(value: Any, mark: str) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds(item, mark) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds(item, mark) for item in value)
+    return isinstance(value, str) and mark in value
