@@ -32,7 +32,7 @@ lint: .venv/dev.stamp
 	$(BIN)/pyright
 
 bench: .venv/bench.stamp
-	$(BIN)/shortlist bench $(BENCH)
+	$(BIN)/shortlist bench $(BENCH) --fit
 
 # The build tools are installed rather than isolated, so that a rebuild compiles only what changed.
 .venv/tools.stamp: scripts/preflight.py constraints.txt

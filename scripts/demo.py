@@ -7,6 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 import shortlist
+from shortlist.calibrate import fit
+from shortlist.cli.output import stage_bars
+from shortlist.cli.stages import FIT_STAGES
 from shortlist.engine.model import Model
 from shortlist.evaluate.bench import BenchOptions, measure
 from shortlist.evaluate.quality import Quality, compare
@@ -18,14 +21,16 @@ REQUEST = "Why does the sea look blue? Answer in a few sentences."
 TEXT = Path(__file__).parent.parent / "benchmarks" / "data" / "shakespeare.txt"
 QUALITY_TOKENS = 512
 BENCH = BenchOptions(decode_tokens=64, repetitions=3)
-COLUMNS = {"dense": "dense", "estimated": "shortlisted", "exact": "shortlisted, exact"}
+COLUMNS = ("dense", "estimated", "exact")
 
 
 def main() -> None:
     console = Console()
     console.print(f"Fetching {MODEL} (93 MB, the first time only)", highlight=False)
     path = shortlist.pull(MODEL, progress=True)
-    console.print("Fitting the shortlist of its head (the first time only)")
+    console.print("Fitting the estimate of its head (the first time only)")
+    with stage_bars(FIT_STAGES) as report:
+        fit(MODEL, again=False, report=report)
     qualities = {}
     with shortlist.load(MODEL, head="estimated") as model:
         write(console, model)
@@ -62,7 +67,7 @@ def table(report: dict[str, Any], qualities: dict[str, Quality]) -> Table:
         f"this machine reads {machine['read_gb_s']:.1f} GB/s"
     )
     result.add_column()
-    for name in COLUMNS.values():
+    for name in COLUMNS:
         result.add_column(name, justify="right")
 
     def add(heading: str, form: str, dense: float, shortlisted: list[float]) -> None:

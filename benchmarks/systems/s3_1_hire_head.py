@@ -17,6 +17,7 @@ from statistics import median
 import numpy as np
 
 import shortlist
+from shortlist.calibrate import fit
 from shortlist.engine.model import Model
 from shortlist.evaluate.quality import Head, compare
 from shortlist.evaluate.teacher_forced import windows
@@ -39,6 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     shortlist.pull(arguments.model, progress=True)
+    fit(arguments.model, again=False)
     text = arguments.text.read_text(encoding="utf-8")
     with shortlist.load(arguments.model, head="estimated") as model:
         tokens = model.tokenizer.encode(text[len(text) // 2 :], add_special=False)[: arguments.tokens]

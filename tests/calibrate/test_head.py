@@ -1,17 +1,17 @@
-"""Calibration of a whole head: a recipe that decodes as the dense head does, fitted once and reused."""
+"""Calibration of a whole head: a recipe that decodes as the dense head does."""
 
 import numpy as np
 import pytest
 
-from shortlist import recipe as recipes
-from shortlist.calibrate import cached, calibrate_head, head, head_recipe
-from shortlist.errors import RecipeError, UsageError
+from shortlist.calibrate import calibrate_head, head
+from shortlist.engine.choose_head import NARROWEST
+from shortlist.errors import UsageError
 from shortlist.models.heads import DenseHead, EstimatedHead
 from shortlist.selectors import Confidence
 
 
 @pytest.fixture(autouse=True)
-def few_positions(monkeypatch, tmp_path):
+def few_positions(monkeypatch):
     for name, value in {
         "FIT_TEXT": 600,
         "FIT_OWN": 600,
@@ -20,7 +20,6 @@ def few_positions(monkeypatch, tmp_path):
         "FEWEST": 300,
     }.items():
         monkeypatch.setattr(head, name, value)
-    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
 
 
 def text(tokens, seed=0):
@@ -44,6 +43,7 @@ def test_recipe_decodes_as_the_dense_head(decoder, tokenizer, given):
     measured = recipe.measured["head"]
     assert measured["tokens"] == 100
     assert set(measured["seconds_per_token"]) == {"dense", "estimated", "exact"}
+    assert recipe.head == head.best_head(measured["seconds_per_token"])
     assert measured["shortlisted"]["agreement"] >= 0.98
     assert measured["shortlisted"]["perplexity"] == pytest.approx(measured["dense"]["perplexity"], rel=0.2)
 
@@ -54,23 +54,23 @@ def test_recipe_decodes_as_the_dense_head(decoder, tokenizer, given):
     assert np.mean([estimated.argmax(h)[0] == dense.argmax(h)[0] for h in hidden]) >= 0.98
 
 
-def test_recipe_is_fitted_once(decoder, tokenizer, monkeypatch):
-    first = head_recipe(decoder, tokenizer, "tiny")
-    monkeypatch.setattr(cached, "calibrate_head", None)
-    assert head_recipe(decoder, tokenizer, "tiny").summary() == first.summary()
+@pytest.mark.parametrize(
+    ("seconds", "way"),
+    [
+        ({"dense": 1.12, "exact": 1.3, "estimated": 1.0}, "estimated"),
+        ({"dense": 1.08, "exact": 1.3, "estimated": 1.0}, "dense"),
+        ({"dense": 1.3, "exact": 1.12, "estimated": 1.0}, "estimated"),
+        ({"dense": 1.3, "exact": 1.08, "estimated": 1.0}, "exact"),
+        ({"dense": 1.12, "estimated": 1.0}, "estimated"),
+        ({"dense": 1.08, "estimated": 1.0}, "dense"),
+    ],
+)
+def test_the_same_text_is_preferred_where_it_costs_little(seconds, way):
+    assert head.best_head(seconds) == way
 
 
-def test_damaged_recipe_is_not_hidden_by_a_new_one(decoder, tokenizer):
-    folder = recipes.default_folder("f00d")
-    folder.mkdir(parents=True)
-    (folder / recipes.FILE_NAME).write_text("{")
-    with pytest.raises(RecipeError, match="damaged"):
-        head_recipe(decoder, tokenizer, "tiny")
-
-
-def test_progress_is_quiet_when_standard_error_is_no_terminal(decoder, tokenizer, capfd):
-    head_recipe(decoder, tokenizer, "tiny", progress=True)
-    assert capfd.readouterr() == ("", "")
+def test_the_narrowest_head_that_is_estimated_is_the_smallest_rank():
+    assert min(head.RANKS) == NARROWEST == 64
 
 
 def test_short_text_is_refused(decoder, tokenizer):

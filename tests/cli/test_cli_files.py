@@ -10,6 +10,7 @@ from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.calibrate.channels import unfitted_parts
 from shortlist.cli import run_command
+from shortlist.cli.fit import describe_fit
 from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
 
@@ -56,23 +57,64 @@ def test_inspect_prints_a_bar_for_each_part(tiny, capsys):
     assert run_command(["inspect", str(tiny)]) == 0
     out = capsys.readouterr().out
     assert out.count("█ ") == 4
-    assert "no recipe yet" in out
+    assert f"shortlist fit {tiny}" in out
 
 
-def test_a_recipe_is_fitted_once_and_shown(tiny, capsys, monkeypatch):
+def test_a_recipe_is_fitted_by_fit_alone_and_shown(tiny, capsys, monkeypatch):
     for name in ("FIT_OWN", "CHOOSE", "MEASURE"):
         monkeypatch.setattr(f"shortlist.calibrate.head.{name}", 40)
     monkeypatch.setattr("shortlist.calibrate.head.RANKS", (32,))
-    fitted = report_of(capsys, "run", tiny, "the", "-n", 4, "--head", "estimated")
-    assert fitted["stats"]["head"] == "estimated"
-    recipe = report_of(capsys, "inspect", tiny)["recipe"]
-    assert recipe["parts"]["head"]["estimator"]["name"] == "low_rank"
+    monkeypatch.setattr("shortlist.calibrate.head.best_head", lambda _seconds: "estimated")
+    unfitted = report_of(capsys, "run", tiny, "the", "-n", 4)
+    assert unfitted["stats"]["head"] in ("dense", "exact")
+    assert report_of(capsys, "inspect", tiny)["recipe"] is None
 
-    monkeypatch.delattr("shortlist.calibrate.head.calibrate_head")
-    again = report_of(capsys, "run", tiny, "the", "-n", 4, "--head", "estimated")
-    assert again["tokens"] == fitted["tokens"]
+    fitted = report_of(capsys, "fit", tiny)
+    assert fitted["parts"]["head"]["estimator"]["name"] == "low_rank"
+    assert report_of(capsys, "inspect", tiny)["recipe"] == fitted
+    again = report_of(capsys, "run", tiny, "the", "-n", 4)
+    assert again["stats"]["head"] == "estimated"
+    assert any("may differ" in note for note in again["notes"])
     assert run_command(["inspect", str(tiny)]) == 0
-    assert "low_rank" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "low_rank" in out
+    assert "may differ from the dense head's" in out
+
+
+def test_an_estimated_head_that_is_not_fitted_is_one_line(tiny, monkeypatch, capsys):
+    monkeypatch.setattr("shortlist.engine.choose_head.NARROWEST", 32)
+    assert run_command(["run", str(tiny), "the", "--head", "estimated"]) == 2
+    err = capsys.readouterr().err
+    assert f"run shortlist fit {tiny}" in err
+    assert err.count("\n") == 1
+
+
+def test_fit_says_what_came_of_it():
+    measured = {"shortlisted": {"agreement": 0.995}, "tokens": 200}
+    lines = {}
+    for way in ("estimated", "exact"):
+        figures = {**measured, "seconds_per_token": {"dense": 3.0, "exact": 2.0, "estimated": 1.5}}
+        recipe = Recipe("tiny", "f", {}, {"head": figures}, head=way)
+        lines[way] = "\n".join(describe_fit("tiny", recipe))
+        assert "2.00 times as fast as with the dense one" in lines[way]
+        assert "0.50% of 200 tokens did" in lines[way]
+    assert "It is used from now on" in lines["estimated"]
+    assert "The exact head is used" in lines["exact"]
+
+
+def test_pull_fits_where_that_is_asked_for_and_was_not_done(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "pull", lambda name, *, progress: tiny)
+    asked = []
+
+    def fit(name, *, again, **_options):
+        asked.append((name, again))
+        return Recipe("tiny", "f", {}, head="exact")
+
+    monkeypatch.setattr("shortlist.calibrate.fitting.fit", fit)
+    assert "recipe" not in report_of(capsys, "pull", "tiny")
+    assert asked == []
+    assert report_of(capsys, "pull", "tiny", "--fit")["recipe"]["head"] == "exact"
+    assert asked == [("tiny", False)]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ SAMPLING = {
 }
 MODEL = {"--head", "--exact", "--ffn", "--recipe", "--weights", "--context", "--threads"}
 FLAGS = {
-    "pull": {"NAME", "--json"},
+    "pull": {"NAME", "--fit", "--json"},
+    "fit": {"MODEL", "--text", "--weights", "--threads", "--json"},
     "run": {"MODEL", "PROMPT", "-n", "--max-tokens", "--logprobs", "--chat", "--stats", "--json"}
     | SAMPLING
     | MODEL,
@@ -30,6 +31,7 @@ FLAGS = {
         "-n",
         "--tokens",
         "--repetitions",
+        "--fit",
         "--ffn",
         "--recipe",
         "--threads",

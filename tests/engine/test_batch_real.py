@@ -27,7 +27,7 @@ PROMPTS = [
 @pytest.mark.parametrize("head", ["exact", "estimated"])
 def test_every_answer_is_what_the_model_answers_alone(request, name, options, head):
     path = request.getfixturevalue(name)
-    with shortlist.load(path, head=head, context=512, progress=False) as model:
+    with shortlist.load(path, head=head, context=512) as model:
         alone = [model.generate(prompt, max_tokens=24, **options).tokens for prompt in PROMPTS]
         engine = BatchEngine(model, slots=5)
         ended = threading.Semaphore(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 from shortlist.calibrate.choose import weigh_ranks
 from shortlist.calibrate.own_text import write_passages
 from shortlist.calibrate.speed import token_seconds
+from shortlist.engine.choose_head import NARROWEST
 from shortlist.errors import UsageError
 from shortlist.estimators.low_rank import LowRank
 from shortlist.evaluate.quality import compare
 from shortlist.evaluate.teacher_forced import windows
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
-from shortlist.recipe import Part, Recipe
+from shortlist.recipe import Part, Recipe, Way
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
@@ -24,8 +25,10 @@ Report = Callable[[str, float], None]  # (stage, share of it that is done)
 FIT_TEXT, FIT_OWN = 4096, 1792
 CHOOSE, MEASURE, TIME = 512, 256, 32
 FEWEST = 1024  # tokens of a calibration text
-RANKS = (64, 128)
+RANKS = (NARROWEST, 128)
 EIGHT_BIT = 32  # leading dimensions that need more than 4 bits
+PREFER_SAME_TEXT = 1.1
+"""The dense or the exact head is preferred where a token takes up to this many times as long with it."""
 PROMPT = "The lamp in the tower was lit every evening, and every morning somebody climbed up to put it out."
 
 
@@ -33,6 +36,8 @@ def calibrate_head(
     decoder: Any, tokenizer: Any, name: str, *, text: str | None = None, report: Report = lambda *_: None
 ) -> Recipe:
     """Fit the shortlist of a model's head and measure it on positions that it was not fitted to.
+
+    Its `head` is estimated, unless the dense or exact head takes at most `PREFER_SAME_TEXT` times as long.
 
     Parameters
     ----------
@@ -87,7 +92,17 @@ def calibrate_head(
     )
     part = Part(estimator, best.selector, rows.rows, rows.cols, state)
     measured = {"head": {**quality.to_dict(), "seconds_per_token": seconds}}
-    return Recipe(name, decoder.fingerprint, {"head": part}, measured)
+    return Recipe(name, decoder.fingerprint, {"head": part}, measured, head=best_head(seconds))
+
+
+def best_head(seconds: Mapping[str, float]) -> Way:
+    """The head to decode with, by seconds of a token: estimated where that is worth a text that may differ.
+
+    Without 8-bit rows there is no exact head to compare with.
+    """
+    ways: tuple[Way, ...] = ("dense", "exact")
+    same_text: Way = min((way for way in ways if way in seconds), key=lambda way: seconds[way])
+    return "estimated" if PREFER_SAME_TEXT * seconds["estimated"] < seconds[same_text] else same_text
 
 
 def _read(

@@ -97,7 +97,7 @@ class Verifier:
         decoder = self._dense_decoder
         if recipe.layer_parts or recipe.ffn != "dense":
             decoder = self._make(ffn=recipe.ffn, parts=recipe.layer_parts)
-        return Pair(decoder, choose_head("auto", decoder, self._tokenizer, self._name, recipe=recipe).head)
+        return Pair(decoder, choose_head("auto", decoder, self._name, recipe=recipe).head)
 
 
 def describe(recipe: Recipe) -> str:

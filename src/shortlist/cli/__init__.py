@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from shortlist.cli import bench, chat, convert, inspect, pull, report, run, serve, train, tune
+from shortlist.cli import bench, chat, convert, fit, inspect, pull, report, run, serve, train, tune
 from shortlist.cli.eval import evaluate
 from shortlist.errors import ShortlistError, UsageError, one_line
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(epilog="Example: shortlist pull gemma-3-270m")(pull.pull)
+app.command(epilog="Example: shortlist fit smollm2-135m")(fit.fit)
 app.command(epilog='Example: shortlist run smollm2-135m "The sea is" -n 50 --stats')(run.run)
 app.command(epilog="Example: shortlist chat smollm2-135m --temperature 0.7")(chat.chat)
 app.command(epilog="Example: shortlist serve smollm2-135m --port 8000")(serve.serve)

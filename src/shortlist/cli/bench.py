@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli import options as shared
+from shortlist.cli.fit import fitted
 from shortlist.cli.output import megabytes, print_json
 from shortlist.errors import ShortlistError, UsageError
 
@@ -36,6 +37,9 @@ def bench(
     ] = None,
     tokens: Annotated[int, typer.Option("-n", "--tokens", help="Tokens to write in each repetition.")] = 128,
     repetitions: Annotated[int, typer.Option("--repetitions", help="Rounds; medians are reported.")] = 5,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="First fit the estimated head, where that was not done yet.")
+    ] = False,
     ffn: shared.Ffn = "auto",
     recipe: shared.Recipe = None,
     threads: shared.Threads = None,
@@ -44,6 +48,8 @@ def bench(
     """Measure decode and prefill speed, bytes per token and peak memory, each engine in its own process."""
     if (model is None) == (synthetic is None):
         raise UsageError("name a model, or a random one with --synthetic llama-1b-q4_0, and not both")
+    if fit and synthetic is not None:
+        raise UsageError("--fit is for a real model: a head of random rows has no rows that stand out")
     from shortlist.checkpoints import resolve
     from shortlist.evaluate.bench import HEADS, BenchOptions, measure
     from shortlist.evaluate.synthetic import synthetic as write_synthetic
@@ -59,6 +65,8 @@ def bench(
         recipe=recipe,
     )
     path = write_synthetic(synthetic) if synthetic is not None else resolve(str(model))
+    if fit:
+        fitted(str(model), threads)
     report = measure(path, options, progress=_say)
     _say("")
     if json:

@@ -68,6 +68,7 @@ def chat(
         weights=weights,
         context=context,
         threads=threads,
+        hint=interactive,
     ) as loaded:
         loaded.tokenizer.encode_chat(
             [{"role": "user", "content": "Hi"}]
@@ -131,7 +132,7 @@ def run_slash_command(conversation: Conversation, line: str) -> None:
         case "/system":
             conversation.system = rest.strip()
         case "/stats" if conversation.latest is not None:
-            print_stats(conversation.latest.stats)
+            print_stats(conversation.latest.stats, conversation.model.notes)
         case "/stats":
             print("there is no answer yet", file=sys.stderr)
         case "/help":

@@ -81,7 +81,9 @@ def print_report(report: dict[str, Any]) -> None:
 
     console.print()
     if report["recipe"] is None:
-        console.print("no recipe yet: one is fitted when the estimated head is first used")
+        console.print(
+            f"no recipe: shortlist fit {report['model']} fits one for the estimated head", soft_wrap=True
+        )
     else:
         console.print(describe_recipe(report["recipe"]))
 
@@ -99,11 +101,15 @@ def describe_recipe(summary: dict[str, Any]) -> "Table":
     """What is shortlisted where, and what that measured against dense."""
     from rich.table import Table
 
+    from shortlist.engine.choose_head import how_often_it_differs
+
     table = Table.grid(padding=(0, 2))
     for what in ("head", "ffn"):
         if summary[what]:
             table.add_row(f"recipe, {what}", summary[what])
     measured = summary["measured"]
+    if summary["head"] == "estimated":
+        table.add_row("", how_often_it_differs(measured))
     for place, part in summary["parts"].items():
         method = f"{_method(part['estimator'])}, {_method(part['selector'])}"
         figures = measured.get("places", {}).get(place, {})

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,8 @@ def stage_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, float], None
         yield report
 
 
-def print_stats(stats: "RunStats") -> None:
-    """What a generation cost, as a table on standard error, so that standard output holds the text alone."""
+def print_stats(stats: "RunStats", notes: Sequence[str] = ()) -> None:
+    """What a generation cost, and notes on how, on standard error: standard output holds the text alone."""
     from rich.console import Console
     from rich.table import Table
 
@@ -80,7 +80,10 @@ def print_stats(stats: "RunStats") -> None:
     ):
         if value:
             table.add_row(name, value)
-    Console(file=sys.stderr).print(table)
+    console = Console(file=sys.stderr, highlight=False)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
 
 
 def _experts(stats: "RunStats") -> str:

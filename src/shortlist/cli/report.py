@@ -58,17 +58,13 @@ def report(
 
 def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | None) -> "Subject":
     """The model as its recipe has it, and dense; all are closed with the stack."""
-    from shortlist.calibrate.head import RANKS
     from shortlist.checkpoints import open_checkpoint, resolve
     from shortlist.engine.choose_head import stored_recipe
     from shortlist.evaluate.report.measure import Subject
 
     checkpoint = stack.enter_context(open_checkpoint(resolve(model)))
-    named = None if recipe is None else stored_recipe(checkpoint.fingerprint, recipe)
-    if named is None:
-        head = "estimated" if checkpoint.config.width > min(RANKS) else "auto"
-    else:
-        head = "estimated" if named.head is None and "head" in named.parts else "auto"
+    named = stored_recipe(checkpoint.fingerprint, recipe)
+    head = "estimated" if named and "head" in named.parts and named.head is None else "auto"
     options: dict[str, Any] = {"exact": False, "threads": threads}
     loaded = stack.enter_context(load_model(model, head=head, recipe=recipe, **options))
     dense = loaded

@@ -70,6 +70,7 @@ def run(
         weights=weights,
         context=context,
         threads=threads,
+        hint=not json,
     ) as loaded:
         stream = loaded.stream(
             loaded.tokenizer.encode_chat([{"role": "user", "content": text}]) if chat else text,
@@ -85,4 +86,4 @@ def run(
             else:
                 print(flush=True)
             if stats:
-                print_stats(stream.generation.stats)
+                print_stats(stream.generation.stats, loaded.notes)

@@ -8,27 +8,13 @@ import typer
 from shortlist.cli import options as shared
 from shortlist.cli.inspect import describe_recipe
 from shortlist.cli.output import print_json, stage_bars
+from shortlist.cli.stages import TUNE_STAGES
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
 from shortlist.paths import check_writable
 
 if TYPE_CHECKING:
     from shortlist.calibrate.tune import Tuned
-
-STAGES = {
-    "neurons": "looking at the neurons",
-    "write": "writing calibration text",
-    "read": "reading calibration text",
-    "fit": "fitting the head's estimator",
-    "choose": "choosing its rank and sigma",
-    "measure": "measuring the head",
-    "time": "timing the heads",
-    "time channels": "timing input channels",
-    "fit channels": "fitting thresholds",
-    "measure places": "measuring each place",
-    "combine": "measuring them together",
-    "verify": "verifying on the other half of the text",
-}
 
 
 def tune(
@@ -74,7 +60,10 @@ def tune(
     )
     content = read_text(text)
     check_writable(Path(output))
-    with checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint, stage_bars(STAGES) as report:
+    with (
+        checkpoints.open_checkpoint(checkpoints.resolve(model)) as checkpoint,
+        stage_bars(TUNE_STAGES) as report,
+    ):
         tuned = tune_recipe(
             checkpoint,
             Tokenizer.from_checkpoint(checkpoint),

@@ -1,31 +1,33 @@
-"""Which head a model decodes with, and the recipe that the estimated one needs."""
+"""Which head a model decodes with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from shortlist import recipe as recipes
-from shortlist.calibrate import head_recipe
-from shortlist.calibrate.head import RANKS
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators.low_rank import LowRank
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
-from shortlist.models.tokenizer import Tokenizer
-from shortlist.recipe import Recipe
+from shortlist.recipe import Recipe, Way
 from shortlist.selectors import Confidence
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]
 
-# The exact head is preferred where a token takes up to this much longer.
-PREFER_EXACT = 1.10
+# The exact head reads half of the head's bytes in a row, then single rows, which cost three times as much per
+# byte, so whether it is faster depends on how many rows its bound leaves. Of SmolLM2-135M, whose head is 31 %
+# of the bytes of a token, these are 14 %, and it decodes at 0.92 to 1.13 times the dense speed. Of
+# Gemma-3-270M, whose head is 72 %, they are 0.7 %, and it decodes at 1.3 to 1.5 times the dense speed. Where
+# the head is less than half of a token's bytes there is little to gain and something to lose.
+EXACT_SHARE = 0.5
 
-# Decoding is bound by bytes, so bytes stand for time until it is measured: the share of the rows that the
-# exact head reads in full, and the share of the head's bytes that the estimated one reads for a greedy token.
-# On WikiText-2, with recipes fitted to the models' own text, that is 0.25 for SmolLM2-135M and 0.22 for
-# Gemma-3-270M.
-EXACT_ROWS = 0.1
+# What the estimated head reads for a greedy token, as a share of the head's bytes: 0.25 for SmolLM2-135M and
+# 0.22 for Gemma-3-270M on WikiText-2, with recipes fitted to the models' own text.
 ESTIMATED_BYTES = 0.24
+
+NARROWEST = 64
+"""A head of so few columns is not estimated: this is the smallest rank."""
 
 
 @dataclass(frozen=True)
@@ -37,84 +39,68 @@ class Choice:
     reason: str = ""
 
 
-def choose_head(
-    name: HeadName,
-    decoder: Decoder,
-    tokenizer: Tokenizer,
-    model: str,
-    *,
-    recipe: Recipe | None = None,
-    progress: bool = False,
-) -> Choice:
-    """The head that was asked for; `auto` decides.
+def choose_head(name: HeadName, decoder: Decoder, model: str, *, recipe: Recipe | None = None) -> Choice:
+    """The head that was asked for; `auto` decides, at once and the same way every time.
 
-    `auto` prefers the exact head, whose output needs no trust, while it costs little. In this order:
+    `auto` writes the dense head's text unless a recipe that the user made says otherwise. In this order:
 
-    1. A recipe was named and says which: that one.
-    2. There is no recipe, and the head is too narrow to be estimated through fewer dimensions: exact if it is
-       stored in 8 bits, which the exact head needs, else dense.
-    3. The head is not stored in 8 bits: estimated.
-    4. A token takes at most `PREFER_EXACT` times as long with the exact head as with the estimated: exact.
-       A recipe knows, as both are timed where it is fitted. Where there is none yet, the bytes that each
-       would read are compared first, so that none is fitted where it would surely be left aside.
-    5. Estimated.
+    1. A recipe was named that is about the head: what it says; estimated if it only holds an estimate.
+    2. `shortlist fit` left a recipe in the cache folder: what it says.
+       With either, dense if it says exact and the head is not stored in 8 bits, which the exact one needs.
+    3. The head is not stored in 8 bits: dense.
+    4. The head is at least `EXACT_SHARE` of the bytes that a dense token reads: exact.
+    5. Dense.
 
     Parameters
     ----------
     name
-    decoder, tokenizer
+    decoder
     model
-        Its name, for the recipe.
+        Its name, for messages.
     recipe
-        The one that was named; None uses that in the cache folder, fitted when it is needed and missing.
-    progress
-        Show how far fitting is, if standard error is a terminal.
+        The one that was named. None: that in the cache folder, if there is one.
 
     Raises
     ------
     UsageError
-        The exact head was asked for and is impossible, or a recipe was named that could do nothing then.
+        The exact head is impossible, the estimated one has no recipe, or a recipe was named that could do
+        nothing.
     RecipeError
         The recipe cannot be used.
     """
     if recipe is not None and name in ("dense", "exact") and not (recipe.layer_parts or recipe.ffn):
         raise UsageError(f"this recipe is for the estimated head: leave out --recipe, or --head {name}")
-    reason = ""
-    if name == "auto" and recipe is not None and recipe.head:
-        name, reason = recipe.head, "its recipe says so"
-    elif recipe is not None and "head" not in recipe.parts:
+    if recipe is not None and not (recipe.head or "head" in recipe.parts):
         recipe = None  # it is about the layers alone
-    rows = decoder.head_rows
-    if name == "dense":
-        return Choice(DenseHead(rows, decoder.logit_cap), reason=reason)
-    if name == "exact":
-        return Choice(ExactHead(rows, decoder.logit_cap), reason=reason)
+    if name == "auto":
+        return _choose(decoder, recipe)
     if name == "estimated":
-        stored = recipe or head_recipe(decoder, tokenizer, model, progress=progress)
-        return Choice(_estimated_head(stored, decoder), stored, reason)
-    return _choose(decoder, tokenizer, model, recipe or stored_recipe(decoder.fingerprint), progress)
+        if recipe is None or "head" not in recipe.parts:
+            recipe = stored_recipe(decoder.fingerprint)
+        if recipe is None:
+            raise _not_fitted(decoder, model)
+        return Choice(_estimated_head(recipe, decoder), recipe)
+    return Choice(_head(name, decoder))
 
 
-def _choose(
-    decoder: Decoder, tokenizer: Tokenizer, model: str, stored: Recipe | None, progress: bool
-) -> Choice:
-    """Steps 2 to 5 of `auto`, with the recipe that there is."""
-    rows = decoder.head_rows
-    exact = ExactHead(rows, decoder.logit_cap) if rows.format == "q8" else None
-    if stored is None:
-        if rows.cols <= min(RANKS):
-            reason = f"rows of {rows.cols} weights are too narrow to estimate"
-            return Choice(exact or DenseHead(rows, decoder.logit_cap), reason=reason)
-        if exact and (ratio := _assumed_ratio(decoder, exact)) <= PREFER_EXACT:
-            return Choice(exact, reason=f"it would read {ratio:.2f} times the bytes of the estimated one")
-        stored = head_recipe(decoder, tokenizer, model, progress=progress)
-    if exact is None:
-        return Choice(_estimated_head(stored, decoder), stored)
-    ratio = _measured_ratio(stored)
-    reason = f"a token of the exact head took {ratio:.2f} times that of the estimated one"
-    if ratio == float("inf"):
-        reason = "its recipe does not know how long a token takes with the exact one"
-    return Choice(exact if ratio <= PREFER_EXACT else _estimated_head(stored, decoder), stored, reason)
+def _choose(decoder: Decoder, named: Recipe | None) -> Choice:
+    """What `auto` takes."""
+    recipe = named or _fitted_recipe(decoder.fingerprint)
+    in_8_bits = decoder.head_rows.format == "q8"
+    if recipe is not None:
+        way: Way = recipe.head or "estimated"
+        if way == "exact" and not in_8_bits:
+            return Choice(_head("dense", decoder), recipe, f"its recipe says exact, but {_NOT_8_BITS}")
+        head = _estimated_head(recipe, decoder) if way == "estimated" else _head(way, decoder)
+        return Choice(head, recipe, "its recipe says so")
+    if not in_8_bits:
+        return Choice(_head("dense", decoder), reason=_NOT_8_BITS)
+    share = decoder.head_rows.nbytes / (decoder.layer_bytes + decoder.head_rows.nbytes)
+    way = "exact" if share >= EXACT_SHARE else "dense"
+    return Choice(_head(way, decoder), reason=f"the head is {share:.0%} of the bytes of a dense token")
+
+
+_NOT_8_BITS = "the head is not stored in 8 bits, which the exact one needs"
 
 
 def stored_recipe(fingerprint: str, folder: str | Path | None = None) -> Recipe | None:
@@ -131,17 +117,48 @@ def stored_recipe(fingerprint: str, folder: str | Path | None = None) -> Recipe 
     return recipes.load(Path(folder or default), fingerprint)
 
 
-def _assumed_ratio(decoder: Decoder, exact: ExactHead) -> float:
-    """Bytes of a token with the exact head over those with the estimated one, before there is a recipe."""
-    exact_bytes = decoder.layer_bytes + exact.read(int(EXACT_ROWS * decoder.head_rows.rows)).bytes
-    return exact_bytes / (decoder.layer_bytes + ESTIMATED_BYTES * decoder.head_rows.nbytes)
+def gain_of_fitting(decoder: Decoder, head: DenseHead | EstimatedHead | ExactHead) -> float:
+    """How many times as fast a token should be with a fitted head, by bytes; 1 where none can be fitted."""
+    rows = decoder.head_rows
+    if isinstance(head, EstimatedHead) or rows.cols <= NARROWEST:
+        return 1.0
+    now = head.upper_bytes if isinstance(head, ExactHead) else rows.nbytes
+    return (decoder.layer_bytes + now) / (decoder.layer_bytes + ESTIMATED_BYTES * rows.nbytes)
 
 
-def _measured_ratio(recipe: Recipe) -> float:
-    """Seconds of a token with the exact head over those with the estimated one; infinite where unknown."""
-    seconds = recipe.measured.get("head", {}).get("seconds_per_token", {})
-    known = {"exact", "estimated"} <= seconds.keys()
-    return seconds["exact"] / seconds["estimated"] if known else float("inf")
+def how_often_it_differs(measured: Mapping[str, Any]) -> str:
+    """One sentence about the text of an estimated head beside the dense one's, as its recipe measured."""
+    figures = measured.get("whole") or measured.get("head") or {}
+    try:
+        share, tokens = 1 - float(figures["shortlisted"]["agreement"]), int(figures["tokens"])
+    except (KeyError, TypeError, ValueError):
+        return "its text may differ from the dense head's; how often was not measured: shortlist eval does"
+    return (
+        f"its text may differ from the dense head's: when it was measured, {share:.2%} of {tokens} tokens did"
+    )
+
+
+def _fitted_recipe(fingerprint: str) -> Recipe | None:
+    """The recipe in the cache folder that somebody asked for: earlier versions left others there, unasked."""
+    recipe = stored_recipe(fingerprint)
+    return recipe if recipe is not None and recipe.head else None
+
+
+def _head(way: Literal["dense", "exact"], decoder: Decoder) -> DenseHead | ExactHead:
+    kind = {"dense": DenseHead, "exact": ExactHead}[way]
+    return kind(decoder.head_rows, decoder.logit_cap)
+
+
+def _not_fitted(decoder: Decoder, model: str) -> UsageError:
+    if decoder.head_rows.cols <= NARROWEST:
+        return UsageError(
+            f"the head of {model} is only {decoder.head_rows.cols} wide, too narrow to estimate: "
+            "use --head dense"
+        )
+    return UsageError(
+        f"the estimated head of {model} is not fitted yet: run shortlist fit {model} first, "
+        "which takes about a minute, or leave out --head"
+    )
 
 
 def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from shortlist import checkpoints
 from shortlist import recipe as recipes
-from shortlist.engine.choose_head import HeadName, choose_head
+from shortlist.engine.choose_head import Choice, HeadName, choose_head, how_often_it_differs
 from shortlist.engine.model import Model, context_of
 from shortlist.models.decoder import Decoder, Ffn
 from shortlist.models.tokenizer import Tokenizer
@@ -20,7 +20,6 @@ def load(
     weights: Literal["q8", "q4"] | None = None,
     context: int | None = None,
     recipe: str | Path | None = None,
-    progress: bool = True,
 ) -> Model:
     """Load a model.
 
@@ -32,8 +31,9 @@ def load(
         For the whole process; default is every core that it may use.
     head
         How the language-model head is read. `dense`: all rows. `estimated`: the rows that a low-rank estimate
-        leaves; the first time a recipe is fitted, which takes up to a minute. `exact`: the rows that provably
-        suffice for the dense output. `auto`: see `choose_head`.
+        leaves, with a recipe that was named or that `shortlist fit` made. `exact`: the rows that provably
+        suffice for the dense output. `auto`: as the recipe says; without one exact or dense, whose text is
+        the same.
     ffn
         How feed-forward layers are read. `dense`: all neurons. Where the activation has exact zeros also
         `exact`: the neurons that fire, and `estimated`: those that 4-bit copies of the gates leave. `auto`:
@@ -44,9 +44,7 @@ def load(
         Most tokens of prompt and answer together; default is what the model was trained for.
     recipe
         Folder of a recipe, such as `shortlist tune` writes; all that it says of head and layers is used. Left
-        out, the estimated head takes the one in the cache folder.
-    progress
-        Show how far fitting a recipe is, if standard error is a terminal.
+        out, the head takes the one that `shortlist fit` left in the cache folder, if there is one.
 
     Returns
     -------
@@ -56,7 +54,7 @@ def load(
     Raises
     ------
     UsageError
-        An option is out of range, or there is no such model.
+        An option is out of range, there is no such model, or its estimated head is not fitted yet.
     CheckpointError
         The model was not pulled, or its files are damaged or unsupported.
     RecipeError
@@ -75,16 +73,23 @@ def load(
             ffn = named.ffn
         decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
-        sampling_defaults, notes = checkpoint.sampling_defaults, list(checkpoint.notes)
-    choice = choose_head(head, decoder, tokenizer, str(name), recipe=named, progress=progress)
-    if choice.reason:
-        notes.append(f"the {choice.head.name} head was chosen: {choice.reason}")
+        sampling_defaults, warnings = checkpoint.sampling_defaults, checkpoint.notes
+    choice = choose_head(head, decoder, str(name), recipe=named)
     return Model(
         decoder,
         tokenizer,
         choice.head,
         context=context,
         recipe=named or choice.recipe,
-        notes=notes,
+        warnings=warnings,
+        notes=_notes(choice),
         sampling_defaults=sampling_defaults,
     )
+
+
+def _notes(choice: Choice) -> list[str]:
+    """Why the head is this one, and what that means for the text."""
+    notes = [f"the {choice.head.name} head was chosen: {choice.reason}"] if choice.reason else []
+    if choice.head.name == "estimated" and choice.recipe is not None:
+        notes.append(f"the head is estimated: {how_often_it_differs(choice.recipe.measured)}")
+    return notes

@@ -44,8 +44,10 @@ class Model:
         KV cache is taken as it fills.
     recipe
         That the head was made from, or that was consulted when it was chosen.
+    warnings
+        What the model's files say that is not taken as it stands, one line each.
     notes
-        What a user should know about this run, such as a fast path that was not taken.
+        What explains this run, such as why a head was chosen. The attribute `notes` holds the warnings too.
     sampling_defaults
         How the model's files say that texts are sampled: fields of `GenerationOptions` and their values. What
         the files leave open is not in it. `generate` and `stream` use it only where it is handed to them, as
@@ -70,6 +72,7 @@ class Model:
         *,
         context: int | None = None,
         recipe: Recipe | None = None,
+        warnings: Sequence[str] = (),
         notes: Sequence[str] = (),
         sampling_defaults: Mapping[str, float | int] | None = None,
     ):
@@ -78,7 +81,8 @@ class Model:
         self.head = head
         self.context = context_of(decoder.config, context)
         self.recipe = recipe
-        self.notes = tuple(notes)
+        self.warnings = tuple(warnings)
+        self.notes = (*warnings, *notes)
         self.sampling_defaults = dict(sampling_defaults or {})
         self.stats: RunStats | None = None
         self._session = Session(decoder, self.context)

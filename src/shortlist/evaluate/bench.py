@@ -1,16 +1,15 @@
 """Measure engines beside each other: in turns, on the same tokens, next to what the machine can read."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import shortlist
 from shortlist import _native
 from shortlist.checkpoints import open_checkpoint
-from shortlist.errors import ShortlistError, UsageError
+from shortlist.errors import UsageError
 from shortlist.evaluate.bench_worker import Worker
 from shortlist.evaluate.peers import PEERS, PeerError
 from shortlist.models.decoder import Ffn, set_threads
@@ -126,8 +125,6 @@ def measure(
     prompt = prompt_tokens(path)
     passage = (prompt * PREFILL_TOKENS)[:PREFILL_TOKENS]
     _check_context(path, max(PREFILL_TOKENS, len(prompt) + options.decode_tokens))
-    if "estimated" in options.heads:
-        _fit_recipe(path)
     set_threads(options.threads)
     threads = _native.threads()
     own = [*options.heads, *([RECIPE] if options.recipe else [])]
@@ -192,12 +189,6 @@ def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
             f"{dense}/{other} prefill": prefill[dense] / prefill[other] for other in prefill if other in PEERS
         }
     return found
-
-
-def _fit_recipe(path: Path) -> None:
-    """Fit it here if there is none yet: in a worker, fitting would count in the peak memory."""
-    with suppress(ShortlistError):  # the worker meets the same error, and its run reports it
-        shortlist.load(path, head="estimated").close()
 
 
 def _row(run: _Run, decode_tokens: int, machine_gb_s: float) -> dict[str, Any]:

@@ -27,9 +27,7 @@ class Shortlist(SteppingPeer):
         ffn: Ffn = "auto",
         recipe: str | None = None,
     ):
-        self.model = shortlist.load(
-            path, head=head, weights=weights, ffn=ffn, recipe=recipe, threads=threads, progress=False
-        )
+        self.model = shortlist.load(path, head=head, weights=weights, ffn=ffn, recipe=recipe, threads=threads)
         self.settings = "; ".join(self.model.notes)
         self.context = min(CONTEXT, self.model.config.context_length)
         self.steps = 0
