@@ -1,3 +1,6 @@
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +18,55 @@ def first_stop(text, stops):
         if complete:
             return end - max(map(len, complete))
     return None
+
+
+@pytest.mark.parametrize(
+    ("stops", "text", "passed"),
+    [
+        (["ab", "b"], "ab", ""),  # of those that end together the longest
+        (["b", "ab"], "aab", "a"),
+        (["abc", "b"], "xabc", "xa"),  # the one that is complete first
+        (["aab"], "aaab", "a"),
+        (["abab", "ba"], "aaba", "aa"),
+        (["abcd", "bc"], "abcd", "a"),
+        (["a", "a"], "ba", "b"),
+        (["abab"], "abaabab", "aba"),
+        ([], "ab", "ab"),
+    ],
+)
+def test_where_a_text_stops(stops, text, passed):
+    for pieces in ([text], list(text)):
+        matcher = StopMatcher(stops)
+        assert "".join(map(matcher.push, pieces)) == passed
+        assert matcher.stopped == bool(stops)
+        assert matcher.push("more") == ("" if stops else "more")
+        assert matcher.flush() == ""
+
+
+def test_hidden_text_is_matched_but_not_passed():
+    matcher = StopMatcher(["</s>\nUser", "<|user|>"])
+    assert matcher.push("a") == "a"
+    assert matcher.push("</s>", shown=False) == ""
+    assert matcher.push("\nUs") == ""
+    assert matcher.push("ing<") == "\nUsing"
+    assert matcher.flush() == "<"
+    assert matcher.push("</s>\n", shown=False) + matcher.push("b") == "b"
+    assert matcher.push("c|") + matcher.push("<|user|>", shown=False) + matcher.push("d") == "c|"
+    assert matcher.stopped
+
+
+def test_what_is_flushed_begins_no_stop_string():
+    matcher = StopMatcher(["ab"])
+    assert matcher.push("a") == ""
+    assert matcher.flush() == "a"
+    assert matcher.push("b") == "b"
+
+
+def test_many_stop_strings_cost_no_more_than_few():
+    matcher = StopMatcher(["a" * 50 + str(n) for n in range(20_000)])
+    start = time.process_time()
+    assert matcher.push("a" * 20_000) == "a" * 19_950
+    assert time.process_time() - start < 5  # 0.02 s; each of them on its own would take minutes
 
 
 @given(texts, stop_lists, st.data())

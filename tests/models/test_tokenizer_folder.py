@@ -104,6 +104,34 @@ def test_end_tokens_of_the_other_files_count(folder, file):
     assert read_folder(folder).eos_ids == {5, 6, 394, 396}
     change(folder, file, eos_token_id=7)
     assert read_folder(folder).eos_ids == {7, 394, 396}
+    change(folder, file, eos_token_id=0)
+    assert read_folder(folder).eos_ids == {0, 394, 396}
+
+
+def test_ends_of_generation_go_before_those_of_the_configuration(folder):
+    change(folder, "config.json", eos_token_id=5)
+    change(folder, "generation_config.json", eos_token_id=[6])
+    assert read_folder(folder).eos_ids == {6, 394, 396}
+    change(folder, "generation_config.json", eos_token_id=None)
+    assert read_folder(folder).eos_ids == {5, 394, 396}
+
+
+@pytest.mark.parametrize("value", ["</s>", 1.5, True, [1, None]])
+def test_ends_that_are_no_tokens(folder, value):
+    change(folder, "config.json", eos_token_id=value)
+    with pytest.raises(CheckpointError, match=r"config.json is damaged: its eos_token_id is .*, not a token"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_ends_by_name(folder, special):
+    backend = read_folder(folder).backend
+    for token in ("</s>", "<|fim_pad|>"):
+        backend.add_special_tokens([AddedToken(token)]) if special else backend.add_tokens(
+            [AddedToken(token)]
+        )
+    backend.save(str(folder / "tokenizer.json"))
+    assert read_folder(folder).eos_ids == {394, 396, 401} | ({400} if special else set())
 
 
 def test_what_is_put_around_a_text_is_up_to_the_tokenizer_file(folder):

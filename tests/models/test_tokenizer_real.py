@@ -83,7 +83,7 @@ class TestSmolLM2:
         ids = smollm2_tokenizer.encode("<|im_start|>user\nhi<|im_end|>", parse_special=True)
         assert ids == [1, 4093, 198, 6004, 2]
         assert smollm2_tokenizer.bos_id == 1
-        assert smollm2_tokenizer.eos_ids == {0, 2}
+        assert smollm2_tokenizer.eos_ids == {0, 2, 4}
 
     def test_equals_transformers(self, smollm2, smollm2_tokenizer):
         theirs = of_transformers(smollm2)

@@ -98,13 +98,15 @@ class GrowingText:
         """Take a token up; returns the text that is certain now, maybe none."""
         generation, token = self.generation, chosen.token
         if token in self._tokenizer.eos_ids:
-            return self._end("stop")
+            return self._end("stop", self._hidden(token))
         self.tokens.append(token)
         self.chooser.push(token)
         generation.tokens.append(token)
         if generation.logprobs is not None and chosen.logprobs is not None:
             generation.logprobs.append(chosen.logprobs)
-        piece = self._stop.push(self._characters.push(token))
+        piece = self._stop.push(self._characters.push(token)) + self._stop.push(
+            self._hidden(token), shown=False
+        )
         generation.text += piece
         if self._stop.stopped:
             generation.finish_reason = "stop"
@@ -112,9 +114,15 @@ class GrowingText:
             piece += self._end("length")
         return piece
 
-    def _end(self, reason: Literal["stop", "length"]) -> str:
+    def _hidden(self, token: int) -> str:
+        """The text of a special token, which is not shown but may be a stop string or a part of one."""
+        if token not in self._tokenizer.special_ids:
+            return ""
+        return self._tokenizer.token_bytes(token).decode("utf-8", "replace")
+
+    def _end(self, reason: Literal["stop", "length"], hidden: str = "") -> str:
         """Let go of what was held back: a character that was cut off, the start of a stop string."""
-        piece = self._stop.push(self._characters.flush())
+        piece = self._stop.push(self._characters.flush()) + self._stop.push(hidden, shown=False)
         if self._stop.stopped:
             reason = "stop"
         else:

@@ -8,7 +8,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from shortlist.errors import CheckpointError
-from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts, make_special
+from shortlist.models.tokenizer_parts import TokenizerParts, find_ends, make_special
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # Several times the largest of known models (33 MB, Gemma's).
@@ -30,10 +30,12 @@ def read_folder(folder: Path) -> TokenizerParts:
     }
     _add_missing(backend, config, folder / "tokenizer_config.json")
     names = {name: token for name in _NAMES if (token := _content(config.get(name))) is not None}
-    added = {token.content for token in backend.get_added_tokens_decoder().values()}
-    make_special(backend, [*names.values(), *(token for token in END_TOKENS if token in added)])
+    added = {token.content: i for i, token in backend.get_added_tokens_decoder().items()}
+    special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    ends = find_ends(added.get, special.__contains__, {})
+    tokens = {i: token for token, i in added.items()}
+    make_special(backend, [*names.values(), *(tokens[i] for i in sorted(ends))])
     ids = backend.get_vocab()
-    ends = {ids[token] for token in END_TOKENS if token in added}
     ends |= {i for i in _configured_ends(folder) if 0 <= i < len(ids)}
     if "eos_token" in names:
         ends.add(ids[names["eos_token"]])
@@ -89,11 +91,17 @@ def _add_missing(backend: Backend, config: dict[str, Any], file: Path) -> None:
 
 
 def _configured_ends(folder: Path) -> set[int]:
-    ends: set[int] = set()
-    for file in ("generation_config.json", "config.json"):
-        value = _read_json(folder / file).get("eos_token_id")
-        ends |= {i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
-    return ends
+    """The ends that `transformers` stops at: those of `generation_config.json`, else of `config.json`."""
+    for name in ("generation_config.json", "config.json"):
+        file = folder / name
+        value = _read_json(file).get("eos_token_id")
+        if value is None:
+            continue
+        ids = value if isinstance(value, list) else [value]
+        if not all(type(i) is int for i in ids):
+            _fail(file, f"its eos_token_id is {value!r:.80}, not a token or a list of tokens")
+        return set(ids)
+    return set()
 
 
 def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from shortlist import _native
 from shortlist.errors import CheckpointError
 from shortlist.models.compact_backend import CompactBackend
 from shortlist.models.pre_tokenizers import PRE_TOKENIZERS, Rules
-from shortlist.models.tokenizer_parts import END_TOKENS, TokenizerParts
+from shortlist.models.tokenizer_parts import FILL_IN_ENDS, TokenizerParts, find_ends
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
@@ -113,15 +113,25 @@ class _Keys:
             self.vocabulary = _native.Vocabulary(self.tokens)
         except ValueError:
             self.fail("has the same token twice")
-        self.ends = {i for token in END_TOKENS if (i := self.vocabulary.find(token)) >= 0}
-        self.ends |= {i for key in _END_KEYS if (i := self.token_id(key)) is not None}
         self.types = self.token_types()
+        self.ends = find_ends(self.find, self.is_control, {key: self.token_id(key) for key in FILL_IN_ENDS})
+        self.ends |= {i for key in _END_KEYS if (i := self.token_id(key)) is not None}
+        # As llama.cpp does: converters have marked some of these as ordinary text.
+        self.types[list(self.ends)] = _CONTROL
 
     def fail(self, why: str) -> NoReturn:
         raise CheckpointError(f"the tokenizer of {self.name} {why}")
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.metadata.get(f"tokenizer.ggml.{key}", default)
+
+    def find(self, token: str) -> int | None:
+        """The id of a token, if it is in the vocabulary."""
+        found = self.vocabulary.find(token)
+        return found if found >= 0 else None
+
+    def is_control(self, token: int) -> bool:
+        return self.types[token] == _CONTROL
 
     def fail_list(self, key: str) -> NoReturn:
         self.fail(f"has no usable list tokenizer.ggml.{key}: fetch the file again, or convert it again")
@@ -146,8 +156,6 @@ class _Keys:
     def token_types(self) -> np.ndarray:
         listed = self.get("token_type") is not None
         types = self.numbers("token_type").copy() if listed else np.full(len(self.tokens), _NORMAL)
-        # As llama.cpp does: converters have marked some of these as ordinary text.
-        types[list(self.ends)] = _CONTROL
         if (bos := self.token_id("bos_token_id")) is not None:
             types[bos] = _CONTROL
         return types

@@ -1,6 +1,6 @@
 """What a tokenizer is made of, wherever it was read from."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tokenizers import AddedToken
@@ -14,12 +14,59 @@ END_TOKENS = (
     "<|eot_id|>",
     "<|eom_id|>",
     "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
     "<|endoftext|>",
     "<|end_of_text|>",
+    "</s>",
+    "<eos>",
     "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<turn|>",
+    "<|tool_response>",
     "<｜end▁of▁sentence｜>",
+    "[e~[",
 )
-"""Tokens that end a turn or a text wherever they exist; checkpoints do not name all of theirs."""
+"""Tokens that end a turn or a text wherever they are, as in llama.cpp; files do not name all of theirs."""
+
+FILL_IN_ENDS = {
+    "fim_pad_token_id": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),
+    "fim_rep_token_id": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
+    "fim_sep_token_id": ("<|file_sep|>",),
+}
+"""Ends of fill-in-the-middle texts: what the key names, else the first of these tokens that exists."""
+
+
+def find_ends(
+    find: Callable[[str], int | None], is_special: Callable[[int], bool], named: Mapping[str, int | None]
+) -> set[int]:
+    """Find the tokens that end a text by what they are called.
+
+    Parameters
+    ----------
+    find
+        The id of a token, if it exists.
+    is_special
+        Whether the checkpoint marks a token as special.
+    named
+        Ids that the checkpoint names, by the keys of `FILL_IN_ENDS`.
+    """
+    ends = {token: i for token in END_TOKENS if (i := find(token)) is not None}
+    if "</s>" in ends and ("<|tool_response>" in ends or not is_special(ends["</s>"])):
+        del ends["</s>"]  # elsewhere an HTML tag
+    if ends.keys() & {"<|call|>", "<|calls|>"} and ends.keys() & {"<|return|>", "<|flush|>"}:
+        ends.pop("<|end|>", None)  # there it only ends a part of a turn
+    found = set(ends.values())
+    for key, tokens in FILL_IN_ENDS.items():
+        given = named.get(key)
+        ids = [given] if given is not None else [i for token in tokens if (i := find(token)) is not None]
+        found |= set(ids[:1])
+    return found
 
 
 @dataclass(frozen=True)
