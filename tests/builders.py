@@ -103,7 +103,9 @@ def tiny_hf(
     return model
 
 
-def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> Any:
+def tiny_gguf(
+    family: str, path: Path, type: str = "F32", template: str | None = None, **overrides: Any
+) -> Any:
     """Write a tiny model and a byte-level tokenizer as a GGUF file; returns the model.
 
     Matrices are stored as `type`, which must be one that the `gguf` library can write: not the K-quants.
@@ -130,6 +132,8 @@ def tiny_gguf(family: str, path: Path, type: str = "F32", **overrides: Any) -> A
         _add_experts(writer, config)
     _add_rope(writer, model, head_dim)
     _add_tokenizer(writer, config.vocab_size)
+    if template is not None:
+        writer.add_chat_template(template)
     for name, weight in _stacked(model.state_dict()).items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
