@@ -105,6 +105,7 @@ class FakeDecoder:
 
     width = 16
     layer_bytes = 5000
+    ffn = "dense"
     expert_loads = np.zeros((0, 0), np.int64)
     fingerprint = "0123456789abcdef"
     head_rows = SimpleNamespace(nbytes=2000)

@@ -54,6 +54,7 @@ def _described(service: Service) -> dict[str, Any]:
             "context": model.context,
             "vocabulary": model.config.vocab_size,
             "head": model.head.name,
+            "ffn": model.decoder.ffn,
             "dense_bytes_per_token": service.dense_bytes,
             "recipe": model.recipe and model.recipe.summary(),
             "notes": list(model.notes),

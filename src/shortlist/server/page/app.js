@@ -1,168 +1,160 @@
-// The conversation: what was said, sending, stopping, trying again, and a server that may go and come back.
+// The conversation: sending, stopping, trying again, continuing, and a server that may go and come back.
 import * as api from "./api.js";
+import { byId } from "./elements.js";
+import { explain, figuresOf, layersDense, speedOf, whole } from "./format.js";
+import { draw } from "./messages.js";
+import { requestOf } from "./request.js";
+import { forget, loadConversation, loadSettings, saveConversation, saveSettings } from "./store.js";
 import { Strip } from "./strip.js";
 
-const byId = (id) => document.getElementById(id);
+const RETRY_MS = 2000;
+const NEAR_END = 40; // pixels above the end at which one still reads along
+const NARROW = matchMedia("(max-width: 46rem)");
+
 const messages = byId("messages");
 const settings = byId("settings");
-const STORE = "shortlist-conversation";
-const SETTINGS = "shortlist-settings";
-const RETRY_MS = 2000;
-
-const strip = new Strip((index) => markToken(index));
-let conversation = JSON.parse(sessionStorage.getItem(STORE) ?? "[]"); // {role, content, tokens?, end?, failed?}
+const prompt = byId("prompt");
+const strip = new Strip();
+let conversation = loadConversation(); // see `draw` for what a message is
 let running = null; // the AbortController of the answer that is being written
-let shown = null; // the answer whose tokens the strip shows
-let denseSpeed = null;
+let shown = null; // the answer whose figures are shown
+let follow = true; // whether the end of the conversation stays in view
+let drawing = 0;
+let leaving = false; // a reload ends an answer, too, but says nothing of the server
 
 // ---- what is on the page ----------------------------------------------------------------------------------
 
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-/** The element of a message, new or anew. */
-function draw(message) {
-  const made = element("article", `message ${message.role}${message.failed ? " failed" : ""}`);
-  made.append(element("h3", "", message.role === "user" ? "You" : "Model"));
-  const text = element("p");
-  if (message.tokens?.length) {
-    message.tokens.forEach((token, index) => text.append(tokenSpan(message, token, index)));
-  } else text.textContent = message.content;
-  made.append(text);
-  if (message.end) made.append(element("p", "end", message.end));
-  if (message.role === "assistant") made.addEventListener("click", () => show(message));
-  message.element?.replaceWith(made);
-  message.element = made;
-  return made;
-}
-
-function tokenSpan(message, token, index) {
-  const span = element("span", "token", token.text);
-  span.addEventListener("pointerover", () => {
+const on = {
+  shown: () => shown,
+  show,
+  pick: (message, index) => {
     show(message);
     strip.pick(index);
-  });
-  return span;
-}
+  },
+  continue: (message) => {
+    if (!running) answer(message);
+  },
+};
 
 function show(message) {
   if (shown === message) return;
+  shown?.element?.classList.remove("shown");
   shown = message;
-  strip.show(message?.tokens ?? []);
-  if (message?.speed) byId("speed").textContent = speedText(message.speed);
+  shown?.element?.classList.add("shown");
+  strip.show(message ?? undefined);
 }
 
-/** Shows a message anew, when the facts of the model are known. */
+function add(message) {
+  conversation.push(message);
+  messages.append(draw(message, on));
+}
+
+function toEnd() {
+  follow = true;
+  messages.scrollTop = messages.scrollHeight;
+}
+
+/** Draws a message at the next frame, however often it is asked to before. */
+function redrawSoon(message) {
+  drawing ||= requestAnimationFrame(() => redraw(message));
+}
+
 function redraw(message) {
-  shown = null;
-  show(message);
-}
-
-function markToken(index) {
-  for (const old of messages.querySelectorAll(".chosen")) old.classList.remove("chosen");
-  shown?.element?.querySelectorAll(".token")[index]?.classList.add("chosen");
-}
-
-function speedText(speed) {
-  const times = denseSpeed ? `, ${(speed / denseSpeed).toFixed(2)} × dense` : "";
-  return `${speed.toFixed(1)} tokens/s${times}`;
-}
-
-function save() {
-  const kept = conversation.map(({ element: _, ...message }) => message);
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify(kept));
-  } catch {
-    sessionStorage.setItem(STORE, JSON.stringify(kept.map(({ tokens: _, ...message }) => message))); // too long
-  }
+  cancelAnimationFrame(drawing);
+  drawing = 0;
+  const stay = follow;
+  draw(message, on);
+  if (shown === message) strip.figures();
+  if (stay) toEnd();
 }
 
 function busy(controller) {
   running = controller;
   byId("send").hidden = Boolean(controller);
   byId("stop").hidden = !controller;
-  byId("retry").disabled = Boolean(controller) || !conversation.some((message) => message.role === "user");
+  byId("retry").hidden = Boolean(controller) || !conversation.some((message) => message.role === "user");
   byId("clear").disabled = Boolean(controller);
+  byId("welcome").hidden = conversation.length > 0;
+  for (const button of messages.querySelectorAll(".continue")) button.disabled = Boolean(controller);
+}
+
+function focusPrompt() {
+  if (matchMedia("(pointer: fine)").matches) prompt.focus(); // elsewhere a keyboard would cover the page
 }
 
 // ---- an answer --------------------------------------------------------------------------------------------
 
-function request(head) {
-  const values = Object.fromEntries(new FormData(settings));
-  const numbers = ["max_tokens", "temperature", "top_p", "top_k", "min_p", "seed"].filter((name) => values[name] !== "");
-  const system = values.system.trim();
-  const said = conversation.filter((message) => message.content && !message.failed);
-  return {
-    messages: [
-      ...(system ? [{ role: "system", content: system }] : []),
-      ...said.map(({ role, content }) => ({ role, content })),
-    ],
-    ...Object.fromEntries(numbers.map((name) => [name, Number(values[name])])),
-    shortlist: { trace: true, ...(head && { head }) },
-  };
-}
-
-async function answer() {
+/** Has the model answer the conversation, or continue an answer of its own. */
+async function answer(continued) {
   const head = document.querySelector("input[name=head]:checked").value;
-  const asked = request(head);
-  const message = { role: "assistant", content: "", tokens: [] };
-  conversation.push(message);
-  messages.append(draw(message));
-  show(message);
+  const values = Object.fromEntries(new FormData(settings));
+  const asked = requestOf(conversation, values, { head, continued });
+  const message = continued ?? { role: "assistant", content: "", tokens: [] };
+  Object.assign(message, { waiting: {}, head, greedy: asked.temperature === 0 });
+  for (const name of ["end", "failed", "cut", "figures"]) delete message[name];
   busy(new AbortController());
-  let first = null;
+  if (continued) draw(message, on);
+  else add(message);
+  show(message);
+  toEnd();
+  const clock = {};
   try {
-    for await (const chunk of api.chat(asked, settings.key.value, running.signal)) {
-      const now = performance.now();
-      first ??= now;
-      take(message, chunk);
-      if (message.tokens.length > 1 && now > first) {
-        message.speed = (message.tokens.length - 1) / ((now - first) / 1000);
-        byId("speed").textContent = speedText(message.speed);
-      }
-    }
-    if (head === "dense" && message.speed) {
-      denseSpeed = message.speed;
-      byId("dense-speed").textContent = speedText(denseSpeed);
-    }
+    for await (const chunk of api.chat(asked, settings.key.value, running.signal)) take(message, chunk, clock);
+    if (head === "dense" && speedOf(message)) strip.fullSpeed = speedOf(message);
+    if (!message.content) message.end = "The model ended its answer at once, without any text. Retry, or say it in other words.";
   } catch (error) {
+    if (leaving) return;
     failed(message, error);
   }
+  delete message.waiting;
+  message.figures = figuresOf(message.tokens);
   busy(null);
-  if (message.end || message.tokens.length) draw(message);
+  redraw(message);
   byId("announcement").textContent = message.content || message.end;
   save();
 }
 
 /** Adds what one chunk brings to the message. */
-function take(message, chunk) {
+function take(message, chunk, clock) {
   const choice = chunk.choices?.[0];
-  const piece = choice?.delta?.content ?? "";
-  const text = message.element.querySelector("p");
-  const atEnd = messages.scrollTop + messages.clientHeight >= messages.scrollHeight - 40;
-  message.content += piece;
-  if (choice?.shortlist) {
-    const token = { text: piece, ...choice.shortlist };
-    message.tokens.push(token);
+  if (!choice) return;
+  const told = choice.shortlist;
+  if (told?.prompt_tokens) message.waiting = { read: told.prompt_read, total: told.prompt_tokens };
+  else if (told) {
+    const now = performance.now();
+    if (clock.latest) {
+      message.timed = (message.timed ?? 0) + 1;
+      message.seconds = (message.seconds ?? 0) + (now - clock.latest) / 1000 - told.trace_seconds;
+    }
+    clock.latest = now;
+    const chosen = told.candidates.find((candidate) => candidate.chosen);
+    const token = { text: choice.delta.content ?? "", ...told, rank: chosen?.rank };
+    (message.tokens ??= []).push(token);
     if (shown === message) strip.add(token);
-    text.append(tokenSpan(message, token, message.tokens.length - 1));
   }
-  if (choice?.finish_reason === "length") message.end = "Stopped at the most tokens that the settings allow.";
-  if (atEnd) messages.scrollTop = messages.scrollHeight;
+  const piece = choice.delta?.content ?? "";
+  message.content += piece;
+  if (piece) delete message.waiting;
+  if (choice.finish_reason === "length") {
+    message.cut = true;
+    message.end = "Cut off: the answer reached “max tokens”.";
+  }
+  redrawSoon(message);
 }
 
 function failed(message, error) {
   if (error.name === "AbortError") {
-    message.end = "Stopped.";
+    message.end = stopped(message);
     return;
   }
-  message.failed = !message.content;
-  message.end = error instanceof api.Refused ? error.message : "The server does not answer. Retry when it is back.";
-  if (!(error instanceof api.Refused)) waitForServer();
+  message.failed = true;
+  const refused = error instanceof api.Refused;
+  message.end = refused ? error.message : "The server does not answer. Retry when it is back.";
+  if (!refused) waitForServer();
+}
+
+function stopped(message) {
+  return message.content ? "Stopped." : "Stopped before the first word.";
 }
 
 // ---- the server -------------------------------------------------------------------------------------------
@@ -174,48 +166,77 @@ async function waitForServer() {
   await facts();
 }
 
-/** What a recipe makes of the head, in a few words. */
-function fitted(recipe) {
-  const head = recipe?.parts?.head;
-  if (!head) return "";
-  const { name, rank } = head.estimator;
-  return ` (${[name, rank && `rank ${rank}`, head.selector.name].filter(Boolean).join(", ")})`;
-}
-
 async function facts() {
   try {
     const model = await api.model(settings.key.value);
     const known = model.shortlist ?? {};
     strip.facts = known;
+    byId("model").textContent = document.title = model.id;
     byId("facts").textContent = [
-      `${model.id}, ${known.family}`,
-      `${known.head} head${fitted(known.recipe)}`,
-      `context ${known.context}`,
+      `Family ${known.family}`,
+      `${known.head} head`,
+      `context ${whole(known.context)} tokens`,
+      `vocabulary ${whole(known.vocabulary)} tokens`,
       ...(known.notes ?? []),
     ].join(" · ");
-    if (shown) redraw(shown);
+    const { text, same } = explain(known);
+    byId("about-head").textContent = text;
+    byId("heads").hidden = Boolean(same);
+    byId("full-label").textContent = layersDense(known) ? "Full (reads everything)" : "Full head (the layers stay as they are)";
+    strip.show(shown ?? undefined);
   } catch (error) {
-    if (error instanceof api.Refused) byId("facts").textContent = error.message;
-    else waitForServer();
+    if (error instanceof api.Refused) {
+      byId("connection").textContent = error.message;
+      byId("options").open = true; // where a key can be given
+    } else waitForServer();
   }
 }
 
 // ---- what the user does -----------------------------------------------------------------------------------
 
+function send(content) {
+  if (running || !content.trim()) return;
+  prompt.value = "";
+  add({ role: "user", content: content.trim() });
+  answer();
+  focusPrompt();
+}
+
+function save() {
+  saveConversation(conversation);
+  const { key: _, ...kept } = Object.fromEntries(new FormData(settings)); // a key is not written anywhere
+  const head = document.querySelector("input[name=head]:checked").value;
+  saveSettings({ fields: kept, head, fullSpeed: strip.fullSpeed });
+}
+
+function restore() {
+  const { fields = {}, head = "", fullSpeed } = loadSettings();
+  for (const [name, value] of Object.entries(fields)) if (settings.elements[name]) settings.elements[name].value = value;
+  const chosen = document.querySelector(`input[name=head][value="${head === "dense" ? "dense" : ""}"]`);
+  chosen.checked = true;
+  strip.fullSpeed = fullSpeed;
+  for (const message of conversation) {
+    delete message.waiting; // nobody is writing it any more
+    if (message.role === "assistant" && !message.figures) message.end ??= stopped(message);
+    messages.append(draw(message, on));
+  }
+  show(conversation.findLast((message) => message.role === "assistant" && message.figures) ?? null);
+  toEnd();
+}
+
 byId("prompt-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const content = byId("prompt").value.trim();
-  if (running || !content) return;
-  byId("prompt").value = "";
-  conversation.push({ role: "user", content });
-  messages.append(draw(conversation.at(-1)));
-  answer();
+  send(prompt.value);
 });
 
-byId("prompt").addEventListener("keydown", (event) => {
+prompt.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   byId("prompt-form").requestSubmit();
+});
+
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape") running?.abort();
 });
 
 byId("stop").addEventListener("click", () => running?.abort());
@@ -229,22 +250,41 @@ byId("clear").addEventListener("click", () => {
   conversation = [];
   messages.replaceChildren();
   show(null);
+  strip.fullSpeed = undefined;
+  strip.figures();
+  forget();
   save();
   busy(null);
+  focusPrompt();
 });
+
+for (const example of document.querySelectorAll("#welcome button")) example.addEventListener("click", () => send(example.textContent));
+
+messages.addEventListener("scroll", () => {
+  follow = messages.scrollTop + messages.clientHeight >= messages.scrollHeight - NEAR_END;
+});
+new ResizeObserver(() => follow && toEnd()).observe(messages);
+
+const fold = () => (byId("panel").open = !NARROW.matches);
+NARROW.addEventListener("change", fold);
+fold();
 
 settings.addEventListener("submit", (event) => event.preventDefault());
-settings.addEventListener("change", () => {
-  const { key: _, ...kept } = Object.fromEntries(new FormData(settings)); // a key is not written anywhere
-  sessionStorage.setItem(SETTINGS, JSON.stringify(kept));
+settings.addEventListener("change", save);
+byId("heads").addEventListener("change", save);
+settings.key.addEventListener("change", () => {
+  byId("connection").textContent = "";
+  facts();
 });
-settings.key.addEventListener("change", facts);
-addEventListener("pagehide", save);
+addEventListener("pagehide", () => {
+  save();
+  leaving = true;
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload(); // the browser kept the page, but not its connection
+});
 
-for (const [name, value] of Object.entries(JSON.parse(sessionStorage.getItem(SETTINGS) ?? "{}")))
-  settings.elements[name].value = value;
-
-for (const message of conversation) messages.append(draw(message));
-show(conversation.findLast((message) => message.role === "assistant") ?? null);
+restore();
 busy(null);
 facts();
+focusPrompt();

@@ -1,117 +1,132 @@
 // What was read for one answer: figures, a bar for every token, and the candidates of the one that is pointed at.
-
-const byId = (id) => document.getElementById(id);
-const count = new Intl.NumberFormat("en");
-const percent = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
-
-function megabytes(bytes) {
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
-}
-
-function mean(values) {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
+import { candidatesTable } from "./candidates.js";
+import { byId, element } from "./elements.js";
+import { figuresOf, megabytes, percent, speedOf, tokenName, whole } from "./format.js";
 
 /**
- * Shows the tokens of an answer. `onPick` is called with the index of the token that is pointed at.
+ * Shows the tokens of an answer, `{tokens, figures, timed, seconds}`. A token is what a traced stream tells of it.
+ * `facts` are those of the model, of which `vocabulary` and `dense_bytes_per_token` are used.
  *
- * A token is what a traced stream tells of it, and its text: {text, rows_read, bytes_read, dense_rank, candidates:
- * [{text, estimated, exact}]}. `facts` are those of the model, of which vocabulary and dense_bytes_per_token are used.
+ * Heights are shares of the whole, on an axis from 0 to 100 %: the strip is 100 pixels high, so 1 % is one of them.
  */
 export class Strip {
-  constructor(onPick) {
-    this.onPick = onPick;
+  constructor() {
     this.facts = {};
+    this.fullSpeed = undefined;
     this.bars = byId("strip");
     this.bars.addEventListener("pointerover", (event) => this.#pickBar(event.target));
     this.bars.addEventListener("click", (event) => this.#pickBar(event.target));
     this.bars.addEventListener("keydown", (event) => this.#move(event));
-    this.show([]);
+    byId("measure").addEventListener("change", () => this.show(this.message));
+    this.show(undefined);
   }
 
-  /** Replaces what is shown. */
-  show(tokens) {
-    this.tokens = [];
+  /** Replaces what is shown; undefined shows nothing. */
+  show(message) {
+    this.message = message;
     this.picked = -1;
     this.bars.replaceChildren();
+    this.bars.removeAttribute("aria-activedescendant");
     byId("token").replaceChildren();
-    for (const id of ["speed", "rows", "bytes", "saved"]) byId(id).textContent = "–";
-    for (const token of tokens) this.add(token);
+    for (const token of message?.tokens ?? []) this.#bar(token);
+    this.bars.scrollLeft = 0;
+    this.#hint();
+    this.figures();
   }
 
-  /** Appends a token. */
+  /** Appends the token that came last. */
   add(token) {
-    const index = this.tokens.push(token) - 1;
-    const bar = document.createElement("div");
-    bar.setAttribute("role", "option");
-    bar.setAttribute("aria-selected", "false");
-    bar.setAttribute("aria-label", `Token ${index + 1}, ${token.text.trim() || "white space"}: ${this.#share(token)}`);
-    bar.dataset.index = index;
-    bar.id = `bar-${index}`;
-    const height = Math.log(1 + token.rows_read) / Math.log(1 + (this.facts.vocabulary || token.rows_read));
-    bar.style.height = `${100 * height}%`;
     const atEnd = this.bars.scrollLeft + this.bars.clientWidth >= this.bars.scrollWidth - 20;
-    this.bars.append(bar);
+    this.#bar(token);
     if (atEnd) this.bars.scrollLeft = this.bars.scrollWidth;
-    this.#figures();
+    if (this.bars.children.length === 1) this.#hint();
   }
 
   /** Points at a token. */
   pick(index) {
-    if (index < 0 || index >= this.tokens.length || index === this.picked) return;
+    const token = this.message?.tokens?.[index];
+    if (!token || index === this.picked) return;
     this.bars.children[this.picked]?.setAttribute("aria-selected", "false");
     this.picked = index;
     const bar = this.bars.children[index];
     bar.setAttribute("aria-selected", "true");
-    bar.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.#into(bar);
     this.bars.setAttribute("aria-activedescendant", bar.id);
-    this.#describe(this.tokens[index], index);
-    this.onPick(index);
+    byId("token").replaceChildren(candidatesTable(token, index, this.#what(token)));
+  }
+
+  /** The figures of the answer, anew. */
+  figures() {
+    const { message, facts } = this;
+    const figures = message?.figures ?? figuresOf(message?.tokens);
+    const dense = facts.dense_bytes_per_token;
+    const speed = speedOf(message);
+    const times = this.fullSpeed && message?.head !== "dense" && speed ? `, ${(speed / this.fullSpeed).toFixed(2)} × full` : "";
+    const saved = figures && dense ? Math.max(0, 1 - figures.bytes / dense) : undefined;
+    const texts = {
+      speed: speed && `${speed.toFixed(1)} tokens/s${times}`,
+      "dense-speed": this.fullSpeed ? `${this.fullSpeed.toFixed(1)} tokens/s` : "none yet",
+      rows: figures && `${whole(figures.rows)}${facts.vocabulary ? ` of ${whole(facts.vocabulary)}` : ""} (${percent(figures.share)})`,
+      bytes: figures && megabytes(figures.bytes) + (dense ? ` of ${megabytes(dense)}` : ""),
+      saved: saved === undefined ? undefined : `${percent(saved)}, ${megabytes(saved * dense * figures.count)} so far`,
+      // Drawn by chance, a token need not be the likeliest.
+      same: figures && message.greedy ? `${figures.likeliest} of ${figures.count} tokens` : undefined,
+    };
+    for (const [id, text] of Object.entries(texts)) byId(id).textContent = text || "–";
+    byId("same").parentElement.hidden = !(texts.same && facts.head === "estimated" && message.head !== "dense");
+    const short = [speed && `${speed.toFixed(0)} tokens/s`, saved !== undefined && `${percent(saved)} of the reads saved`];
+    byId("short-figures").textContent = short.filter(Boolean).join(" · ");
+  }
+
+  #bar(token) {
+    const index = this.bars.children.length;
+    const bar = element("div");
+    bar.setAttribute("role", "option");
+    bar.setAttribute("aria-selected", "false");
+    bar.setAttribute("aria-label", `Token ${index + 1}, ${tokenName(token)}: ${this.#what(token)}`);
+    bar.dataset.index = index;
+    bar.id = `bar-${index}`;
+    const fill = element("div");
+    fill.style.height = `${100 * Math.min(1, this.#share(token))}%`;
+    bar.append(fill);
+    this.bars.append(bar);
+  }
+
+  /** The share that the bar of a token shows. */
+  #share(token) {
+    if (byId("measure").value === "rows") return token.rows_share;
+    return this.facts.dense_bytes_per_token ? token.bytes_read / this.facts.dense_bytes_per_token : 0;
+  }
+
+  #what(token) {
+    return `${whole(token.rows_read)} rows read (${percent(token.rows_share)} of the vocabulary), ${megabytes(token.bytes_read)} in all`;
+  }
+
+  #hint() {
+    const lost = this.message?.figures && !this.message.tokens?.length;
+    byId("strip-help").textContent = lost
+      ? "The bars of this answer are no longer kept."
+      : "One bar for each token. Point at one, or use the arrow keys, to see what it was chosen from.";
+  }
+
+  /** Scrolls the strip alone, so that pointing at a bar never moves the page. */
+  #into(bar) {
+    const { bars } = this;
+    const left = bar.offsetLeft - bars.offsetLeft;
+    if (left < bars.scrollLeft) bars.scrollLeft = left;
+    else if (left + bar.offsetWidth > bars.scrollLeft + bars.clientWidth) bars.scrollLeft = left + bar.offsetWidth - bars.clientWidth;
   }
 
   #pickBar(target) {
-    if (target.dataset.index !== undefined) this.pick(Number(target.dataset.index));
+    const bar = target.closest("[role=option]");
+    if (bar) this.pick(Number(bar.dataset.index));
   }
 
   #move(event) {
-    const last = this.tokens.length - 1;
+    const last = this.bars.children.length - 1;
     const to = { ArrowLeft: this.picked - 1, ArrowRight: this.picked + 1, Home: 0, End: last }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     this.pick(Math.max(0, Math.min(last, to)));
-  }
-
-  #share(token) {
-    const share = (100 * token.rows_read) / this.facts.vocabulary;
-    return `${count.format(token.rows_read)} rows${this.facts.vocabulary ? `, ${percent.format(share)} %` : ""}`;
-  }
-
-  #figures() {
-    const { tokens, facts } = this;
-    byId("rows").textContent = this.#share({ rows_read: Math.round(mean(tokens.map((token) => token.rows_read))) });
-    const bytes = mean(tokens.map((token) => token.bytes_read));
-    byId("bytes").textContent = megabytes(bytes) + (facts.dense_bytes_per_token ? ` of ${megabytes(facts.dense_bytes_per_token)}` : "");
-    if (facts.dense_bytes_per_token) byId("saved").textContent = megabytes(tokens.length * Math.max(0, facts.dense_bytes_per_token - bytes));
-  }
-
-  #describe(token, index) {
-    const table = document.createElement("table");
-    const rank = token.dense_rank === undefined || token.dense_rank === null ? "" : `, rank ${token.dense_rank} of the dense head`;
-    table.createCaption().textContent = `Token ${index + 1}, ${JSON.stringify(token.text)}: ${this.#share(token)}${rank}`;
-    const head = table.createTHead().insertRow();
-    for (const title of ["candidate", "estimated", "exact"]) {
-      const cell = document.createElement("th");
-      cell.scope = "col";
-      cell.textContent = title;
-      head.append(cell);
-    }
-    const body = table.createTBody();
-    for (const candidate of token.candidates ?? []) {
-      const row = body.insertRow();
-      row.insertCell().textContent = candidate.text;
-      for (const score of [candidate.estimated, candidate.exact])
-        row.insertCell().textContent = score === undefined || score === null ? "–" : score.toFixed(2);
-    }
-    byId("token").replaceChildren(table);
   }
 }
