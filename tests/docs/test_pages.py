@@ -38,7 +38,8 @@ def place(stand_ins, tmp_path, monkeypatch):
     for name in ("book.txt", "calibration.txt", "FILE"):
         (tmp_path / "work" / name).write_text(text, encoding="utf-8")
     (tmp_path / "work" / "benchmarks" / "data").mkdir(parents=True)
-    (tmp_path / "work" / "benchmarks" / "data" / "shakespeare-plays.txt").write_text(text, encoding="utf-8")
+    for name in ("shakespeare.txt", "shakespeare-plays.txt"):
+        (tmp_path / "work" / "benchmarks" / "data" / name).write_text(text, encoding="utf-8")
     (tmp_path / "work" / "examples").mkdir()
     example = (ROOT / "examples" / "train.toml").read_text(encoding="utf-8")
     for key, value in {
@@ -57,7 +58,9 @@ def place(stand_ins, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in SLOW else [])
+        pytest.param(
+            page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.slow] if page.stem in SLOW else []
+        )
         for page in PAGES
         if any(block.language in ("python", "sh") for block in blocks(page))
     ],
