@@ -1,5 +1,7 @@
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,16 @@ import shortlist
 def test_every_public_name_is_there():
     assert sorted(shortlist.__all__) == shortlist.__all__ == dir(shortlist)
     for name in shortlist.__all__:
-        assert getattr(shortlist, name).__name__ == name
+        if name != "__version__":
+            assert getattr(shortlist, name).__name__ == name
+
+
+def test_the_version_is_that_of_the_package():
+    assert shortlist.__version__ == version("shortlist")
+
+
+def test_type_checkers_are_told_that_there_are_types():
+    assert (Path(shortlist.__file__).parent / "py.typed").exists()
 
 
 def test_other_names_are_not():

@@ -191,3 +191,9 @@ def test_a_selector_that_needs_what_the_estimator_lacks_is_refused():
 def test_default_folder_is_in_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
     assert recipes.default_folder("f00d") == tmp_path / "recipes" / "f00d"
+
+
+def test_what_is_shown_of_a_recipe():
+    recipe = Recipe("tiny", "f00d", {}, head="estimated", ffn="dense")
+    assert repr(recipe) == "<Recipe of tiny: head estimated, ffn dense, 0 parts>"
+    assert repr(Recipe("tiny", "f00d", {})) == "<Recipe of tiny: 0 parts>"

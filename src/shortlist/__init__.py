@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from shortlist.engine.options import GenerationOptions
     from shortlist.errors import CheckpointError, DownloadError, RecipeError, ShortlistError, UsageError
 
+__version__: str
+
 __all__ = [
     "CheckpointError",
     "DownloadError",
@@ -31,6 +33,7 @@ __all__ = [
     "ShortlistError",
     "Stream",
     "UsageError",
+    "__version__",
     "load",
     "pull",
 ]
@@ -54,6 +57,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("shortlist")
     if name not in _HOMES:
         raise AttributeError(f"module 'shortlist' has no attribute {name!r}")
     return getattr(import_module(f"shortlist.{_HOMES[name]}"), name)

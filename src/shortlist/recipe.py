@@ -34,7 +34,7 @@ PLACE = re.compile(r"head|layers\.\d+\.(qkv|o|gate_up|down)")
 Way = Literal["dense", "estimated", "exact"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Part:
     """What is shortlisted in one place of the model.
 
@@ -64,8 +64,11 @@ class Part:
         self.selector.check(self.estimator.name, self.estimator.gives)
         self.estimator.check(self.state, self.units, self.width)
 
+    def __repr__(self) -> str:
+        return f"<Part {self.units} x {self.width}: {self.estimator}, {self.selector}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """What is shortlisted in a checkpoint.
 
@@ -91,6 +94,10 @@ class Recipe:
     measured: Mapping[str, Any] = field(default_factory=dict)
     head: Way | None = None
     ffn: Way | None = None
+
+    def __repr__(self) -> str:
+        ways = [f"{what} {way}" for what, way in (("head", self.head), ("ffn", self.ffn)) if way]
+        return f"<Recipe of {self.model}: {', '.join([*ways, f'{len(self.parts)} parts'])}>"
 
     @property
     def layer_parts(self) -> dict[str, Part]:

@@ -1,11 +1,15 @@
 """The whole way from a file to text, with a tiny random model and with the real ones."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from builders import tiny_gguf
 
 import shortlist
+from shortlist.checkpoints import open_checkpoint
+from shortlist.engine.growing import Generation
+from shortlist.models.decoder import available_threads
 
 OPTION_SETS = (
     {},
@@ -73,6 +77,53 @@ def test_options_out_of_range(tiny):
         shortlist.load(tiny, head="dense", threads=0)
     with pytest.raises(shortlist.UsageError, match="nonesuch"):
         shortlist.load("nonesuch")
+
+
+def test_what_is_shown_of_a_model(tiny):
+    with open_checkpoint(tiny) as checkpoint:
+        assert re.fullmatch(r"<Checkpoint .*tiny\.gguf: llama, \d+ tensors>", repr(checkpoint))
+    assert repr(checkpoint).endswith("tiny.gguf: closed>")
+    with shortlist.load(tiny, head="dense", context=64) as model:
+        assert repr(model) == f"<Model {tiny}: llama, 2 layers, dense head, context 64>"
+        assert re.fullmatch(r"<Tokenizer of .*: \d+ tokens, no chat template>", repr(model.tokenizer))
+        assert re.fullmatch(r"<Decoder llama, 2 layers, \d\.\d MB>", repr(model.decoder))
+        stream = model.stream("the ", max_tokens=2)
+        assert repr(stream) == "<Stream of <Generation '': 0 tokens, unfinished>>"
+    assert repr(model) == f"<Model {tiny}, closed>"
+
+
+@pytest.mark.parametrize(("text", "shown"), [("a" * 60, "a" * 60), ("a" * 61, "a" * 60 + "...")])
+def test_a_long_text_is_cut_where_it_is_shown(text, shown):
+    generation = Generation(stats=None, seed=None, text=text, tokens=[1, 2], finish_reason="length")
+    assert repr(generation) == f"<Generation {shown!r}: 2 tokens, length>"
+
+
+def test_unknown_options_name_the_nearest(tiny):
+    with pytest.raises(shortlist.UsageError, match=r"no option contxt, did you mean context\?"):
+        shortlist.load(tiny, contxt=64)
+    with shortlist.load(tiny, head="dense") as model:
+        for use in (model.stream, model.generate):
+            with pytest.raises(shortlist.UsageError, match=r"no option max_token, did you mean max_tokens\?"):
+                use("the ", max_token=2)
+
+
+def test_weights_of_a_quantized_file_are_refused(tiny, tmp_path):
+    with pytest.raises(shortlist.UsageError, match=r"tiny\.gguf is quantized already, so leave it out"):
+        shortlist.load(tiny, weights="q8")
+    tiny_gguf("qwen3_moe", tmp_path / "moe.gguf", "Q8_0")  # its routers are floats
+    with pytest.raises(shortlist.UsageError, match=r"moe\.gguf is quantized already"):
+        shortlist.load(tmp_path / "moe.gguf", weights="q4")
+    tiny_gguf("llama", tmp_path / "float.gguf")
+    with shortlist.load(tmp_path / "float.gguf", weights="q8") as model:
+        assert model.decoder.head_rows.format == "q8"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_more_threads_than_cores_are_noted(tiny, more):
+    with shortlist.load(tiny, threads=available_threads() + more) as model:
+        noted = [note for note in model.warnings if "cores are faster" in note]
+        assert len(noted) == more
+        assert all(note in model.notes for note in noted)
 
 
 @pytest.mark.slow

@@ -10,9 +10,11 @@ from shortlist import recipe as recipes
 from shortlist.calibrate.head import Report, calibrate_head
 from shortlist.models.decoder import Decoder
 from shortlist.models.tokenizer import Tokenizer
+from shortlist.nearest import options_checked
 from shortlist.paths import check_writable
 
 
+@options_checked
 def fit(
     name: str | Path,
     *,

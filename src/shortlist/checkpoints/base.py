@@ -30,6 +30,9 @@ TYPES: dict[str, tuple[int, int]] = {
 }
 """For each tensor type the number of weights in a block, and the bytes of that block."""
 
+FLOATS = ("F32", "F16", "BF16")
+"""Those that are not quantized."""
+
 Shapes = dict[str, tuple[int, ...]]
 
 _MOST_MISSING = 10_000  # named in a message; the header of a damaged file may promise millions
@@ -146,6 +149,10 @@ class Checkpoint:
         self.notes = tuple(notes)
         self._files = files
         self.fingerprint = _fingerprint(headers, tensors)
+
+    def __repr__(self) -> str:
+        what = f"{self.config.family}, {len(self.tensors)} tensors" if self.tensors else "closed"
+        return f"<Checkpoint {self.path}: {what}>"
 
     def release(self, name: str, part: np.ndarray | None = None) -> None:
         """Give back the memory of a tensor's mapped pages; they are read again from the file if touched.

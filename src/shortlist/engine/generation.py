@@ -20,6 +20,9 @@ class Stream(Iterator[str]):
         self._pieces = pieces
         self.generation = generation
 
+    def __repr__(self) -> str:
+        return f"<Stream of {self.generation!r}>"
+
     def __next__(self) -> str:
         return next(self._pieces)
 

@@ -12,8 +12,10 @@ from shortlist.engine.stop import StopMatcher
 from shortlist.models.streaming import StreamDecoder
 from shortlist.models.tokenizer import Tokenizer
 
+SHOWN = 60  # characters of a text in `repr`
 
-@dataclass
+
+@dataclass(repr=False)
 class Generation:
     """A generated text; while it is streamed, what there is of it so far.
 
@@ -38,6 +40,10 @@ class Generation:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
     finish_reason: Literal["stop", "length"] | None = None
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= SHOWN else self.text[:SHOWN] + "..."
+        return f"<Generation {text!r}: {len(self.tokens)} tokens, {self.finish_reason or 'unfinished'}>"
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""

@@ -7,10 +7,12 @@ from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.engine.choose_head import Choice, HeadName, choose_head, how_often_it_differs
 from shortlist.engine.model import Model, context_of
-from shortlist.models.decoder import Decoder, Ffn
+from shortlist.models.decoder import Decoder, Ffn, available_threads
 from shortlist.models.tokenizer import Tokenizer
+from shortlist.nearest import options_checked
 
 
+@options_checked
 def load(
     name: str | Path,
     *,
@@ -54,7 +56,7 @@ def load(
     Raises
     ------
     UsageError
-        An option is out of range, there is no such model, or its estimated head is not fitted yet.
+        An option is unknown or out of range, there is no such model, or its estimated head is not fitted yet.
     CheckpointError
         The model was not pulled, or its files are damaged or unsupported.
     RecipeError
@@ -74,11 +76,14 @@ def load(
         decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
         sampling_defaults, warnings = checkpoint.sampling_defaults, checkpoint.notes
+    if threads is not None and threads > (cores := available_threads()):
+        warnings = (*warnings, f"{threads} threads share {cores} cores: as many threads as cores are faster")
     choice = choose_head(head, decoder, str(name), recipe=named)
     return Model(
         decoder,
         tokenizer,
         choice.head,
+        name=str(name),
         context=context,
         recipe=named or choice.recipe,
         warnings=warnings,

@@ -4,7 +4,7 @@ import dataclasses
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from shortlist.engine.choose import Chooser
 from shortlist.engine.generation import Stream, generate_pieces
 from shortlist.engine.growing import Generation, GrowingText
 from shortlist.engine.logprobs import TokenLogprobs
-from shortlist.engine.options import GenerationOptions
+from shortlist.engine.options import GenerationOptions, Options
 from shortlist.engine.scoring import score_pieces
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
@@ -39,6 +39,8 @@ class Model:
     decoder
     tokenizer
     head
+    name
+        What a user calls it, for messages.
     context
         Most tokens of prompt and answer together; None takes what the model was trained for. Memory for the
         KV cache is taken as it fills.
@@ -70,6 +72,7 @@ class Model:
         tokenizer: Tokenizer,
         head: DenseHead | EstimatedHead | ExactHead,
         *,
+        name: str = "",
         context: int | None = None,
         recipe: Recipe | None = None,
         warnings: Sequence[str] = (),
@@ -79,6 +82,7 @@ class Model:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.head = head
+        self.name = name
         self.context = context_of(decoder.config, context)
         self.recipe = recipe
         self.warnings = tuple(warnings)
@@ -87,12 +91,18 @@ class Model:
         self.stats: RunStats | None = None
         self._session = Session(decoder, self.context)
 
+    def __repr__(self) -> str:
+        if "decoder" not in vars(self):
+            return f"<Model {self.name}, closed>"
+        what = f"{self.config.family}, {self.config.layers} layers, {self.head.name} head"
+        return f"<Model {self.name}: {what}, context {self.context}>"
+
     @property
     def config(self) -> ModelConfig:
         """Sizes and constants of the decoder."""
         return self.decoder.config
 
-    def stream(self, prompt: str | Sequence[int], **options: Any) -> Stream:
+    def stream(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Stream:
         """Generate a text piece by piece.
 
         Parameters
@@ -110,8 +120,8 @@ class Model:
         Raises
         ------
         UsageError
-            An option is out of range, the prompt is empty, or prompt and answer do not fit the context;
-            raised here, before any work.
+            An option is unknown or out of range, the prompt is empty, or prompt and answer do not fit the
+            context; raised here, before any work.
         """
         text = self.prepare(self.encode(prompt), GenerationOptions(**options))
         self.stats = text.generation.stats
@@ -149,7 +159,7 @@ class Model:
         generation = Generation(stats, chosen.seed, logprobs=None if chosen.logprobs is None else [])
         return GrowingText(tokens, chosen, self.tokenizer, generation, chooser)
 
-    def generate(self, prompt: str | Sequence[int], **options: Any) -> Generation:
+    def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
         """Generate a whole text; parameters and errors as for `stream`."""
         stream = self.stream(prompt, **options)
         for _ in stream:

@@ -6,9 +6,11 @@ Nothing here needs NumPy, so that the command line can read its defaults here an
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, TypedDict
 
 from shortlist.errors import UsageError
+from shortlist.nearest import options_checked
 
 if TYPE_CHECKING:
     from shortlist.engine.constraints import Constraint
@@ -17,6 +19,18 @@ MAX_LOGPROBS = 100
 MAX_BIAS = 100.0
 MAX_BIASES = 1024
 MAX_PENALTY = 2.0
+
+REALS = {
+    "temperature",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+}
+INTEGERS = {"top_k", "seed", "max_tokens", "logprobs", "audit"}
+OPTIONAL = INTEGERS - {"top_k"}
+"""Of these, None leaves something open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +78,7 @@ class SamplingOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         if not (self.temperature == 0 or 0.01 <= self.temperature <= 100):
             raise UsageError(f"temperature must be 0 (greedy) or from 0.01 to 100, not {self.temperature}")
         if self.top_k < 0:
@@ -85,6 +100,14 @@ class SamplingOptions:
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise UsageError(f"seed must be from 0 to 2**64 - 1, not {self.seed}")
 
+    def _check_numbers(self) -> None:
+        for names, kind, what in ((REALS, Real, "a number"), (INTEGERS, Integral, "an integer")):
+            for name in names & vars(self).keys():
+                value = getattr(self, name)
+                is_kind = isinstance(value, kind) and not isinstance(value, bool)
+                if not is_kind and not (value is None and name in OPTIONAL):
+                    raise UsageError(f"{name} must be {what}, not {value!r:.40}")
+
     def _check_biases(self) -> None:
         if len(self.logit_bias) > MAX_BIASES:
             raise UsageError(f"logit bias is for up to {MAX_BIASES} tokens, not {len(self.logit_bias)}")
@@ -96,6 +119,27 @@ class SamplingOptions:
     def greedy(self) -> bool:
         """Whether the token is always the one with the greatest logit."""
         return self.temperature == 0
+
+
+class Options(TypedDict, total=False):
+    """The fields of `GenerationOptions`, for what takes them as keyword arguments."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    logit_bias: Mapping[int, float]
+    constraint: "Constraint | None"
+    seed: int | None
+    max_tokens: int | None
+    stop: str | Sequence[str]
+    logprobs: int | None
+    dense_head: bool
+    audit: int | None
+    trace: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +192,8 @@ class GenerationOptions(SamplingOptions):
     def stops(self) -> tuple[str, ...]:
         """The stop strings, also where a single one was given."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+# A dataclass answers an unknown field with a TypeError that does not name the nearest.
+SamplingOptions.__init__ = options_checked(SamplingOptions.__init__)
+GenerationOptions.__init__ = options_checked(GenerationOptions.__init__)

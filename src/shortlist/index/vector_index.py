@@ -90,6 +90,9 @@ class Index:
         self._parts: list[_native.Rows] = []
         self._fit: _Fit | None = None
 
+    def __repr__(self) -> str:
+        return f"<Index of {len(self)} vectors of {self.width}: {self.metric}, {self.rows}>"
+
     def __len__(self) -> int:
         return sum(part.rows for part in self._parts)
 

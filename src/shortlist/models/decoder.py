@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import Checkpoint
+from shortlist.checkpoints.base import FLOATS, Checkpoint
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.channels import PLACES, check_parts, pack_place
 from shortlist.models.families import FAMILIES
@@ -66,6 +66,9 @@ class Decoder:
         `threads`, `weights` or `ffn` is out of range, the activation has no zeros, or a part does not fit.
     """
 
+    def __repr__(self) -> str:
+        return f"<Decoder {self.config.family}, {self.config.layers} layers, {self.nbytes / 1e6:.1f} MB>"
+
     def __init__(
         self,
         checkpoint: Checkpoint,
@@ -75,8 +78,7 @@ class Decoder:
         threads: int | None = None,
         parts: Mapping[str, Part] | None = None,
     ):
-        if weights not in (None, "q8", "q4"):
-            raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
+        _check_weights(weights, checkpoint)
         self.config = config = checkpoint.config
         parts = {place: part for place, part in (parts or {}).items() if place != "head"}
         check_parts(checkpoint, parts)
@@ -366,9 +368,28 @@ def _chosen_ffn(ffn: str, checkpoint: Checkpoint, by_channel: bool) -> str:
     return ffn
 
 
+def _check_weights(weights: str | None, checkpoint: Checkpoint) -> None:
+    """Raise `UsageError` where `weights` is unknown, or there is nothing that it could quantize."""
+    if weights not in (None, "q8", "q4"):
+        raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
+    kept = ("router", "shared_gate")  # small, and never quantized
+    if weights is not None and not any(
+        len(tensor.shape) > 1 and tensor.type in FLOATS and not name.rpartition(".")[2].startswith(kept)
+        for name, tensor in checkpoint.tensors.items()
+    ):
+        raise UsageError(
+            f"--weights {weights} does nothing: {checkpoint.path.name} is quantized already, so leave it out"
+        )
+
+
+def available_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def set_threads(threads: int | None) -> None:
     """Size the native pool; default is every core that this process may use."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = available_threads()
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"--threads {threads} is out of range: choose between 1 and {available}")
     _native.set_threads(threads or available)

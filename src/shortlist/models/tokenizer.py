@@ -75,6 +75,10 @@ class Tokenizer:
         self.chat_template = parts.chat_template
         self.strips_space = self._bytes.strips_space
 
+    def __repr__(self) -> str:
+        template = "a" if self.chat_template else "no"
+        return f"<Tokenizer of {self._name}: {self.vocab_size} tokens, {template} chat template>"
+
     @classmethod
     def from_checkpoint(cls, checkpoint: "Checkpoint") -> "Tokenizer":
         """Read the tokenizer of an open checkpoint.
