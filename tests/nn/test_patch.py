@@ -9,7 +9,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from shortlist.errors import UsageError
 from shortlist.nn import Experts, MoE, SoftmaxTopK, auxiliary_losses, patch
-from shortlist.nn.gates import Hash
 
 IDS = torch.arange(10)[None]
 
@@ -50,28 +49,82 @@ def test_undo_restores_the_model_exactly(model):
     assert torch.equal(model.eval()(IDS).logits, before)
 
 
-def test_a_failing_make_leaves_the_model_alone(model):
+def failing(index, mlp):
+    if index == 2:
+        raise ValueError("no")
+    return make(index, mlp)
+
+
+@pytest.mark.parametrize(
+    ("how", "layers", "error", "message"),
+    [
+        (make, [0, 3], UsageError, "no layer 3: LlamaForCausalLM has layers 0 to 2"),
+        (make, [0, -1], UsageError, "no layer -1: LlamaForCausalLM has layers 0 to 2"),
+        (failing, None, ValueError, "no"),
+        (
+            lambda index, mlp: make(index, mlp) if index < 2 else None,
+            None,
+            UsageError,
+            "returned None for layer 2",
+        ),
+    ],
+)
+def test_a_patch_that_fails_leaves_the_model_alone(model, how, layers, error, message):
+    blocks, hooks = [layer.mlp for layer in model.model.layers], len(model.model._forward_pre_hooks)
+    with pytest.raises(error, match=message):
+        patch(model, how, layers)
+    assert [layer.mlp for layer in model.model.layers] == blocks
+    assert len(model.model._forward_pre_hooks) == hooks
+
+
+def test_layers_may_be_named_twice_and_by_a_generator(model):
     blocks = [layer.mlp for layer in model.model.layers]
-    with pytest.raises(UsageError, match="no layer 3: LlamaForCausalLM has layers 0 to 2"):
-        patch(model, make, layers=[0, 3])
+    done = patch(model, make, (index for index in (1, 0, 1)))
+    assert done.layers.keys() == {0, 1}
+    done.undo()
     assert [layer.mlp for layer in model.model.layers] == blocks
 
 
-def test_a_model_without_blocks_is_refused():
-    with pytest.raises(UsageError, match="Linear has no decoder layers"):
-        patch(torch.nn.Linear(2, 2), make)
+def test_patches_are_undone_in_the_other_order_only(model):
+    blocks = [layer.mlp for layer in model.model.layers]
+    before = model(IDS).logits
+    first = patch(model, make, [0, 1])
+    second = patch(model, make, [1, 2])
+    now = model(IDS).logits
+    with pytest.raises(UsageError, match="layer 1 was replaced again after this patch"):
+        first.undo()
+    assert torch.equal(model(IDS).logits, now), "layer 0 is not put back either"
+    second.undo()
+    first.undo()
+    assert [layer.mlp for layer in model.model.layers] == blocks
+    assert torch.equal(model(IDS).logits, before)
 
 
-def test_token_ids_reach_the_gates(model):
-    done = patch(model, lambda *_: MoE(Hash(16, 4), Experts(4, 16, 24)))
-    model(torch.tensor([[3, 5, 3]]))
-    layer = done.layers[0]
-    assert isinstance(layer, MoE)
-    routing = layer.routing
-    assert routing
-    first, _, third = (routing.experts[routing.tokens == t].tolist() for t in range(3))
-    assert first == third
-    assert torch.equal(layer.token_ids, torch.tensor([[3, 5, 3]]))
+def test_undo_does_not_lose_an_adapter():
+    torch.manual_seed(0)
+    model = mixtral()
+    plain = model(IDS).logits
+    done = patch(model, take)
+    config = peft.LoraConfig(target_parameters=["experts.gate_up_proj"], init_lora_weights=False)
+    adapted = peft.get_peft_model(model, config)
+    with pytest.raises(UsageError, match="layer 0 holds an adapter of peft: unload or merge it"):
+        done.undo()
+    assert not torch.allclose(adapted(IDS).logits, plain)
+
+
+def test_undo_follows_the_type_of_the_model(model):
+    done = patch(model, make, [1])
+    model.to(torch.float64)
+    done.undo()
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert model(IDS).logits.dtype == torch.float64
+
+
+def test_undo_leaves_a_type_of_its_own(model):
+    model.model.layers[1].mlp.bfloat16()
+    done = patch(model, make, [1])
+    done.undo()
+    assert model.model.layers[1].mlp.up_proj.weight.dtype == torch.bfloat16
 
 
 def test_generate_and_save(model, tmp_path):

@@ -16,8 +16,8 @@ from torch.nn.utils import parametrize
 
 from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.nn import ternary
+from shortlist.nn.blocks import find_blocks
 from shortlist.nn.converted import MoEConfig, install
-from shortlist.nn.patch import find_blocks
 
 WEIGHTS = "model.safetensors"
 PACKED = ("gate_up_proj", "down_proj")

@@ -9,6 +9,7 @@ from shortlist.errors import UsageError
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
 from shortlist.nn.experts import ExpertBank
 from shortlist.nn.gates import Gate, Routing
+from shortlist.nn.tokens import tokens_here
 
 LOCAL = LocalDispatcher()
 
@@ -39,8 +40,6 @@ class MoE(nn.Module):
     ----------
     routing : Routing or None
         Of the last forward pass.
-    token_ids : int64 [batch, length] or None
-        For gates that ask for them where `forward` is not given any: `patch` keeps this up to date.
     """
 
     def __init__(
@@ -60,10 +59,12 @@ class MoE(nn.Module):
         self.shared_expert = shared
         self.shared_expert_gate = shared_gate
         self.routing: Routing | None = None
-        self.token_ids: Tensor | None = None
 
     def forward(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
-        """States [..., width] to states of the same shape; `token_ids` [...] for gates that ask for them."""
+        """States [..., width] to states of the same shape.
+
+        `token_ids` [...] are for gates that ask for them; in a patched model the pass tells them.
+        """
         x = hidden.reshape(-1, hidden.shape[-1])
         segments = self.dispatcher.dispatch(x, self._route(x, token_ids))
         outputs = self.experts(segments)
@@ -80,7 +81,8 @@ class MoE(nn.Module):
         return self._add_shared(y, x).reshape(hidden.shape)
 
     def _route(self, x: Tensor, token_ids: Tensor | None) -> Routing:
-        ids = self.token_ids if token_ids is None else token_ids
+        tokens = tokens_here()
+        ids = tokens.ids if token_ids is None and tokens is not None else token_ids
         routing = self.routing = self.gate(x, None if ids is None else ids.reshape(-1))
         return routing
 
@@ -94,7 +96,7 @@ class MoE(nn.Module):
 
     def __getstate__(self) -> dict:
         # The last routing belongs to a graph, and tensors of a graph cannot be copied: a copy starts without.
-        return super().__getstate__() | {"routing": None, "token_ids": None}
+        return super().__getstate__() | {"routing": None}
 
 
 def moe_layers(model: nn.Module) -> Iterator[MoE]:

@@ -3,22 +3,42 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from shortlist.errors import UsageError
-from shortlist.nn.moe import moe_layers
+from shortlist.nn.blocks import check_use, find_stack
+from shortlist.nn.tokens import tell_tokens
 
-BLOCKS = ("mlp", "feed_forward", "block_sparse_moe")  # what decoder layers call their feed-forward block
 
-
-@dataclass
+@dataclass(frozen=True)
 class Replaced:
     """One block that was replaced."""
 
+    index: int
     parent: nn.Module
     name: str
     original: nn.Module
+    new: nn.Module
+    beside: nn.Parameter | None  # another one of the layer, and where and what it was
+    was: tuple[torch.device, torch.dtype] | None
+
+    def check(self) -> None:
+        """Raise `UsageError` where putting the original back would undo more than the patch."""
+        if getattr(self.parent, self.name) is not self.new:
+            raise UsageError(f"layer {self.index} was replaced again after this patch: undo that one first")
+        kept = set(self.original.modules())
+        if any(type(m).__module__.startswith("peft.") for m in self.new.modules() if m not in kept):
+            raise UsageError(f"layer {self.index} holds an adapter of peft: unload or merge it before undo")
+
+    def undo(self) -> None:
+        """Put the original back, moved and cast as the model has been since."""
+        self.original.train(self.new.training)
+        now = _where(self.beside)
+        if now and now != self.was:
+            self.original.to(*now)
+        setattr(self.parent, self.name, self.original)
 
 
 @dataclass
@@ -36,10 +56,17 @@ class Patch:
     _hooks: list[RemovableHandle] = field(default_factory=list)
 
     def undo(self) -> None:
-        """Puts the original blocks back. Undoing twice changes nothing."""
-        for block in reversed(self._replaced):
-            block.original.train(block.parent.training)
-            setattr(block.parent, block.name, block.original)
+        """Puts all original blocks back, or none. Undoing twice changes nothing.
+
+        Raises
+        ------
+        UsageError
+            A block was replaced again since, or holds an adapter that would be lost.
+        """
+        for block in self._replaced:
+            block.check()
+        for block in self._replaced:
+            block.undo()
         for hook in self._hooks:
             hook.remove()
         self._replaced.clear()
@@ -72,55 +99,38 @@ def patch(
     Raises
     ------
     UsageError
-        The model has no decoder layers with feed-forward blocks, or none of such an index.
+        The model has no decoder layers with feed-forward blocks, or none of such an index; a layer's code
+        does not use its block as a map from states to states. The model is then as it was.
     """
-    blocks = find_blocks(model)
-    chosen = range(len(blocks)) if layers is None else layers
+    stack = find_stack(model)
+    blocks = stack.blocks
+    chosen = dict.fromkeys(range(len(blocks)) if layers is None else layers)
+    for index in chosen:
+        if not 0 <= index < len(blocks):
+            raise UsageError(f"no layer {index}: {type(model).__name__} has layers 0 to {len(blocks) - 1}")
+        check_use(*blocks[index])
     done = Patch()
-    try:
-        for index in chosen:
-            if not 0 <= index < len(blocks):
-                raise UsageError(
-                    f"no layer {index}: {type(model).__name__} has layers 0 to {len(blocks) - 1}"
-                )
-            parent, name = blocks[index]
-            original = getattr(parent, name)
-            new = make(index, original).train(parent.training)
-            done._replaced.append(Replaced(parent, name, original))
-            done.layers[index] = new
-            setattr(parent, name, new)
-        done._hooks += _pass_token_ids(model)
-    except BaseException:
-        done.undo()
-        raise
+    for index in chosen:
+        parent, name = blocks[index]
+        original = parent.get_submodule(name)
+        new = make(index, original)
+        if not isinstance(new, nn.Module):
+            raise UsageError(f"make returned {new!r} for layer {index}: it must return a module")
+        beside = _beside(parent, name)
+        done._replaced.append(Replaced(index, parent, name, original, new, beside, _where(beside)))
+        done.layers[index] = new
+    for block in done._replaced:  # nothing fails from here on
+        setattr(block.parent, block.name, block.new.train(block.parent.training))
+    done._hooks += tell_tokens(stack.owner, blocks)
     return done
 
 
-def find_blocks(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """The decoder layers of a model, each with the name of its feed-forward block.
-
-    Raises
-    ------
-    UsageError
-        There are none.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module):
-            names = [next((n for n in BLOCKS if hasattr(layer, n)), None) for layer in module]
-            if None not in names:
-                return [(layer, str(name)) for layer, name in zip(module, names, strict=True)]
-    raise UsageError(f"{type(model).__name__} has no decoder layers with a block named {' or '.join(BLOCKS)}")
+def _beside(parent: nn.Module, block: str) -> nn.Parameter | None:
+    for path, parameter in parent.named_parameters():
+        if not path.startswith(f"{block}.") and parameter.is_floating_point():
+            return parameter
+    return None
 
 
-def _pass_token_ids(model: nn.Module) -> list[RemovableHandle]:
-    """Gates may ask for token ids, which a decoder layer does not see: they are taken on their way in."""
-
-    def keep(ids: Tensor | None) -> None:
-        for layer in moe_layers(model):
-            layer.token_ids = ids
-
-    embedding: nn.Module = model.get_input_embeddings()  # pyright: ignore[reportCallIssue]
-    return [
-        model.register_forward_pre_hook(lambda *_: keep(None)),  # a pass may start from embeddings
-        embedding.register_forward_pre_hook(lambda _, args: keep(args[0])),
-    ]
+def _where(parameter: nn.Parameter | None) -> tuple[torch.device, torch.dtype] | None:
+    return None if parameter is None else (parameter.device, parameter.dtype)

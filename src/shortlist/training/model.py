@@ -12,9 +12,9 @@ from torch import nn
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.nn import Experts, Gate, MoE, patch
+from shortlist.nn.blocks import find_blocks
 from shortlist.nn.gates import GATES, WRAPPERS
 from shortlist.nn.moe import moe_layers
-from shortlist.nn.patch import find_blocks
 from shortlist.training import checkpoint
 from shortlist.training.config import USUAL_LOSSES, Config, GateConfig, MoEConfig
 from shortlist.training.convert.base import fill_copies

@@ -32,6 +32,10 @@ class Hash(Gate):
         """The shortlist for ids [tokens]; what the states are does not matter."""
         if token_ids is None:
             raise UsageError("a hash gate chooses by token ids: call the layer with token_ids=...")
+        if len(token_ids) != len(x):
+            raise UsageError(
+                f"a hash gate got {len(token_ids)} token ids for {len(x)} states: give one for each"
+            )
         places = token_ids[:, None] * self.experts + torch.arange(self.experts, device=token_ids.device)
         return equal_top_k(uniform(places + (self.seed << 40)), self.k, x.dtype)
 

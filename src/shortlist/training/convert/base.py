@@ -13,8 +13,8 @@ from torch import Tensor
 
 from shortlist.errors import UsageError
 from shortlist.nn import moe_layers
+from shortlist.nn.blocks import find_blocks
 from shortlist.nn.converted import MoEConfig, dense_sizes
-from shortlist.nn.patch import find_blocks
 
 ACTIVE = 0.5  # share of neurons, where none is asked for
 GROUP = 32  # expert widths are multiples of it, as the native runtime's quantization wants them

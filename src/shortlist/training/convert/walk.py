@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shortlist.nn import MoE
-from shortlist.nn.patch import find_blocks
+from shortlist.nn.blocks import find_blocks
 from shortlist.nn.shared_router import SharedRouter, route
 
 BATCH = 8  # sequences in one pass
