@@ -74,27 +74,39 @@ def test_a_speed_needs_two_tokens():
 
 
 def test_what_a_head_does_is_explained():
-    estimated = {
-        "head": "estimated",
-        "recipe": {"parts": {"head": {}}, "measured": {"head": {"agreement": 0.9961}}},
-    }
-    unmeasured = {"head": "estimated", "recipe": {"parts": {"head": {}}, "measured": {"head": {}}}}
     layers = {"head": "dense", "recipe": {"parts": {"layers.0.qkv": {}}}}
-    given = [{"head": "dense"}, {"head": "exact", "recipe": None}, estimated, unmeasured, layers]
-    dense, exact, measured, unknown, shortlisted = run("format", "given.map(module.explain)", given)
+    dense, exact, shortlisted = run(
+        "format", "given.map(module.explain)", [{"head": "dense"}, {"head": "exact", "recipe": None}, layers]
+    )
     assert dense["same"]
     assert "fast and full are the same" in dense["text"]
     assert "differs" not in exact
     assert "same" not in exact
     assert "Its text is always that of full" in exact["text"]
-    assert measured["differs"]
-    assert (
-        "Its text may differ from full: when it was measured, 99.61 % of the tokens were the same"
-        in measured["text"]
-    )
-    assert "may differ from full: how often was not measured" in unknown["text"]
     assert not shortlisted["same"]
     assert "layers are shortlisted" in shortlisted["text"]
+
+
+def test_how_often_an_estimated_head_differed_is_said_as_its_recipe_has_it():
+    measured = [
+        {"head": {"tokens": 1256, "shortlisted": {"agreement": 1 - 5 / 1256}}},
+        {"head": {"tokens": 256, "shortlisted": {"agreement": 1.0}}},
+        {
+            "head": {"tokens": 256, "shortlisted": {"agreement": 1.0}},
+            "whole": {"tokens": 200, "shortlisted": {"agreement": 0.98}},
+        },
+        {"head": {"tokens": 256}},
+        {},
+    ]
+    given = [{"head": "estimated", "recipe": {"parts": {"head": {}}, "measured": each}} for each in measured]
+    found = run("format", "given.map(module.explain)", [*given, {"head": "estimated"}])
+    assert all(each["differs"] for each in found)
+    assert [each["text"].split("may differ from full: ")[1] for each in found] == [
+        "when that was measured, 5 of 1,256 tokens did.",
+        "when that was measured, 0 of 256 tokens did.",
+        "when that was measured, 4 of 200 tokens did.",
+        *["how often was not measured."] * 3,
+    ]
 
 
 def test_full_reads_everything_only_where_the_layers_are_dense():

@@ -251,8 +251,11 @@ def test_what_the_server_refuses_is_shown_as_an_error_in_its_words(visit):
     assert no_empty_bubble(page)
     style = "(each) => [getComputedStyle(each).borderLeftWidth, getComputedStyle(each).color]"
     width, colour = error.evaluate(style)
-    assert width == "4px"
     assert colour != page.locator("#about-head").evaluate(style)[1]
+    assert width == "4px"
+    page.get_by_role("button", name="Edit message").click()  # else it would be part of all that follows
+    expect(page.locator(".message")).to_have_count(0)
+    assert page.locator("#prompt").input_value() == ("word " * 2000).strip()
 
 
 def test_an_error_in_the_middle_of_an_answer_stands_below_what_was_said(scripted):

@@ -34,6 +34,9 @@ const on = {
   continue: (message) => {
     if (!running) answer(message);
   },
+  edit: (message) => {
+    if (!running && message === conversation.at(-1)) takeBack();
+  },
 };
 
 function show(message) {
@@ -76,6 +79,19 @@ function busy(controller) {
   byId("clear").disabled = Boolean(controller);
   byId("welcome").hidden = conversation.length > 0;
   for (const button of messages.querySelectorAll(".continue")) button.disabled = Boolean(controller);
+}
+
+/** Puts the last message of the user back into the box, without what was answered to it. */
+function takeBack() {
+  let last;
+  do {
+    last = conversation.pop();
+    last.element.remove();
+  } while (last.role !== "user");
+  prompt.value = last.content;
+  busy(null);
+  save();
+  prompt.focus();
 }
 
 function focusPrompt() {

@@ -72,15 +72,17 @@ export function explain(facts) {
     case "exact":
       return { text: "Fast reads half of every row of the vocabulary, and the rest only of the rows that can still be chosen. "
         + "Its text is always that of full." };
-    default: {
-      const agreement = facts.recipe?.measured?.head?.agreement;
-      const measured = agreement === undefined || agreement === null
-        ? "how often was not measured."
-        : `when it was measured, ${percent(agreement)} of the tokens were the same.`;
+    default:
       return { differs: true, text: "Fast estimates which tokens can be chosen and reads only their rows. "
-        + `Its text may differ from full: ${measured}` };
-    }
+        + `Its text may differ from full: ${howOften(facts.recipe?.measured)}` };
   }
+}
+
+/** How often the text of a recipe's model differed from that of the full one, as the recipe measured it. */
+function howOften(measured) {
+  const { tokens, shortlisted } = measured?.whole ?? measured?.head ?? {};
+  if (!tokens || typeof shortlisted?.agreement !== "number") return "how often was not measured.";
+  return `when that was measured, ${whole(tokens * (1 - shortlisted.agreement))} of ${whole(tokens)} tokens did.`;
 }
 
 /** Whether all layers are read whole, so that the full head reads everything there is. */

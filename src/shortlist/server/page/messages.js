@@ -6,7 +6,8 @@ import { build, parse } from "./markdown.js";
 /**
  * The element of a message, {role, content, tokens?, end?, failed?, waiting?, cut?, asTokens?}.
  *
- * @param on what its parts call: show(message), pick(message, index), continue(message)
+ * @param on what its parts call: show(message), pick(message, index), continue(message),
+ *   edit(message)
  */
 export function draw(message, on) {
   const kind = message.role === "user" ? "user" : message.content || message.waiting ? "assistant" : "note";
@@ -79,14 +80,17 @@ function ending(message, on) {
   const made = element("div", "end");
   if (message.failed) made.setAttribute("role", "alert");
   made.append(element("span", "", message.end));
-  if (message.cut) {
-    const button = element("button", "continue", "Continue");
-    button.type = "button";
-    button.addEventListener("click", (event) => {
-      event.stopPropagation();
-      on.continue(message);
-    });
-    made.append(button);
-  }
+  if (message.cut) made.append(action("continue", "Continue", () => on.continue(message)));
+  if (message.failed && !message.content) made.append(action("edit", "Edit message", () => on.edit(message)));
   return made;
+}
+
+function action(name, label, act) {
+  const button = element("button", name, label);
+  button.type = "button";
+  button.addEventListener("click", (event) => {
+    event.stopPropagation();
+    act();
+  });
+  return button;
 }

@@ -74,7 +74,7 @@ export class Strip {
     };
     for (const [id, text] of Object.entries(texts)) byId(id).textContent = text || "–";
     byId("same").parentElement.hidden = !(texts.same && facts.head === "estimated" && message.head !== "dense");
-    const short = [speed && `${speed.toFixed(0)} tokens/s`, saved !== undefined && `${percent(saved)} of the reads saved`];
+    const short = [speed && `${speed.toFixed(0)} tokens/s`, saved !== undefined && `${percent(saved)} saved`];
     byId("short-figures").textContent = short.filter(Boolean).join(" · ");
   }
 
@@ -99,7 +99,7 @@ export class Strip {
   }
 
   #what(token) {
-    return `${whole(token.rows_read)} rows read (${percent(token.rows_share)} of the vocabulary), ${megabytes(token.bytes_read)} in all`;
+    return `${whole(token.rows_read)} ${token.rows_read === 1 ? "row" : "rows"} read (${percent(token.rows_share)} of the vocabulary), ${megabytes(token.bytes_read)} in all`;
   }
 
   #hint() {
