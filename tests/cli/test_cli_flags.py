@@ -73,6 +73,7 @@ FLAGS = {
         "--port",
         "--name",
         "--slots",
+        "--connections",
         "--kv-tokens",
         "--queue",
         "--timeout",
@@ -82,7 +83,6 @@ FLAGS = {
         "--api-key",
         "--api-key-file",
         "--cors",
-        "--strict",
         "--audit",
         "--log-prompts",
     }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.engine.model import Model
+from shortlist.errors import UsageError
 from shortlist.models.heads import Read
 
 
@@ -55,16 +56,23 @@ class ByteTokenizer:
     special_ids = frozenset({256, 257})
     strips_space = False
     vocab_size = 258
-    chat_template = None
+    chat_template = "messages"
+    name = "/models/fake.gguf"
 
     def encode(self, text, *, add_special=True, parse_special=False):
-        return [self.bos_id] * add_special + list(text.encode())
+        try:
+            return [self.bos_id] * add_special + list(text.encode())
+        except UnicodeEncodeError:
+            raise UsageError("the text is not valid UTF-8") from None
 
     def token_bytes(self, token):
         return bytes([token]) if token < 256 else b""
 
     def decode(self, tokens, *, skip_special=True):
         return b"".join(self.token_bytes(token) for token in tokens).decode(errors="replace")
+
+    def template_knows(self, variable):
+        return variable == "tools"
 
     def encode_chat(self, messages, *, add_generation_prompt=True, **options):
         text = "".join(f"<{message['role']}>{message['content']}\n" for message in messages)

@@ -70,6 +70,7 @@ def test_special_tokens_and_rows_without_a_token_are_not_text():
     [
         (Regex("(a"), "regular expression cannot be used: .*unclosed group"),
         (Regex("a" * 70_000), "has 70000 characters"),
+        (Regex("a\ud800"), "not valid UTF-8 at character 2"),
         (JsonSchema({"type": "objec"}), "JSON schema cannot be used: .*objec"),
         (JsonSchema({"$ref": "#/nowhere"}), "JSON schema cannot be used"),
     ],

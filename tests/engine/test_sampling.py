@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist._native import gumbel_noise
-from shortlist.engine.sampling import SamplingOptions, nucleus, sample, top_k
+from shortlist.engine.sampling import SamplingOptions, nucleus, sample, temper, top_k
 from shortlist.errors import UsageError
 
 # Few distinct values, so that ties are common.
@@ -24,11 +24,11 @@ def in_order(values):
     ("field", "value"),
     [
         ("temperature", -1.0),
-        ("temperature", 0.001),
+        ("temperature", 100.1),
         ("temperature", math.nan),
         ("temperature", math.inf),
         ("top_k", -1),
-        ("top_p", 0.0),
+        ("top_p", -0.01),
         ("top_p", 1.01),
         ("top_p", math.nan),
         ("min_p", -0.1),
@@ -53,6 +53,25 @@ def test_values_out_of_range_are_named(field, value):
 def test_greedy_takes_the_lowest_of_equal_rows():
     logits = np.array([1, 3, 3, 2], dtype=np.float32)
     assert sample(logits, SamplingOptions(), 0) == 1
+
+
+GREEDY = [{"temperature": 0.0099}, {"temperature": 1e-310}, {"temperature": 1.0, "top_p": 0.0}]
+
+
+@pytest.mark.parametrize("options", GREEDY)
+def test_what_leaves_only_the_greatest_is_greedy(options):
+    assert SamplingOptions(**options).greedy
+    logits = np.array([1, 3, 2.9999, 3], dtype=np.float32)
+    assert {sample(logits, SamplingOptions(**options, seed=seed), 0) for seed in range(20)} == {1}
+    assert temper(logits, SamplingOptions(**options)).tolist() == logits.astype(np.float64).tolist()
+
+
+def test_the_least_temperature_and_the_least_share_that_draw():
+    assert not SamplingOptions(temperature=0.01).greedy
+    assert not SamplingOptions(temperature=1.0, top_p=1e-9).greedy
+    logits = np.array([3, 2.999], dtype=np.float32)
+    drawn = {sample(logits, SamplingOptions(temperature=0.01, seed=seed), 0) for seed in range(20)}
+    assert drawn == {0, 1}
 
 
 @given(logit_lists, st.integers(1, 50))

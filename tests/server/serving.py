@@ -12,8 +12,8 @@ from shortlist.server.settings import ServerSettings
 @contextlib.contextmanager
 def serving(model, **settings):
     """Serve a model under the name `tiny`; yields the URL."""
-    app = create_app(model, ServerSettings(**{"name": "tiny", **settings}))
-    server = Server(app, drain_seconds=1.5)
+    settings = ServerSettings(**{"name": "tiny", **settings})
+    server = Server(create_app(model, settings), settings, drain_seconds=1.5)
     with bind("127.0.0.1", 0) as socket:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
         thread.start()

@@ -143,7 +143,11 @@ def test_a_chat_uses_the_template(client, alone):
     assert answer["choices"][0]["message"]["content"] == alone.generate(tokens, max_tokens=8).text
     assert answer["usage"]["prompt_tokens"] == len(tokens)
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
-    assert chat(client, messages=[{"role": "user", "content": parts}])["choices"] == answer["choices"]
+    joined = [{"role": "user", "content": "Hel\nlo"}]  # as vLLM and llama.cpp join them
+    assert (
+        chat(client, messages=[{"role": "user", "content": parts}])["choices"]
+        == chat(client, messages=joined)["choices"]
+    )
 
 
 def test_chat_logprobs(client, alone):
@@ -285,9 +289,17 @@ def test_embeddings_are_pooled_hidden_states(client, alone):
 def test_texts_become_tokens_and_back(client, alone):
     text = "Grüße 🙂 <|im_end|>"
     tokens = client.post("/tokenize", json={"content": text}).json()["tokens"]
-    assert tokens == alone.tokenizer.encode(text, add_special=False)
+    assert tokens == alone.tokenizer.encode(text, add_special=False, parse_special=True)
     assert client.post("/tokenize", json={"prompt": text}).json()["tokens"] == tokens
     assert client.post("/detokenize", json={"tokens": tokens}).json()["content"] == text
+    plain = client.post("/tokenize", json={"content": text, "parse_special": False}).json()["tokens"]
+    assert plain == alone.tokenizer.encode(text, add_special=False)
+    assert plain != tokens
+    without = client.post("/detokenize", json={"tokens": tokens, "parse_special": False}).json()["content"]
+    assert without == "Grüße 🙂 "
+    for name in ("add_special", "add_special_tokens"):
+        around = client.post("/tokenize", json={"content": text, name: True}).json()["tokens"]
+        assert around == alone.tokenizer.encode(text, parse_special=True)
     messages = [{"role": "user", "content": "Hi"}]
     chat_tokens = client.post("/tokenize", json={"messages": messages}).json()["tokens"]
     assert chat_tokens == alone.tokenizer.encode_chat(messages)

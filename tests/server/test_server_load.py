@@ -84,7 +84,8 @@ async def storm(url, count, answers, seed):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("count", [80, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_storm_of_requests(load_tiny, alone, count):
-    answers = {prompt: alone.generate(prompt, max_tokens=TOKENS).text for prompt in PROMPTS}
+    tokens = {prompt: alone.tokenizer.encode(prompt, parse_special=True) for prompt in PROMPTS}
+    answers = {prompt: alone.generate(tokens[prompt], max_tokens=TOKENS).text for prompt in PROMPTS}
     with load_tiny() as model, serving(model, slots=8, queue=AT_ONCE) as url:
         asyncio.run(storm(url, WARM, answers, seed=0))
         before = resident_bytes()

@@ -28,6 +28,9 @@ def serve(
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Texts that may wait; more are refused with 429.")
     ] = 64,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, help="Connections at once; more are refused with 503.")
+    ] = 512,
     kv_tokens: Annotated[
         int | None,
         typer.Option(
@@ -52,7 +55,6 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Let pages of ORIGIN use it.")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse unknown parameters.")] = False,
     audit: Annotated[
         int | None, typer.Option("--audit", min=1, help="Compare every so many tokens with the dense head.")
     ] = None,
@@ -81,7 +83,7 @@ def serve(
         max_body=max_body,
         max_prompt=max_prompt,
         api_keys=(*(api_key or ()), *_more_keys(api_key_file)),
-        strict=strict,
+        connections=connections,
         cors=tuple(cors or ()),
         audit=audit,
         log_prompts=log_prompts,

@@ -146,6 +146,10 @@ def _library() -> Any:
 
 
 def _short(source: str, what: str) -> str:
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} is not valid UTF-8 at character {error.start + 1}") from None
     if len(source) > MAX_SOURCE:
         raise UsageError(f"{what} has {len(source)} characters: at most {MAX_SOURCE} are taken")
     return source

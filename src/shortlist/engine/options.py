@@ -19,6 +19,8 @@ MAX_LOGPROBS = 100
 MAX_BIAS = 100.0
 MAX_BIASES = 1024
 MAX_PENALTY = 2.0
+LEAST_TEMPERATURE = 0.01
+"""Below, noise decides nothing that anyone could tell from the greatest logit, so the greatest is taken."""
 
 REALS = {
     "temperature",
@@ -40,11 +42,12 @@ class SamplingOptions:
     Parameters
     ----------
     temperature
-        Logits are divided by it; 0 always takes the greatest (greedy).
+        Logits are divided by it; 0, and all below `LEAST_TEMPERATURE`, always takes the greatest (greedy).
     top_k
         Keep this many of the greatest logits; 0 keeps all.
     top_p
-        Keep the most likely tokens until they hold this share of the probability; 1 keeps all.
+        Keep the most likely tokens until they hold this share of the probability; 1 keeps all, 0 keeps the
+        greatest alone.
     min_p
         Keep tokens at least this share as likely as the most likely one; 0 keeps all.
     repetition_penalty
@@ -79,12 +82,12 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        if not (self.temperature == 0 or 0.01 <= self.temperature <= 100):
-            raise UsageError(f"temperature must be 0 (greedy) or from 0.01 to 100, not {self.temperature}")
+        if not 0 <= self.temperature <= 100:
+            raise UsageError(f"temperature must be from 0 (greedy) to 100, not {self.temperature}")
         if self.top_k < 0:
             raise UsageError(f"top-k must be 0 (keep all) or more, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"top-p must be above 0 and at most 1 (keep all), not {self.top_p}")
+        if not 0 <= self.top_p <= 1:
+            raise UsageError(f"top-p must be from 0 (greedy) to 1 (keep all), not {self.top_p}")
         if not 0 <= self.min_p <= 1:
             raise UsageError(f"min-p must be from 0 (keep all) to 1, not {self.min_p}")
         if not 0.01 <= self.repetition_penalty <= 100:
@@ -118,7 +121,7 @@ class SamplingOptions:
     @property
     def greedy(self) -> bool:
         """Whether the token is always the one with the greatest logit."""
-        return self.temperature == 0
+        return self.temperature < LEAST_TEMPERATURE or self.top_p == 0
 
 
 class Options(TypedDict, total=False):

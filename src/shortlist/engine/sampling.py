@@ -25,7 +25,8 @@ def temper(logits: np.ndarray, options: SamplingOptions) -> np.ndarray:
 
     Like an `Adjustment` it maps values by a function that never falls, so bounds of a logit become bounds.
     """
-    return logits.astype(np.float64) / (options.temperature or 1.0)
+    values = logits.astype(np.float64)
+    return values if options.greedy else values / options.temperature
 
 
 def reaching(logits: np.ndarray, best: float, options: SamplingOptions) -> np.ndarray:

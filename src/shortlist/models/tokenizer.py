@@ -40,6 +40,8 @@ class Tokenizer:
 
     Attributes
     ----------
+    name : str
+        Of the checkpoint, for messages.
     bos_id : int or None
         The token that starts a text.
     eos_ids : frozenset of int
@@ -62,8 +64,8 @@ class Tokenizer:
 
     def __init__(self, parts: TokenizerParts, name: str):
         self._backend = parts.backend
-        self._name = name
-        self._names = parts.names
+        self.name = name
+        self.names = parts.names
         self._bytes = TokenBytes(parts.backend, parts.size, name)
         added = parts.backend.get_added_tokens_decoder()
         self._specials = {i: token.content for i, token in added.items() if token.special}
@@ -232,11 +234,11 @@ class Tokenizer:
     def _template(self) -> "ChatTemplate":
         if self.chat_template is None:
             raise UsageError(
-                f"{self._name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
+                f"{self.name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
             )
         from shortlist.models.chat import ChatTemplate  # Jinja takes 2 MB, and only chats need it
 
-        return ChatTemplate(self.chat_template, self._name, self._names)
+        return ChatTemplate(self.chat_template, self.name, self.names)
 
     @cached_property
     def _stand_in(self) -> str:

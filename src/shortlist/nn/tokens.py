@@ -10,8 +10,6 @@ All hooks know their arguments and nothing else, so that copies of a model are o
 
 import inspect
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,15 +27,9 @@ class Tokens:
     ----------
     ids : int64 [batch, length] or None
         None where a pass starts from embeddings.
-    scores : float [batch * length, experts] or None
-        Of a router that all layers share.
-    state : float [batch, rank] or None
-        That router's, after these tokens.
     """
 
     ids: Tensor | None
-    scores: Tensor | None = None
-    state: Tensor | None = None
 
 
 class _Here(threading.local):
@@ -51,23 +43,6 @@ _here = _Here()
 def tokens_here() -> Tokens | None:
     """Those of the pass that this thread is in; None outside of any."""
     return _here.tokens
-
-
-@contextmanager
-def telling(tokens: Tokens) -> Iterator[None]:
-    """Tell layers that are run one by one of their tokens, as a pass would."""
-    before = _here.tokens, _here.passing
-    _here.tokens, _here.passing = tokens, True
-    try:
-        yield
-    finally:
-        _here.tokens, _here.passing = before
-
-
-def tell_more(tokens: Tokens, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Replace what the present pass of a decoder tells, for a later hook of it: its arguments by name."""
-    _here.tokens = tokens
-    return kwargs | {ARGUMENT: tokens} if ARGUMENT in kwargs else kwargs
 
 
 def tell_tokens(owner: nn.Module, blocks: list[tuple[nn.Module, str]]) -> list[RemovableHandle]:

@@ -15,13 +15,14 @@ from shortlist.engine.batch import BatchEngine
 from shortlist.engine.model import Model
 from shortlist.server import chat, completions, embeddings, status, tokens
 from shortlist.server.errors import ErrorBody, add_error_handlers, error_response
-from shortlist.server.limits import ApiKeys, BodyLimit, RequestClock
+from shortlist.server.limits import ApiKeys, BodyLimit, JsonBodies, Methods, RequestClock
+from shortlist.server.routes import Routes
 from shortlist.server.service import Service
 from shortlist.server.settings import ServerSettings
 
 PAGE = Path(__file__).parent / "page"
 
-ERRORS = (400, 401, 404, 405, 408, 413, 422, 429, 500, 503, 504)
+ERRORS = (400, 401, 404, 405, 408, 413, 415, 429, 500, 503, 504)
 
 
 def create_app(model: Model, settings: ServerSettings) -> FastAPI:
@@ -40,6 +41,7 @@ def create_app(model: Model, settings: ServerSettings) -> FastAPI:
             service.close()
 
     described: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in ERRORS}
+    described["4XX"] = {"model": ErrorBody}  # without it FastAPI would describe a 422 that does not come
     app = FastAPI(
         title="shortlist",
         description="OpenAI's API, and what a shortlist read.",
@@ -49,19 +51,29 @@ def create_app(model: Model, settings: ServerSettings) -> FastAPI:
         redoc_url=None,
     )
     add_error_handlers(app)
+    endpoints = []
     for part in (completions, chat, embeddings, tokens, status):
         app.include_router(part.router)
+        endpoints += part.router.routes
+    app.state.routes = Routes(endpoints)
     if (PAGE / "index.html").exists():
         app.get("/", include_in_schema=False)(_page)
         app.mount("/page", StaticFiles(directory=PAGE), name="page")
     # The last one added stands in front of the others.
     app.add_middleware(_Catching)
+    app.add_middleware(JsonBodies)
+    app.add_middleware(Methods, methods=app.state.routes.methods)
     app.add_middleware(BodyLimit, most=settings.max_body)
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys)
     if settings.cors:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=["X-Request-Id", "Retry-After"],
         )
     app.add_middleware(RequestClock, service=lambda: app.state.service)
     return app

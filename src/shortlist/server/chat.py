@@ -1,5 +1,6 @@
 """`/v1/chat/completions`: answer conversations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -8,10 +9,11 @@ from fastapi.responses import Response
 from shortlist.engine.events import TokenEvent
 from shortlist.engine.logprobs import TokenLogprob, TokenLogprobs
 from shortlist.server.errors import ApiError
-from shortlist.server.generate import Choice, Texts, generation_options, new_id, respond
-from shortlist.server.schemas import ChatBody
+from shortlist.server.generate import Choice, Texts, new_id, respond, wanted
+from shortlist.server.schemas import ChatBody, TokenizeBody
 from shortlist.server.service import Answer, Service
 from shortlist.server.streaming import STREAMED, while_connected
+from shortlist.server.tools import Offer, Tool, Writer, joined
 from shortlist.server.usage import Clock
 
 router = APIRouter()
@@ -29,39 +31,87 @@ async def chat_completions(body: ChatBody, request: Request) -> Response:
 async def _answer(service: Service, body: ChatBody, clock: Clock) -> Response:
     if body.top_logprobs and not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
-    options = generation_options(
+    offer = Offer.of(body.tools, body.tool_choice, body.parallel_tool_calls)
+    constraint = body.constraint()
+    if offer.must and constraint:
+        message = (
+            "tool_choice asks for a call, and so the answer cannot match anything else: send one of them"
+        )
+        raise ApiError(400, message, param="tool_choice", code="invalid_value")
+    asked = wanted(
         body,
         service,
-        max_tokens=body.max_completion_tokens or body.max_tokens,
+        default=None,
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        constraint=offer.constraint() or constraint,
     )
-    messages = [message.plain() for message in body.messages]
-    service.log_text("messages", messages)
-    tokens = await service.on_tokenizer(lambda: service.encode_chat(messages))
-    texts = Texts.of([tokens], options, body.n or 1)
-    return await respond(service, body, texts, ChatFormat(service), clock)
+    service.log_text("messages", [message.plain() for message in body.messages])
+    tokens, warnings = await service.on_tokenizer(lambda: _prompt(service, body, offer))
+    texts = Texts.of(service, [tokens], asked)
+    return await respond(service, body, texts, ChatFormat(service, offer, warnings), clock)
+
+
+def _prompt(service: Service, body: ChatBody, offer: Offer) -> tuple[list[int], list[str]]:
+    options = template_options(body, offer.tools)
+    if body.reasoning_effort not in (None, "none"):
+        options["template_kwargs"] = {"reasoning_effort": body.reasoning_effort, **options["template_kwargs"]}
+    tokens = service.encode_chat(body.messages, **options)
+    tokenizer, warnings = service.model.tokenizer, []
+    if offer.tools and not tokenizer.template_knows("tools"):
+        warnings.append("the chat template of this model does not show tools: it was not told of them")
+    called = any(message.tool_calls for message in body.messages)
+    if called and "tool_calls" not in (tokenizer.chat_template or ""):
+        warnings.append("the chat template of this model does not show tool_calls of earlier messages")
+    return tokens, warnings
+
+
+def template_options(body: ChatBody | TokenizeBody, tools: Sequence[Tool]) -> dict[str, Any]:
+    """The options of `Tokenizer.encode_chat` that a body asks for."""
+    continues = bool(body.continue_final_message)
+    return {
+        "tools": [tool.plain() for tool in tools] or None,
+        "add_generation_prompt": not continues
+        if body.add_generation_prompt is None
+        else body.add_generation_prompt,
+        "continue_final_message": continues,
+        "template_kwargs": body.chat_template_kwargs or {},
+    }
 
 
 class ChatFormat:
-    """How answers of a chat are written."""
+    """How answers of a chat are written.
+
+    Parameters
+    ----------
+    service
+    offer
+        The tools.
+    warnings
+        What the client should know before any answer.
+    """
 
     whole, chunk = "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Service, offer: Offer, warnings: list[str]):
         self.id = new_id("chatcmpl")
+        self.warnings = warnings
+        self._offer = offer
         self._eos_ids = service.model.tokenizer.eos_ids
+        self._writers: dict[int, Writer] = {}
 
     def choice(self, place: int, answer: Answer) -> Choice:
         """See `Format`."""
         generation = answer.generation
+        delta = self._writer(place).push(generation.text)
+        last, reason = self._end(place, answer)
         logprobs = None
         if generation.logprobs is not None:
             logprobs = {"content": [_written(entry) for entry in generation.logprobs], "refusal": None}
         return {
             "index": place,
-            "message": {"role": "assistant", "content": generation.text, "refusal": None},
+            "message": joined([delta, last]),
             "logprobs": logprobs,
-            "finish_reason": generation.finish_reason,
+            "finish_reason": reason,
         }
 
     def opening(self, place: int) -> Choice:
@@ -72,16 +122,26 @@ class ChatFormat:
         """See `Format`."""
         return _delta(place, {})
 
-    def piece(self, place: int, token: TokenEvent) -> Choice:
+    def piece(self, place: int, token: TokenEvent) -> Choice | None:
         """See `Format`."""
-        choice = _delta(place, {"content": token.text})
+        choice = _delta(place, self._writer(place).push(token.text))
         if token.chosen.logprobs is not None and token.token not in self._eos_ids:
             choice["logprobs"] = {"content": [_written(token.chosen.logprobs)], "refusal": None}
-        return choice
+        return choice if choice["delta"] or choice["logprobs"] else None
 
     def closing(self, place: int, answer: Answer) -> Choice:
         """See `Format`."""
-        return {**_delta(place, {}), "finish_reason": answer.generation.finish_reason}
+        delta, reason = self._end(place, answer)
+        return {**_delta(place, delta), "finish_reason": reason}
+
+    def _end(self, place: int, answer: Answer) -> tuple[dict[str, Any], str | None]:
+        writer = self._writer(place)
+        end = writer.end(answer.generation.finish_reason)
+        self.warnings += writer.warnings
+        return end
+
+    def _writer(self, place: int) -> Writer:
+        return self._writers.setdefault(place, self._offer.writer())
 
 
 def _delta(place: int, delta: dict[str, Any]) -> Choice:

@@ -1,6 +1,7 @@
 """`/v1/completions`: continue texts, and with `echo` say how likely they were."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,12 +12,11 @@ from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.scoring import score_pieces
 from shortlist.models.streaming import StreamDecoder
 from shortlist.models.tokenizer import Tokenizer
-from shortlist.server.errors import ApiError, json_response
-from shortlist.server.generate import Choice, Texts, generation_options, new_id, respond
-from shortlist.server.schemas import CompletionBody, as_prompts
+from shortlist.server.generate import Choice, Texts, new_id, respond, wanted
+from shortlist.server.schemas import CompletionBody
 from shortlist.server.service import Answer, Service
 from shortlist.server.streaming import STREAMED, while_connected
-from shortlist.server.usage import Clock, usage
+from shortlist.server.usage import Clock
 
 DEFAULT_TOKENS = 16  # OpenAI's
 
@@ -33,37 +33,26 @@ async def completions(body: CompletionBody, request: Request) -> Response:
 
 
 async def _complete(service: Service, body: CompletionBody, clock: Clock) -> Response:
-    max_tokens = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
-    if not max_tokens and not body.echo:
-        raise ApiError(400, "max_tokens is 0: ask for 1 at least, or for echo", param="max_tokens")
-    options = generation_options(body, service, max_tokens=max_tokens or 1, logprobs=body.logprobs)
-    given = as_prompts(body.prompt)
-    service.log_text("prompts", given)
-    prompts = await service.on_tokenizer(lambda: [service.encode(prompt) for prompt in given])
-    texts = Texts.of(prompts, options, body.n or 1)
-    form = CompletionFormat(service.model.tokenizer, body.n or 1)
+    asked = wanted(
+        body, service, default=DEFAULT_TOKENS, logprobs=body.logprobs, constraint=body.constraint()
+    )
+    service.log_text("prompts", body.prompt)
+    encode = partial(
+        service.encode,
+        add_special=body.add_special_tokens is not False,
+        parse_special=body.parse_special is not False,
+    )
+    prompts = await service.on_tokenizer(lambda: [encode(prompt) for prompt in body.prompt])
+    texts = Texts.of(service, prompts, asked)
+    form = CompletionFormat(service.model.tokenizer, asked.count)
     if body.echo:
-        for prompt, tokens in zip(given, prompts, strict=True):
-            text = prompt if isinstance(prompt, str) else service.model.tokenizer.decode(tokens)
+        for prompt, tokens in zip(body.prompt, prompts, strict=True):
+            text = prompt if isinstance(prompt, str) else form.spell(tokens)
             entries = None
             if body.logprobs is not None:
                 entries = await _scores(service, tokens, body.logprobs, clock)
             form.echo(text, tokens, entries)
-    if max_tokens:
-        return await respond(service, body, texts, form, clock)
-    if body.stream:
-        raise ApiError(400, "max_tokens is 0: there is nothing to stream", param="stream")
-    choices = [form.echoed(place) for place in range(len(texts.requests))]
-    return json_response(
-        {
-            "id": form.id,
-            "object": form.whole,
-            "created": service.created,
-            "model": service.settings.name,
-            "choices": choices,
-            "usage": usage(texts.prompt_tokens, [], clock, service.metrics),
-        }
-    )
+    return await respond(service, body, texts, form, clock)
 
 
 async def _scores(
@@ -88,6 +77,7 @@ class CompletionFormat:
 
     def __init__(self, tokenizer: Tokenizer, count: int):
         self.id = new_id("cmpl")
+        self.warnings: list[str] = []
         self._tokenizer, self._count = tokenizer, count
         self._echoes: list[tuple[str, Sequence[int], Sequence[TokenLogprobs | None] | None]] = []
         self._writers: dict[int, LogprobWriter] = {}
@@ -95,6 +85,10 @@ class CompletionFormat:
     def echo(self, text: str, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None] | None) -> None:
         """Put the next prompt in front of its choices."""
         self._echoes.append((text, tokens, entries))
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """The text of a prompt that came as tokens, special ones included."""
+        return self._tokenizer.decode(tokens, skip_special=False)
 
     def choice(self, place: int, answer: Answer) -> Choice:
         """See `Format`."""
@@ -114,9 +108,8 @@ class CompletionFormat:
         if self._echoes:
             text, tokens, entries = self._echoes[place // self._count]
             if entries is not None:
-                logprobs = self._writer(place).write(tokens, entries)
-            else:
-                self._writer(place).offset = len(text)
+                logprobs = self._writer(place).write_prompt(text, tokens, entries)
+            self._writer(place).offset = len(text)
         return {"index": place, "text": text, "logprobs": logprobs, "finish_reason": "length"}
 
     def opening(self, place: int) -> Choice | None:
@@ -127,11 +120,13 @@ class CompletionFormat:
         """See `Format`."""
         return {"index": place, "text": "", "logprobs": None, "finish_reason": None}
 
-    def piece(self, place: int, token: TokenEvent) -> Choice:
+    def piece(self, place: int, token: TokenEvent) -> Choice | None:
         """See `Format`."""
         logprobs = None
         if token.chosen.logprobs is not None and token.token not in self._tokenizer.eos_ids:
             logprobs = self._writer(place).write([token.token], [token.chosen.logprobs])
+        if not token.text and logprobs is None:
+            return None
         return {"index": place, "text": token.text, "logprobs": logprobs, "finish_reason": None}
 
     def closing(self, place: int, answer: Answer) -> Choice:
@@ -161,20 +156,40 @@ class LogprobWriter:
         self._tokenizer = tokenizer
         self._characters = StreamDecoder(tokenizer, continues=True)
 
+    def write_prompt(
+        self, text: str, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None]
+    ) -> dict[str, list[Any]]:
+        """As `write`, for a prompt, in which special tokens are spelled, but for those put around it."""
+        characters = StreamDecoder(self._tokenizer, skip_special=False, continues=True)
+        pieces = [characters.push(token) for token in tokens]
+        around = max("".join(pieces).find(text), 0)
+        offsets, end = [], -around
+        for piece in pieces:
+            offsets.append(max(end, 0))
+            end += len(piece)
+        return self._written(tokens, entries, offsets)
+
     def write(self, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None]) -> dict[str, list[Any]]:
         """What the next tokens add to each list; one without an entry, the first of a text, has nulls."""
-        written: dict[str, list[Any]] = {
-            "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []
-        }  # fmt: skip
-        for token, entry in zip(tokens, entries, strict=True):
-            written["tokens"].append(spelled(self._tokenizer.token_bytes(token)))
-            written["token_logprobs"].append(entry and entry.chosen.logprob)
-            # The chosen token is always among them, also where it is not likely.
-            top = entry and {spelled(each.text): each.logprob for each in (*entry.top, entry.chosen)}
-            written["top_logprobs"].append(top)
-            written["text_offset"].append(self.offset)
+        offsets = []
+        for token in tokens:
+            offsets.append(self.offset)
             self.offset += len(self._characters.push(token))
-        return written
+        return self._written(tokens, entries, offsets)
+
+    def _written(
+        self, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None], offsets: Sequence[int]
+    ) -> dict[str, list[Any]]:
+        return {
+            "tokens": [spelled(self._tokenizer.token_bytes(token)) for token in tokens],
+            "token_logprobs": [entry and entry.chosen.logprob for entry in entries],
+            # The chosen token is always among them, also where it is not likely.
+            "top_logprobs": [
+                entry and {spelled(each.text): each.logprob for each in (*entry.top, entry.chosen)}
+                for entry in entries
+            ],
+            "text_offset": list(offsets),
+        }
 
 
 def spelled(piece: bytes) -> str:

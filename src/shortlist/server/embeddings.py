@@ -7,8 +7,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from shortlist.server.errors import json_response
-from shortlist.server.schemas import EmbeddingBody, as_prompts
+from shortlist.server.errors import ApiError, json_response
+from shortlist.server.schemas import EmbeddingBody
 from shortlist.server.service import Service
 from shortlist.server.streaming import while_connected
 
@@ -24,8 +24,11 @@ async def embeddings(body: EmbeddingBody, request: Request) -> Response:
 
 
 async def _embed(service: Service, body: EmbeddingBody) -> Response:
-    given = as_prompts(body.input)
-    texts = await service.on_tokenizer(lambda: [service.encode(text) for text in given])
+    width = service.model.config.width
+    if body.dimensions not in (None, width):
+        message = f"dimensions must be {width}: the model was not trained for shorter vectors"
+        raise ApiError(400, message, param="dimensions", code="unsupported_value")
+    texts = await service.on_tokenizer(lambda: [service.encode(text) for text in body.input])
     vectors = [await _pooled(service, tokens, last=body.pooling == "last") for tokens in texts]
     count = sum(len(tokens) for tokens in texts)
     as_text = body.encoding_format == "base64"

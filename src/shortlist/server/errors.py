@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -70,8 +71,15 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(json.dumps(content).encode(), status, headers, media_type="application/json")
 
 
-def as_api_error(error: Exception) -> ApiError:
-    """What a client is told of an exception; a defect of ours is logged, and not told."""
+def as_api_error(error: Exception, public: Callable[[str], str]) -> ApiError:
+    """What a client is told of an exception; a defect of ours is logged, and not told.
+
+    Parameters
+    ----------
+    error
+    public
+        Takes out of a message what clients need not know.
+    """
     match error:
         case ApiError():
             return error
@@ -82,19 +90,19 @@ def as_api_error(error: Exception) -> ApiError:
         case QueueFull():
             return ApiError(429, str(error), code="queue_full")
         case UsageError():
-            return ApiError(400, str(error))
+            return ApiError(400, public(str(error)))
         case TimeoutError():
             return ApiError(504, "the request took too long: ask for fewer tokens", code="timeout")
         case ShortlistError():
-            return ApiError(500, str(error))
+            return ApiError(500, public(str(error)))
         case _:
             log.error("a defect of the server", exc_info=error)
             return ApiError(500, "the server failed; its log says why")
 
 
-def error_response(error: Exception) -> Response:
-    """The answer to a request that failed."""
-    told = as_api_error(error)
+def error_response(error: Exception, public: Callable[[str], str] = str) -> Response:
+    """The answer to a request that failed; parameters as for `as_api_error`."""
+    told = as_api_error(error, public)
     headers = dict(getattr(error, "headers", None) or {})
     if told.status in (429, 503):
         headers["Retry-After"] = str(RETRY_SECONDS)
@@ -106,18 +114,55 @@ def error_response(error: Exception) -> Response:
 def add_error_handlers(app: FastAPI) -> None:
     """Let every exception of an app become an error in OpenAI's shape."""
 
-    async def handle(_: Request, error: Exception) -> Response:
-        return error_response(error)
+    async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code in (404, 405):
+            error.detail = request.app.state.routes.wrong(request.method, request.url.path)
+        return error_response(error, request.app.state.service.public)
 
     for kind in (RequestValidationError, HTTPException, ApiError, ShortlistError, TimeoutError):
         app.add_exception_handler(kind, handle)
 
 
+_CODES = {"missing": "missing_required_parameter"}
+
+_PLAIN = {
+    "dict_type": "should be a JSON object",
+    "model_type": "should be a JSON object",
+    "model_attributes_type": "should be a JSON object",
+    "list_type": "should be a list",
+    "string_type": "should be a text",
+    "int_type": "should be a whole number",
+    "float_type": "should be a number",
+    "bool_type": "should be true or false",
+    "missing": "is needed",
+}
+"""What a client is told instead of the names of Python's types."""
+
+
 def _validation_error(error: RequestValidationError) -> ApiError:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"][1:])
+    errors = error.errors()
+    # Of a union, the member that was meant is the one that the validation came furthest in.
+    deepest = max(len(each["loc"]) for each in errors)
+    first, *others = [each for each in errors if len(each["loc"]) == deepest]
     if first["type"] == "json_invalid":
         return ApiError(400, "the body is not valid JSON", code="invalid_json")
-    what = f"{place}: {first['msg']}" if place else f"the body: {first['msg']}"
-    # Of a union the first parts say which member failed; the parameter itself is what a client knows.
-    return ApiError(422, what, param=str(first["loc"][1]) if len(first["loc"]) > 1 else None)
+    place = ".".join(str(part) for part in first["loc"][1:] if _is_name(part))
+    told: list[str] = [
+        _PLAIN.get(each["type"]) or str(each["msg"]).replace("Input should", "should")
+        for each in (first, *others)
+        if each["loc"][:-1] == first["loc"][:-1]
+    ]
+    kind = first["type"]
+    code = _CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
+    what = " or ".join(dict.fromkeys(told))
+    message = f"{place or 'the body'}{'' if what.startswith('[') else ': '}{what}"
+    return ApiError(400, message, param=str(first["loc"][1]) if len(first["loc"]) > 1 else None, code=code)
+
+
+def _is_name(part: Any) -> bool:
+    """Whether a part of a place is a client's name or a number, and not that of a type among others."""
+    return isinstance(part, int) or (re.fullmatch(r"\w+", part) is not None and part not in _MEMBERS)
+
+
+_MEMBERS = ("str", "int", "NamedChoice")
+"""Members of unions; others are spelled with brackets."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from fastapi.responses import Response
 
+from shortlist.engine.constraints import Constraint
 from shortlist.engine.events import PromptEvent, TokenEvent
 from shortlist.engine.options import GenerationOptions
 from shortlist.server.errors import ApiError, json_response
@@ -17,18 +18,35 @@ from shortlist.server.schemas import GenerationBody
 from shortlist.server.service import Answer, Service
 from shortlist.server.streaming import DONE, EventStream, event, merged
 from shortlist.server.usage import Clock, usage
-
-GREATEST_SEED = 2**64
+from shortlist.server.values import GREATEST_SEED
 
 Choice = dict[str, Any]
 
+COPIED = (
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+)
+"""Options that mean in a body what they mean in Python."""
+
 
 class Format(Protocol):
-    """How an endpoint writes choices; `place` is the index of one."""
+    """How an endpoint writes choices; `place` is the index of one.
+
+    Attributes
+    ----------
+    warnings : list of str
+        What the client should know of the answers so far.
+    """
 
     id: str
     whole: str
     chunk: str
+    warnings: list[str]
 
     def choice(self, place: int, answer: Answer) -> Choice:
         """A choice that has ended."""
@@ -42,8 +60,8 @@ class Format(Protocol):
         """What a stream tells of a choice that has no new token."""
         ...
 
-    def piece(self, place: int, token: TokenEvent) -> Choice:
-        """What a stream tells of a token."""
+    def piece(self, place: int, token: TokenEvent) -> Choice | None:
+        """What a stream tells of a token; None: nothing yet."""
         ...
 
     def closing(self, place: int, answer: Answer) -> Choice:
@@ -59,63 +77,113 @@ class Texts:
     ----------
     requests
         Prompt and options of each choice.
-    prompt_tokens
-        Of all prompts, each counted once.
+    count
+        Choices of each prompt, which stand side by side.
+    written
+        Whether anything is to be written: where not, each answer is empty.
     """
 
     requests: Sequence[tuple[Sequence[int], GenerationOptions]]
-    prompt_tokens: int
+    count: int
+    written: bool = True
 
     @classmethod
-    def of(cls, prompts: Sequence[Sequence[int]], options: GenerationOptions, count: int) -> "Texts":
-        """`count` texts for each prompt; with a seed they have seeds of their own."""
-        seed = options.seed
+    def of(cls, service: Service, prompts: Sequence[Sequence[int]], wanted: "Wanted") -> "Texts":
+        """The texts for each prompt; with a seed they have seeds of their own.
+
+        Answers that are longer than there is room for are cut to it.
+
+        Raises
+        ------
+        ApiError
+            A prompt leaves no room for an answer.
+        """
+        seed, count = wanted.options.seed, wanted.count
         seeds = [None if seed is None else (seed + i) % GREATEST_SEED for i in range(count)]
-        requests = [(prompt, dataclasses.replace(options, seed=each)) for prompt in prompts for each in seeds]
-        return cls(requests, sum(len(prompt) for prompt in prompts))
+        requests = []
+        for prompt in prompts:
+            room = service.room(prompt, least=0 if wanted.most == 0 else 1)
+            most = room if wanted.most is None else min(wanted.most, room)
+            options = dataclasses.replace(wanted.options, max_tokens=max(most, 1))
+            requests += [(prompt, dataclasses.replace(options, seed=each)) for each in seeds]
+        return cls(requests, count, written=wanted.most != 0)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts, each counted once."""
+        return sum(len(prompt) for prompt, _ in self.requests[:: self.count])
+
+    def cached_tokens(self, answers: Sequence[Answer]) -> int:
+        """Tokens of the prompts that no choice had to compute."""
+        reused = [answer.generation.stats.reused_tokens for answer in answers]
+        return sum(min(reused[i : i + self.count]) for i in range(0, len(reused), self.count))
 
 
-def generation_options(
-    body: GenerationBody, service: Service, *, max_tokens: int | None, logprobs: int | None
-) -> GenerationOptions:
-    """The engine's options for a body; what it leaves open is as OpenAI has it.
+@dataclass(frozen=True)
+class Wanted:
+    """What a body asks for, whatever its prompts are.
+
+    Parameters
+    ----------
+    options
+        Of each answer, but for its length.
+    most
+        Tokens of an answer; None: as many as there is room for.
+    count
+        Choices of each prompt.
+    """
+
+    options: GenerationOptions
+    most: int | None
+    count: int
+
+
+def wanted(
+    body: GenerationBody,
+    service: Service,
+    *,
+    default: int | None,
+    logprobs: int | None,
+    constraint: Constraint | None,
+) -> Wanted:
+    """What a body asks for; what it leaves open is as OpenAI has it.
+
+    Parameters
+    ----------
+    default
+        Tokens of an answer where the body does not say.
+    logprobs
+        As for `GenerationOptions`.
+    constraint
+        What answers must match.
 
     Raises
     ------
     ApiError, UsageError
         A value cannot be used.
     """
-    given = {
-        name: value
-        for name in (
-            "top_p",
-            "top_k",
-            "min_p",
-            "repetition_penalty",
-            "frequency_penalty",
-            "presence_penalty",
-            "seed",
-            "stop",
-        )
-        if (value := getattr(body, name)) is not None
-    }
-    own = body.shortlist
+    given = {name: value for name in COPIED if (value := getattr(body, name)) is not None}
+    own, count = body.shortlist, body.n or 1
+    if body.best_of not in (None, count):
+        message = f"best_of other than n ({count}) is not supported: use n, and compare the logprobs"
+        raise ApiError(400, message, param="best_of", code="unsupported_value")
     try:
-        constraint = body.response_format and body.response_format.constraint()
         biases = {int(token): bias for token, bias in (body.logit_bias or {}).items()}
-    except ValueError as error:
-        raise ApiError(400, f"response_format or logit_bias: {error}") from None
-    return GenerationOptions(
+    except ValueError:
+        message = 'logit_bias goes from the ids of tokens to numbers, such as {"50256": -100}'
+        raise ApiError(400, message, param="logit_bias", code="invalid_value") from None
+    options = GenerationOptions(
         **given,
         temperature=1.0 if body.temperature is None else body.temperature,
+        top_k=max(body.top_k or 0, 0),
         logit_bias=biases,
         constraint=constraint,
-        max_tokens=max_tokens,
         logprobs=logprobs,
         dense_head=bool(own and own.head == "dense"),
         audit=(own and own.audit) or service.settings.audit,
         trace=bool(own and own.trace and body.stream),
     )
+    return Wanted(options, body.most_tokens(default), count)
 
 
 async def respond(
@@ -132,17 +200,33 @@ async def respond(
     if body.stream:
         work = contextlib.AsyncExitStack()
         progress = bool(body.shortlist and body.shortlist.progress)
-        answers = await work.enter_async_context(service.answers(texts.requests, progress=progress))
+        answers = await work.enter_async_context(_answers(service, texts, progress=progress))
         chunks = _chunks(service, body, texts, form, clock, envelope, answers)
-        return EventStream(chunks, work, service.settings.timeout)
-    async with service.answers(texts.requests) as answers:
+        return EventStream(chunks, work, service.settings.timeout, service.public)
+    async with _answers(service, texts) as answers:
         for answer in answers:
             async for _ in answer:
                 pass
     service.log_text("answers", [answer.generation.text for answer in answers])
     choices = [form.choice(place, answer) for place, answer in enumerate(answers)]
-    cost = usage(texts.prompt_tokens, answers, clock, service.metrics)
-    return json_response({**envelope, "choices": choices, "usage": cost})
+    content = {**envelope, "choices": choices, "usage": _usage(service, texts, answers, clock)}
+    return json_response({**content, **_warned(form.warnings)})
+
+
+def _answers(
+    service: Service, texts: Texts, *, progress: bool = False
+) -> contextlib.AbstractAsyncContextManager[list[Answer]]:
+    if texts.written:
+        return service.answers(texts.requests, progress=progress)
+    return contextlib.nullcontext([service.empty_answer(prompt) for prompt, _ in texts.requests])
+
+
+def _usage(service: Service, texts: Texts, answers: Sequence[Answer], clock: Clock) -> dict[str, Any]:
+    return usage(texts.prompt_tokens, texts.cached_tokens(answers), answers, clock, service.metrics)
+
+
+def _warned(warnings: Sequence[str]) -> dict[str, Any]:
+    return {"warnings": list(warnings)} if warnings else {}
 
 
 async def _chunks(
@@ -158,9 +242,12 @@ async def _chunks(
     trace = bool(body.shortlist and body.shortlist.trace)
     # As OpenAI has it: where usage is asked for, all other chunks say that it is not known yet.
     tail: dict[str, Any] = {"usage": None} if body.include_usage else {}
+    told = 0
 
     def chunk(choice: Choice) -> bytes:
-        return event({**envelope, "choices": [choice], **tail})
+        nonlocal told
+        news, told = form.warnings[told:], len(form.warnings)
+        return event({**envelope, "choices": [choice], **tail, **_warned(news)})
 
     for place in range(len(answers)):
         if opening := form.opening(place):
@@ -171,12 +258,12 @@ async def _chunks(
         elif isinstance(token, PromptEvent):
             read = {"prompt_read": token.read, "prompt_tokens": token.total}
             yield chunk({**form.waiting(place), "shortlist": read})
+        elif choice := form.piece(place, token):
+            yield chunk({**choice, "shortlist": what_was_read(token)} if trace else choice)
         elif trace:
-            yield chunk({**form.piece(place, token), "shortlist": what_was_read(token)})
-        elif token.text or token.chosen.logprobs:
-            yield chunk(form.piece(place, token))
+            yield chunk({**form.waiting(place), "shortlist": what_was_read(token)})
     service.log_text("answers", [answer.generation.text for answer in answers])
-    cost = usage(texts.prompt_tokens, answers, clock, service.metrics)
+    cost = _usage(service, texts, answers, clock)
     if body.include_usage:
         yield event({**envelope, "choices": [], "usage": cost})
     yield DONE

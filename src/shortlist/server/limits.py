@@ -1,11 +1,14 @@
-"""What stands before the endpoints: the size of bodies, API keys, the clock, the log line of each request."""
+"""What stands before the endpoints: sizes and types of bodies, API keys, methods, the clock and the log."""
 
 import asyncio
 import hmac
 import logging
+import re
+import secrets
 import time
 from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shortlist.server.errors import ApiError, error_response
@@ -16,12 +19,17 @@ log = logging.getLogger("shortlist.server")
 BODY_SECONDS = 60.0
 """A body must have arrived by then."""
 
-PRIVATE = ("/v1/", "/tokenize", "/detokenize", "/metrics")
-"""What an API key is asked for; health checks and the page itself need none."""
+OPEN = ("/", "/health")
+"""What needs no API key, beside the files of the page."""
+
+PAGE = "/page/"
+
+REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
+"""Ids of clients that are taken; others are replaced, because they go into the log."""
 
 
 class RequestClock:
-    """Notes when a request came, and at its end counts and logs it."""
+    """Notes when a request came, gives it an id, and at its end counts and logs it."""
 
     def __init__(self, app: ASGIApp, service: Callable[[], Service]):
         self._app, self._service = app, service
@@ -31,12 +39,15 @@ class RequestClock:
             return await self._app(scope, receive, send)
         arrived = time.perf_counter()
         scope.setdefault("state", {})["arrived"] = arrived
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        name = given if REQUEST_ID.fullmatch(given) else b"req-" + secrets.token_hex(12).encode()
         status = 499  # as servers log it: the client left before there was an answer
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", name)]}
             await send(message)
 
         try:
@@ -47,7 +58,7 @@ class RequestClock:
                 scope.get("route"), "path", "unknown"
             )  # the path itself is the client's to choose
             self._service().metrics.count_request(route, status)
-            log.info("%s %s %d %.3f s", scope["method"], route, status, seconds)
+            log.info("%s %s %d %.3f s %s", scope["method"], route, status, seconds, name.decode())
 
 
 class ApiKeys:
@@ -58,12 +69,13 @@ class ApiKeys:
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PRIVATE) and not self._known(scope):
-            error = ApiError(
-                401, "a valid API key is needed: send Authorization: Bearer KEY", code="invalid_api_key"
-            )
-            return await error_response(error)(scope, receive, send)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or is_open(scope["path"]) or self._known(scope):
+            return await self._app(scope, receive, send)
+        # In OpenAI's words, which its clients look for.
+        sent = b"authorization" in dict(scope["headers"])
+        problem = "Incorrect API key provided" if sent else "You didn't provide an API key"
+        error = ApiError(401, f"{problem}: send Authorization: Bearer KEY", code="invalid_api_key")
+        await error_response(error)(scope, receive, send)
 
     def _known(self, scope: Scope) -> bool:
         header = dict(scope["headers"]).get(b"authorization", b"")
@@ -71,6 +83,46 @@ class ApiKeys:
         # Every key is compared, so that the time does not tell which one is close.
         found = [hmac.compare_digest(given.strip(), key) for key in self._keys]
         return scheme.lower() == b"bearer" and any(found)
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no API key: health checks and the page itself do not, all else does."""
+    return path in OPEN or path.startswith(PAGE)
+
+
+class Methods:
+    """Answers HEAD as GET without a body, and OPTIONS with the methods that a path takes."""
+
+    def __init__(self, app: ASGIApp, methods: Callable[[str], list[str]]):
+        self._app, self._methods = app, methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope.get("method")
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}  # what writes to the socket knows, and leaves the body out
+        elif method == "OPTIONS" and (taken := self._methods(scope["path"])):
+            return await Response(status_code=204, headers={"Allow": ", ".join(taken)})(scope, receive, send)
+        await self._app(scope, receive, send)
+
+
+class JsonBodies:
+    """Lets bodies be JSON whatever their type is called, such as by curl, unless a browser's page sends them.
+
+    Pages of other origins may send some types unasked, but JSON only where the server lets them.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        if scope.get("method") == "POST" and b"json" not in headers.get(b"content-type", b""):
+            if b"origin" in headers:
+                error = ApiError(415, "a page must send Content-Type: application/json", code="not_json")
+                return await error_response(error)(scope, receive, send)
+            kept = [each for each in scope["headers"] if each[0] != b"content-type"]
+            scope = {**scope, "headers": [*kept, (b"content-type", b"application/json")]}
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:
@@ -86,7 +138,8 @@ class BodyLimit:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await self._read(scope, receive)
         except TimeoutError:
-            error = ApiError(408, f"the body did not arrive within {BODY_SECONDS:.0f} s")
+            message = f"the body did not arrive within {BODY_SECONDS:g} s"
+            error = ApiError(408, message, code="body_too_slow")
             return await error_response(error)(scope, receive, send)
         except ApiError as error:
             return await error_response(error)(scope, receive, send)

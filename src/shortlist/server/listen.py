@@ -13,6 +13,7 @@ from shortlist.engine.model import Model
 from shortlist.errors import UsageError
 from shortlist.memory import peak_rss_bytes
 from shortlist.server.app import create_app
+from shortlist.server.connections import limited
 from shortlist.server.service import Service
 from shortlist.server.settings import ServerSettings
 
@@ -56,7 +57,8 @@ def listen(model: Model, settings: ServerSettings, socket: sockets.socket, *, dr
     """Serve until SIGINT or SIGTERM; requests then have `drain_seconds` to end."""
     host, port = socket.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    server = Server(create_app(model, settings), drain_seconds, introduction(model, settings, url))
+    app = create_app(model, settings)
+    server = Server(app, settings, drain_seconds, introduction(model, settings, url))
     server.run(sockets=[socket])
 
 
@@ -79,15 +81,18 @@ class Server(uvicorn.Server):
     ----------
     app
         From `create_app`.
+    settings
+        The same.
     drain_seconds
         That requests have to end by themselves; what is left is cancelled, and its clients are told.
     ready
         What to say; nothing is said where it is empty.
     """
 
-    def __init__(self, app: FastAPI, drain_seconds: float, ready: str = ""):
+    def __init__(self, app: FastAPI, settings: ServerSettings, drain_seconds: float, ready: str = ""):
         config = uvicorn.Config(
             app,
+            http=limited(settings.connections),
             log_config=None,
             access_log=False,  # paths are the clients' to choose; `limits` logs the endpoints
             server_header=False,

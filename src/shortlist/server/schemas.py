@@ -1,111 +1,90 @@
 """What clients may send: OpenAI's parameters, those that other servers have added to them, and our own.
 
-Every parameter may be null, which is the same as leaving it out.
+Every parameter may be null, which is the same as leaving it out. The others are in `field_lists`.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from shortlist.engine.constraints import Constraint, JsonSchema, Regex
+from shortlist.engine.constraints import Constraint
 from shortlist.engine.options import MAX_BIASES, MAX_LOGPROBS, MAX_PENALTY
+from shortlist.server import field_lists
+from shortlist.server.errors import ApiError
+from shortlist.server.formats import ResponseFormat, StructuredOutputs, constraints
+from shortlist.server.messages import Message
+from shortlist.server.tools import Tool, ToolChoice
+from shortlist.server.values import GREATEST_SEED, Checked, Stops, TextsOrTokens, Token, Whole
 
-MAX_CHOICES = 16
-MAX_PROMPTS = 256
+MAX_CHOICES = 128
 MAX_MESSAGES = 4096
+MAX_TOOLS = 128
 
-Token = Annotated[int, Field(ge=0, lt=2**31)]
-Tokens = Annotated[list[Token], Field(min_length=1)]
-Text = str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
-TextOrTokens = Text | Tokens | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS)]
 Penalty = Annotated[float, Field(ge=-MAX_PENALTY, le=MAX_PENALTY)]
+MaxTokens = Annotated[Whole, Field(ge=-1, description="-1: as many as there is room for.")]
 
 
-class Closed(BaseModel):
-    """A part of a request that knows all its fields."""
+def _seed(value: int | None) -> int | None:
+    """-1 draws a seed, as llama-server and others have it; other negative ones are seeds like any other."""
+    return None if value is None or value == -1 else value % GREATEST_SEED
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-
-class Open(BaseModel):
-    """A body whose unknown parameters are the server's to refuse or to name in its log."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+class Body(Checked):
+    """What all requests have in common."""
 
     model: str | None = Field(None, description="The model that is served; may be left out.")
-    user: str | None = Field(None, description="Ignored: nothing is kept about users.")
 
 
-class Schema(BaseModel):
-    """A JSON schema and its name, as OpenAI wraps it."""
-
-    model_config = ConfigDict(strict=True)
-
-    name: str = ""
-    definition: dict[str, Any] = Field(alias="schema")
-
-
-class ResponseFormat(Closed):
-    """What the answer must be: any text, a JSON object, JSON of a schema, or a match of an expression."""
-
-    type: Literal["text", "json_object", "json_schema", "regex"]
-    json_schema: Schema | None = None
-    regex: str | None = None
-
-    def constraint(self) -> Constraint | None:
-        """The constraint that it stands for.
-
-        Raises
-        ------
-        ValueError
-            The schema or the expression is missing.
-        """
-        match self.type:
-            case "text":
-                return None
-            case "json_object":
-                return JsonSchema({"type": "object"})
-            case "json_schema" if self.json_schema is not None:
-                return JsonSchema(self.json_schema.definition)
-            case "regex" if self.regex is not None:
-                return Regex(self.regex)
-            case kind:
-                raise ValueError(f"response_format of type {kind} needs a field {kind}")
-
-
-class StreamOptions(BaseModel):
+class StreamOptions(Checked):
     """What else a stream tells."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    lists: ClassVar = field_lists.STREAM_OPTIONS
+    what: ClassVar = "stream_options"
 
-    include_usage: bool | None = None
+    include_usage: bool | None = Field(None, description="The last chunk tells the usage.")
 
 
-class ShortlistOptions(Closed):
+class ShortlistOptions(Checked):
     """What only this server can do."""
+
+    what: ClassVar = "shortlist"
 
     head: Literal["own", "dense"] | None = Field(None, description="dense: read all rows of the head.")
     trace: bool | None = Field(None, description="Streams: what was read for each token, and the candidates.")
     progress: bool | None = Field(None, description="Streams: how much of the prompt is read, while it is.")
-    audit: int | None = Field(None, ge=1, description="Compare every so many tokens with the dense head.")
+    audit: Whole | None = Field(None, ge=1, description="Compare every so many tokens with the dense head.")
 
 
-class GenerationBody(Open):
+class GenerationBody(Body):
     """What completions and chats have in common."""
 
-    temperature: float | None = Field(None, ge=0, le=100)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
+    temperature: float | None = Field(None, ge=0, le=100, description="1 by default; below 0.01 is greedy.")
+    top_p: float | None = Field(None, ge=0, le=1, description="0 is greedy.")
+    top_k: Whole | None = Field(None, ge=-1, description="0 and -1 keep all.")
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, ge=0.01, le=100)
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = Field(None, max_length=MAX_BIASES)
-    seed: int | None = Field(None, ge=0, lt=2**64)
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    logit_bias: dict[str, float] | None = Field(
+        None, max_length=MAX_BIASES, description="From token ids, spelled as texts, to -100 to 100."
+    )
+    seed: Annotated[Whole | None, Field(ge=-(2**63), lt=GREATEST_SEED), AfterValidator(_seed)] = Field(
+        None, description="-1: another one each time."
+    )
+    stop: Stops = Field(None, description="Empty ones stop nothing.")
+    n: Whole | None = Field(None, ge=1, le=MAX_CHOICES)
+    best_of: Whole | None = Field(None, ge=1, description="Only n itself: nothing is chosen from more.")
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = Field(None, description="Goes before max_tokens.")
+    n_predict: MaxTokens | None = Field(
+        None, description="llama-server's name for max_tokens, which goes before."
+    )
     response_format: ResponseFormat | None = None
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = Field(None, min_length=1)
+    structured_outputs: StructuredOutputs | None = None
+    json_schema: dict[str, Any] | None = Field(None, description="llama-server's.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     shortlist: ShortlistOptions | None = None
@@ -115,77 +94,101 @@ class GenerationBody(Open):
         """Whether the last chunk of a stream tells the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    def most_tokens(self, default: int | None) -> int | None:
+        """Tokens of an answer at most; None: as many as there is room for."""
+        given = (self.max_completion_tokens, self.max_tokens, self.n_predict)
+        most = next((each for each in given if each is not None), default)
+        return None if most == -1 else most
+
+    def constraint(self) -> Constraint | None:
+        """What the answer must match.
+
+        Raises
+        ------
+        ApiError
+            More than one thing is asked for.
+        """
+        found = constraints(self.guided_json, self.guided_regex, self.guided_choice)
+        found += constraints(self.json_schema, None, None)
+        if self.structured_outputs:
+            found += self.structured_outputs.constraints()
+        if self.response_format and (own := self.response_format.constraint()):
+            found.append(own)
+        if len(found) > 1:
+            message = "the answer can match one thing only: send one schema, regex or choice"
+            raise ApiError(400, message, param="response_format", code="invalid_value")
+        return found[0] if found else None
+
 
 class CompletionBody(GenerationBody):
     """`POST /v1/completions`"""
 
-    prompt: TextOrTokens
-    max_tokens: int | None = Field(None, ge=0, description="16 by default; 0 only with echo.")
-    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    echo: bool | None = None
+    lists: ClassVar = field_lists.COMPLETION
 
-
-class TextPart(BaseModel):
-    """A part of a message."""
-
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(BaseModel):
-    """A turn of a chat."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    role: str = Field(min_length=1, max_length=64)
-    content: str | list[TextPart]
-
-    def plain(self) -> dict[str, str]:
-        """As chat templates take it."""
-        parts = self.content if isinstance(self.content, list) else [TextPart(type="text", text=self.content)]
-        return {"role": self.role, "content": "".join(part.text for part in parts)}
+    prompt: TextsOrTokens
+    logprobs: Whole | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    echo: bool | None = Field(None, description="The prompt stands before the answer.")
+    parse_special: bool | None = Field(
+        None, description="Whether special tokens spelled in a prompt are special; true by default."
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Whether the tokens that belong around a text are added; true by default."
+    )
 
 
 class ChatBody(GenerationBody):
     """`POST /v1/chat/completions`"""
 
+    lists: ClassVar = field_lists.CHAT
+
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    top_logprobs: Whole | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Only with logprobs.")
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = Field(None, description="false: one call at most.")
+    chat_template_kwargs: dict[str, Any] | None = Field(None, description="Variables for the chat template.")
+    add_generation_prompt: bool | None = Field(
+        None, description="Whether the prompt ends with the beginning of an answer; true by default."
+    )
+    continue_final_message: bool | None = Field(None, description="Continue the last message.")
+    reasoning_effort: str | None = Field(None, description="For chat templates that read it.")
 
 
-class EmbeddingBody(Open):
+class EmbeddingBody(Body):
     """`POST /v1/embeddings`"""
 
-    input: TextOrTokens
+    lists: ClassVar = field_lists.EMBEDDING
+
+    input: TextsOrTokens
     encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Whole | None = Field(None, ge=1, description="Only the width of the model.")
     pooling: Literal["mean", "last"] | None = Field(
         None, description="Of the last hidden states; mean by default."
     )
 
 
-class TokenizeBody(Open):
+class TokenizeBody(Body):
     """`POST /tokenize`: a text (`content` as llama-server has it, or `prompt` as vLLM) or a chat."""
+
+    lists: ClassVar = field_lists.TOKENIZE
 
     content: str | None = None
     prompt: str | None = None
     messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)
-    add_special: bool | None = None
-    add_special_tokens: bool | None = None
+    add_special: bool | None = Field(None, description="false by default.")
+    add_special_tokens: bool | None = Field(None, description="vLLM's name for add_special.")
+    parse_special: bool | None = Field(None, description="As for completions: true by default.")
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
 
 
-class DetokenizeBody(Open):
+class DetokenizeBody(Body):
     """`POST /detokenize`"""
 
+    lists: ClassVar = field_lists.DETOKENIZE
+
     tokens: list[Token]
-
-
-def as_prompts(given: str | Sequence[Any]) -> list[str | list[int]]:
-    """The prompts of a request, which may be one or several, as text or as tokens."""
-    if isinstance(given, str):
-        return [given]
-    return [list(given)] if isinstance(given[0], int) else list(given)
+    parse_special: bool | None = Field(None, description="false: special tokens are left out.")

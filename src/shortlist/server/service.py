@@ -2,28 +2,29 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shortlist.engine.batch import BatchEngine, Job, QueueFull
 from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, Timings, TokenEvent
 from shortlist.engine.growing import Generation
 from shortlist.engine.options import GenerationOptions
+from shortlist.engine.stats import RunStats
+from shortlist.errors import ShortlistError
 from shortlist.server.errors import ApiError
+from shortlist.server.messages import Message
 from shortlist.server.metrics import Metrics
-from shortlist.server.schemas import Open
+from shortlist.server.schemas import Body
 from shortlist.server.settings import CHARACTERS_PER_TOKEN, ServerSettings
 
 log = logging.getLogger("shortlist.server")
 
 T = TypeVar("T")
-
-MOST_NAMED = 1000
-"""Unknown parameters that the log names, so that clients cannot fill it."""
 
 
 class Answer:
@@ -90,7 +91,8 @@ class Service:
         self.metrics = Metrics(engine)
         self.created = int(time.time())
         self.closing = False
-        self.max_prompt = min(settings.max_prompt or self.model.context, self.model.context)
+        self.context = min(self.model.context, engine.stats().kv_tokens)
+        self.max_prompt = min(settings.max_prompt or self.context, self.context)
         # One thread, so that cutting long texts into tokens takes at most one core from the decoder.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="shortlist-tokenize")
         self._walk = asyncio.Semaphore(1)
@@ -98,11 +100,10 @@ class Service:
         self.fingerprint = f"shortlist-{self.model.decoder.fingerprint[:12]}"
         # The layers, and all rows of the head.
         self.dense_bytes = self.model.decoder.layer_bytes + self.model.decoder.head_rows.nbytes
-        self._named: set[str] = set()
         self._answers: set[Answer] = set()  # that have not ended
 
-    def check_body(self, body: Open) -> None:
-        """Refuse another model, unknown parameters where the server is strict, and all while it shuts down.
+    def check_body(self, body: Body) -> None:
+        """Refuse another model, and all while the server shuts down.
 
         Raises
         ------
@@ -111,22 +112,15 @@ class Service:
         if self.closing:
             raise _shutting_down()
         if body.model is not None and body.model != self.settings.name:
-            message = f"the model {body.model:.100} is not served here: ask for {self.settings.name}"
-            raise ApiError(404, message, param="model", code="model_not_found")
-        for name in body.model_extra or ():
-            if self.settings.strict:
-                raise ApiError(
-                    400, f"the parameter {name:.100} is unknown", param=name[:100], code="unknown_parameter"
-                )
-            if name not in self._named and len(self._named) < MOST_NAMED:
-                self._named.add(name)
-                log.warning("the parameter %.100r is unknown and ignored", name)
+            raise no_model(body.model, self.settings.name)
 
     async def on_tokenizer(self, function: Callable[[], T]) -> T:
         """Run what cuts or joins texts off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._tokenizing, function)
 
-    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+    def encode(
+        self, prompt: str | Sequence[int], *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
         """The tokens of a prompt, if it is not too long; not on the event loop.
 
         Raises
@@ -136,32 +130,70 @@ class Service:
         UsageError
             It cannot be used.
         """
-        if isinstance(prompt, str) and len(prompt) > self.max_prompt * CHARACTERS_PER_TOKEN:
-            self._too_long(f"{len(prompt)} characters")
+        if isinstance(prompt, str) and prompt:
+            prompt = self.encode_text(prompt, add_special=add_special, parse_special=parse_special)
         return self.checked(self.model.encode(prompt))
 
-    def encode_text(self, text: str, *, add_special: bool) -> list[int]:
+    def encode_text(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """As `encode`, but a text may be empty, and go without the tokens that belong around it."""
-        if len(text) > self.max_prompt * CHARACTERS_PER_TOKEN:
-            self._too_long(f"{len(text)} characters")
-        return self.checked(self.model.tokenizer.encode(text, add_special=add_special))
+        self._check_length(len(text))
+        tokenizer = self.model.tokenizer
+        return self.checked(tokenizer.encode(text, add_special=add_special, parse_special=parse_special))
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """As `encode`, for a conversation."""
-        length = sum(len(message["content"]) for message in messages)
-        if length > self.max_prompt * CHARACTERS_PER_TOKEN:
-            self._too_long(f"{length} characters")
-        return self.checked(self.model.tokenizer.encode_chat(messages))
+    def encode_chat(self, messages: Sequence[Message], **options: Any) -> list[int]:
+        """As `encode`, for a conversation.
+
+        Parameters
+        ----------
+        messages
+        **options
+            As `Tokenizer.encode_chat` takes them.
+        """
+        tokenizer = self.model.tokenizer
+        if tokenizer.chat_template is None:
+            message = "this model has no chat template: send a prompt to /v1/completions"
+            raise ApiError(400, message, param="messages", code="no_chat_template")
+        plain = [message.plain() for message in messages]
+        self._check_length(len(json.dumps([plain, options.get("tools")], ensure_ascii=False)))
+        try:
+            return self.checked(tokenizer.encode_chat(plain, **options))
+        except ShortlistError as error:  # of the template, which these messages make fail
+            raise ApiError(400, self.public(str(error)), param="messages", code="invalid_value") from None
+
+    def public(self, message: str) -> str:
+        """A message without the place of the model on this machine."""
+        return message.replace(self.model.tokenizer.name, self.settings.name)
 
     def checked(self, tokens: list[int]) -> list[int]:
         """The same tokens, if they are not too many."""
         if len(tokens) > self.max_prompt:
-            self._too_long(f"{len(tokens)} tokens")
+            raise self._too_long(f"{len(tokens)} tokens")
         return tokens
 
-    def _too_long(self, length: str) -> None:
-        message = f"the prompt has {length}, and at most {self.max_prompt} tokens are taken: shorten it"
-        raise ApiError(400, message, param="prompt", code="context_length_exceeded")
+    def room(self, prompt: Sequence[int], *, least: int) -> int:
+        """How many tokens an answer to a prompt can have.
+
+        Raises
+        ------
+        ApiError
+            Fewer than `least`.
+        """
+        room = self.context - len(prompt)
+        if room < least:
+            raise self._too_long(f"{len(prompt)} tokens, which leaves no room for an answer")
+        return room
+
+    def _check_length(self, characters: int) -> None:
+        if characters > self.max_prompt * CHARACTERS_PER_TOKEN:
+            raise self._too_long(f"{characters} characters")
+
+    def _too_long(self, length: str) -> ApiError:
+        # In OpenAI's words, which its clients look for.
+        message = f"This model's maximum context length is {self.context} tokens"
+        if self.max_prompt < self.context:
+            message += f", and at most {self.max_prompt} of them may be the prompt"
+        message += f". However, the prompt has {length}: reduce its length"
+        return ApiError(400, message, param="prompt", code="context_length_exceeded")
 
     def log_text(self, what: str, text: str | Sequence[object]) -> None:
         """Write a text to the log, where that is wanted."""
@@ -184,9 +216,8 @@ class Service:
         UsageError
         """
         if len(requests) > self.settings.queue:
-            raise ApiError(
-                400, f"the request asks for {len(requests)} texts: ask for at most {self.settings.queue}"
-            )
+            message = f"the request asks for {len(requests)} texts: ask for at most {self.settings.queue}"
+            raise ApiError(400, message, code="too_many_texts")
         begun: list[Answer] = []
         try:
             for prompt, options in requests:
@@ -197,6 +228,14 @@ class Service:
             for answer in begun:
                 answer.job.cancel()
                 self._answers.discard(answer)
+
+    def empty_answer(self, prompt: Sequence[int]) -> Answer:
+        """An answer of no tokens, which has ended."""
+        answer = Answer(self.metrics)
+        stats = RunStats(self.model.head.name, self.model.config.vocab_size, 0, len(prompt))
+        answer.submitted = answer.ended = time.perf_counter()
+        answer.receive(DoneEvent(Generation(stats, None, finish_reason="length"), Timings()))
+        return answer
 
     async def _submit(self, prompt: Sequence[int], options: GenerationOptions, progress: bool) -> Answer:
         answer = Answer(self.metrics)
@@ -250,6 +289,12 @@ class Service:
 
 def _next(pieces: Iterator[T], _model: object) -> T | None:
     return next(pieces, None)
+
+
+def no_model(name: str, served: str) -> ApiError:
+    """The error where another model is asked for, in OpenAI's words."""
+    message = f"The model `{name:.100}` does not exist: this server has `{served}`"
+    return ApiError(404, message, param="model", code="model_not_found")
 
 
 def _shutting_down() -> ApiError:

@@ -20,6 +20,8 @@ class ServerSettings:
         Requests that are worked on at once.
     queue
         Choices that may wait for a slot; more are refused with 429.
+    connections
+        Connections at once; more are refused with 503.
     kv_tokens
         Positions of KV memory for all slots together; None: the context for each.
     timeout
@@ -30,8 +32,6 @@ class ServerSettings:
         Tokens of a prompt; None: as many as the context holds.
     api_keys
         Any of these must be sent; empty: none is asked for.
-    strict
-        Refuse parameters that are not known, rather than name them in the log.
     cors
         Origins whose pages may use the server from a browser.
     audit
@@ -48,18 +48,27 @@ class ServerSettings:
     name: str
     slots: int = 8
     queue: int = 64
+    connections: int = 512
     kv_tokens: int | None = None
     timeout: float = 600.0
     max_body: int = 8_000_000
     max_prompt: int | None = None
     api_keys: tuple[str, ...] = ()
-    strict: bool = False
     cors: tuple[str, ...] = ()
     audit: int | None = None
     log_prompts: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("slots", "queue", "kv_tokens", "timeout", "max_body", "max_prompt", "audit"):
+        for name in (
+            "slots",
+            "queue",
+            "connections",
+            "kv_tokens",
+            "timeout",
+            "max_body",
+            "max_prompt",
+            "audit",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value}")

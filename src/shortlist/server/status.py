@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from shortlist.server.errors import ApiError, json_response
-from shortlist.server.service import Service
+from shortlist.server.errors import json_response
+from shortlist.server.service import Service, no_model
 
 router = APIRouter()
 
@@ -23,8 +23,7 @@ async def model(name: str, request: Request) -> dict[str, Any]:
     """The model of that name."""
     service: Service = request.app.state.service
     if name != service.settings.name:
-        message = f"the model {name:.100} is not served here: ask for {service.settings.name}"
-        raise ApiError(404, message, param="model", code="model_not_found")
+        raise no_model(name, service.settings.name)
     return _described(service)
 
 
@@ -48,10 +47,11 @@ def _described(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": service.created,
         "owned_by": "shortlist",
-        "max_model_len": service.max_prompt,
+        "max_model_len": service.context,
         "shortlist": {
             "family": model.config.family,
-            "context": model.context,
+            "context": service.context,
+            "max_prompt": service.max_prompt,
             "vocabulary": model.config.vocab_size,
             "head": model.head.name,
             "ffn": model.decoder.ffn,

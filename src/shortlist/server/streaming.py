@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -93,14 +93,22 @@ class EventStream(Response):
         What is closed at the end, however that comes.
     seconds
         Until all must be sent.
+    public
+        Takes out of an error's message what clients need not know.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes], work: contextlib.AsyncExitStack, seconds: float):
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes],
+        work: contextlib.AsyncExitStack,
+        seconds: float,
+        public: Callable[[str], str],
+    ):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._work, self._seconds = events, work, seconds
+        self._events, self._work, self._seconds, self._public = events, work, seconds, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -117,7 +125,7 @@ class EventStream(Response):
                 async for chunk in self._events:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Exception as error:  # the status is sent already, so the stream itself must tell
-            last = event(as_api_error(error).body)
+            last = event(as_api_error(error, self._public).body)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await send({"type": "http.response.body", "body": last, "more_body": False})

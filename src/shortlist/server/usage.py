@@ -62,13 +62,17 @@ class Clock:
         return parts
 
 
-def usage(prompt_tokens: int, answers: Sequence[Answer], clock: Clock, metrics: Metrics) -> dict[str, Any]:
+def usage(
+    prompt_tokens: int, cached_tokens: int, answers: Sequence[Answer], clock: Clock, metrics: Metrics
+) -> dict[str, Any]:
     """OpenAI's `usage`, and in `shortlist` what is ours.
 
     Parameters
     ----------
     prompt_tokens
-        Of all prompts, each counted once.
+        Tokens of all prompts, each counted once.
+    cached_tokens
+        Those among them that were not computed.
     answers
         All of them ended.
     """
@@ -80,7 +84,7 @@ def usage(prompt_tokens: int, answers: Sequence[Answer], clock: Clock, metrics: 
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": sum(each.stats.reused_tokens for each in generations)},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
         "shortlist": {**what_was_read(generations), "timings": parts},
     }
 
