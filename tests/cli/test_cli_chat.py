@@ -6,56 +6,23 @@ from engine.fakes import fake_model
 
 from shortlist.cli import chat
 from shortlist.cli.conversation import Conversation
-from shortlist.cli.line_input import read_message
-
-CTRL_C = "\x03"
+from shortlist.engine.options import GenerationOptions
 
 
-class Typed:
-    """Lines that a person types."""
+def conversation(answer="Fine.", system="", context=None, **options) -> Any:
+    chosen = GenerationOptions(**{"max_tokens": None, **options})
+    return Conversation(fake_model(answer.encode(), context=context), system, chosen)
 
-    def __init__(self, *lines):
-        self.lines = list(lines)
-        self.prompts = []
 
-    def __call__(self, prompt):
-        self.prompts.append(prompt)
-        if not self.lines:
+def talk(monkeypatch, talked, *messages, interactive=True, json=False):
+    waiting = list(messages)
+
+    def read():
+        if not waiting:
             raise EOFError
-        line = self.lines.pop(0)
-        if line is CTRL_C:
-            raise KeyboardInterrupt
-        return line
+        return waiting.pop(0)
 
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["hello"], "hello"),
-        (["one \\", "two\\", "three"], "one \ntwo\nthree"),
-        (['"""', "one", "  two", '"""'], "one\n  two"),
-        (['"""one', 'two"""'], "one\ntwo"),
-        (['"""one"""'], "one"),
-        (['"""', "a \\", "/quit", '"""'], "a \\\n/quit"),
-        (["one\\"], "one"),
-        (['"""', "one"], "one"),
-    ],
-)
-def test_a_message_has_one_line_or_many(lines, message):
-    assert read_message(Typed(*lines)) == message
-
-
-def test_the_end_of_the_input_is_no_message():
-    with pytest.raises(EOFError):
-        read_message(Typed())
-
-
-def conversation(answer="Fine.", **options) -> Any:
-    return Conversation(fake_model(answer.encode()), **options)
-
-
-def talk(monkeypatch, talked, *lines, interactive=True, json=False):
-    monkeypatch.setattr(chat, "terminal_reader", lambda: Typed(*lines))
+    monkeypatch.setattr(chat, "message_reader", lambda: read)
     chat.talk(talked, interactive=interactive, json=json)
 
 
@@ -107,12 +74,23 @@ def test_commands_that_only_tell(monkeypatch, capsys):
 
 def test_empty_lines_are_not_sent(monkeypatch, capsys):
     talk(monkeypatch, conversation(), "", "   ")
-    assert capsys.readouterr().out == "\n"
+    assert capsys.readouterr().out == ""
 
 
-def test_ctrl_c_at_the_prompt_says_how_to_leave(monkeypatch, capsys):
-    talk(monkeypatch, conversation(), CTRL_C, "Hi")
-    assert "/quit or Ctrl-D leaves" in capsys.readouterr().out
+def test_ctrl_c_at_the_prompt_leaves(monkeypatch):
+    def read():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chat, "message_reader", lambda: read)
+    with pytest.raises(KeyboardInterrupt):
+        chat.talk(conversation(), interactive=True, json=False)
+
+
+def test_a_pasted_path_is_no_command(monkeypatch, capsys):
+    talked = conversation()
+    talk(monkeypatch, talked, "/usr/bin\n/usr/lib", "/system Be\nkind.")
+    assert capsys.readouterr().out == "Fine.\n"
+    assert talked.system == "Be\nkind."
 
 
 def test_ctrl_c_stops_an_answer_and_keeps_its_start(monkeypatch, capsys):
@@ -123,10 +101,10 @@ def test_ctrl_c_stops_an_answer_and_keeps_its_start(monkeypatch, capsys):
     talk(monkeypatch, talked, "Hi", "Again")
     assert talked.turns[1] == {"role": "assistant", "content": "Fin"}
     assert talked.turns[3] == {"role": "assistant", "content": "Fine."}
-    assert capsys.readouterr().out == "Fin\nFine.\n\n"
+    assert capsys.readouterr().out == "Fin\nFine.\n"
 
 
-def test_a_full_context_is_reported_and_the_chat_goes_on(monkeypatch, capsys):
+def test_a_message_that_alone_is_too_long_is_reported_and_the_chat_goes_on(monkeypatch, capsys):
     talked = conversation()
     talk(monkeypatch, talked, "x" * 2000, "Hi")
     out, err = capsys.readouterr()
@@ -134,6 +112,46 @@ def test_a_full_context_is_reported_and_the_chat_goes_on(monkeypatch, capsys):
     assert "/reset starts over" in err
     assert out.split() == ["Fine."]
     assert len(talked.turns) == 2
+
+
+# A message takes 24 tokens, an answer 17, the begin token 1, the beginning of an answer 11; 6 are kept free.
+@pytest.mark.parametrize(("context", "dropped"), [(124, 0), (123, 1), (83, 1), (82, 2)])
+def test_a_full_context_forgets_the_oldest_exchanges(monkeypatch, capsys, context, dropped):
+    talked = conversation(context=context, max_tokens=6)
+    talk(monkeypatch, talked, "a" * 17, "b" * 17, "c" * 17)
+    assert [turn["content"][0] for turn in talked.turns if turn["role"] == "user"] == list("abc")[dropped:]
+    assert len(talked.turns) == 2 * (3 - dropped)
+    assert talked.dropped == min(dropped, 1), "those that the latest answer made room for"
+    err = capsys.readouterr().err
+    assert err.count("the context is full: the oldest 1 of the exchanges so far are forgotten") == dropped
+
+
+def test_the_system_message_is_kept_and_room_for_an_answer(monkeypatch):
+    talked = conversation(system="Be brief.", context=200)
+    seen = []
+    encode = talked.model.tokenizer.encode_chat
+    monkeypatch.setattr(
+        talked.model.tokenizer, "encode_chat", lambda messages: seen.append(messages) or encode(messages)
+    )
+    talk(monkeypatch, talked, "a" * 60, "b" * 60, "c" * 60)
+    assert seen[-1][0] == {"role": "system", "content": "Be brief."}
+    assert len(encode(seen[-1])) <= 150, "a quarter is for the answer"
+    assert len(talked.turns) == 2
+
+
+def test_an_answer_that_was_cut_off_says_so(monkeypatch, capsys):
+    talk(monkeypatch, conversation(max_tokens=3), "Hi")
+    assert "cut off: -n allows 3 tokens" in capsys.readouterr().err
+    talk(monkeypatch, conversation("x" * 500, context=64), "Hi")
+    assert "cut off: the context allows" in capsys.readouterr().err
+
+
+def test_an_answer_is_sampled_as_the_options_say(monkeypatch, capsys):
+    talked = conversation(temperature=0.7, top_k=5)
+    talk(monkeypatch, talked, "Hi", "/stats", "/help")
+    err = capsys.readouterr().err
+    assert err.count("sampling: temperature 0.7, top k 5 (the model's files say nothing") == 2
+    assert talked.latest.seed is not None
 
 
 def test_json_gives_one_line_for_each_answer(shortlist):
@@ -153,3 +171,21 @@ def test_piped_bytes_that_are_not_utf8(shortlist):
     result = shortlist("chat", "Fine.", stdin=b"\xff\n")
     assert result.code == 2
     assert "standard input is not valid UTF-8" in result.err
+
+
+def test_a_chat_samples_unless_told_not_to(shortlist):
+    sampled = json.loads(shortlist("chat", "Fine.", "--json", stdin=b"Hi\n").out)
+    greedy = json.loads(shortlist("chat", "Fine.", "--json", "--temperature", "0", stdin=b"Hi\n").out)
+    assert sampled["seed"] is not None
+    assert greedy["seed"] is None
+    assert sampled["dropped_exchanges"] == 0
+
+
+@pytest.mark.parametrize(
+    "option", [("--top-k", "3"), ("--top-p", "0.9"), ("--min-p", "0.1"), ("--seed", "1")]
+)
+def test_options_of_a_draw_are_refused_where_nothing_is_drawn(shortlist, option):
+    result = shortlist("chat", "Fine.", "--temperature", "0", *option, stdin=b"Hi\n")
+    assert result.code == 2
+    assert f"{option[0]} does nothing at temperature 0" in result.err
+    assert shortlist("chat", "Fine.", *option, stdin=b"Hi\n").code == 0

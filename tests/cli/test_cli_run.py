@@ -1,6 +1,13 @@
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+FAKE = [sys.executable, str(Path(__file__).with_name("fake_shortlist.py"))]
 
 
 def test_the_answer_goes_to_standard_output(shortlist):
@@ -20,9 +27,68 @@ def test_the_prompt_may_come_from_standard_input(shortlist, arguments):
     assert json.loads(result.out)["stats"]["prompt_tokens"] == 1 + 4
 
 
-def test_a_given_prompt_leaves_standard_input_alone(shortlist):
-    result = shortlist("run", "Hello", "abc", "--json", stdin=b"something else")
-    assert json.loads(result.out)["stats"]["prompt_tokens"] == 1 + 3
+@pytest.mark.parametrize("content", [b"", b"something"])
+def test_text_on_standard_input_beside_a_prompt_is_an_error(content, tmp_path, capfd):
+    def run(source, **options):
+        command = [*FAKE, "run", "Hello", "abc", "--no-chat"]
+        return subprocess.run(command, stdin=source, capture_output=True, text=True, **options)
+
+    (tmp_path / "file").write_bytes(content)
+    read, write = os.pipe()
+    os.write(write, content)
+    ends = [socket.socketpair(), socket.socketpair()]
+    ends[0][1].send(content)
+    with (tmp_path / "file").open("rb") as file:
+        done = [run(file), run(read), run(ends[0][0].fileno())]
+    for each in done:
+        if content:
+            assert (each.returncode, each.stdout) == (2, "")
+            assert "two prompts, one on standard input" in each.stderr
+        else:
+            assert (each.returncode, each.stdout) == (0, "Hello\n")
+    assert run(subprocess.DEVNULL).returncode == 0
+    with (tmp_path / "file").open("rb") as file:
+        file.read()
+        assert run(file).returncode == 0, "all of it was read by somebody else"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--logprobs", "0"), "--logprobs does nothing without --json"),
+        (("--seed", "0"), "--seed does nothing at temperature 0"),
+        (("--top-k", "3"), "--top-k does nothing at temperature 0"),
+        (("--top-p", "0.5"), "--top-p does nothing at temperature 0"),
+        (("--min-p", "0.5", "--temperature", "0"), "--min-p does nothing at temperature 0"),
+    ],
+)
+def test_options_that_do_nothing_are_errors(shortlist, options, message):
+    result = shortlist("run", "Hello", "Say:", *options)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_options_that_say_what_holds_anyway_are_none(shortlist):
+    neutral = ("--temperature", "0", "--top-k", "0", "--top-p", "1", "--min-p", "0")
+    assert shortlist("run", "Hello", "Say:", *neutral).code == 0
+    drawn = ("--temperature", "1", "--top-k", "3", "--top-p", "0.5", "--min-p", "0.1", "--seed", "1")
+    assert shortlist("run", "Hello", "Say:", *drawn).code == 0
+
+
+def test_a_chat_template_that_is_not_used_is_said(shortlist, monkeypatch):
+    monkeypatch.setattr("engine.fakes.ByteTokenizer.chat_template", "{{ messages }}")
+    result = shortlist("run", "Hello", "Say:")
+    assert result.out == "Hello\n"
+    assert (
+        "shortlist: Hello has a chat template, and the prompt is continued without it: --chat" in result.err
+    )
+    assert result.err.count("\n") == 1
+    report = shortlist("run", "Hello", "Say:", "--json")
+    assert report.err == ""
+    assert "without it: --chat" in json.loads(report.out)["notes"][-1]
+    for option in ("--chat", "--no-chat"):
+        assert shortlist("run", "Hello", "Say:", option).err == ""
 
 
 def test_json_holds_the_text_and_what_it_cost(shortlist):

@@ -135,7 +135,7 @@ class FakeDecoder:
     def new_cache(self, context):
         return FakeCache(context)
 
-    def forward(self, tokens, cache):
+    def forward(self, tokens, cache, on_chunk=None):
         time.sleep(self.seconds)
         if len(tokens) > 1:
             self.prompt_length = cache.length + len(tokens)
@@ -148,6 +148,8 @@ class FakeDecoder:
             cache.tokens.append(token)
             self.forwarded.append(token)
             states.append(self._state(cache.tokens))
+        if on_chunk is not None:
+            on_chunk(len(tokens))
         return np.array(states, dtype=np.float32)
 
     def forward_together(self, segments):

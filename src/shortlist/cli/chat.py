@@ -1,24 +1,27 @@
 """`shortlist chat`: talk with a model."""
 
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from shortlist.cli import options as shared
 from shortlist.cli.conversation import Conversation
-from shortlist.cli.line_input import read_message, terminal_reader
+from shortlist.cli.line_input import message_reader
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json, print_stats
-from shortlist.engine.options import GenerationOptions
+from shortlist.cli.sampling import chat_options, describe_sampling, given_options
+from shortlist.cli.terminal import PromptProgress, announce_pastes, answer_writer, typing_waits
+from shortlist.cli.unused import refuse_unused_sampling
 from shortlist.errors import UsageError
 
 HELP = """\
 /reset          forget the conversation
 /system TEXT    set the system message; without TEXT there is none
 /stats          what the latest answer cost
-/quit           leave; so does Ctrl-D
-Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.
+/quit           leave; so does Ctrl-D, and Ctrl-C where nothing is typed
+Ctrl-C stops an answer. A paste is one message. A line that ends in \\ goes on in the next one.
 \"\"\" begins and ends a message of many lines."""
 
 
@@ -31,12 +34,12 @@ def chat(
             "-n", "--max-tokens", help="Most tokens of an answer; by default what the context holds."
         ),
     ] = None,
-    temperature: shared.Temperature = shared.DEFAULTS.temperature,
-    top_k: shared.TopK = shared.DEFAULTS.top_k,
-    top_p: shared.TopP = shared.DEFAULTS.top_p,
-    min_p: shared.MinP = shared.DEFAULTS.min_p,
-    repetition_penalty: shared.RepetitionPenalty = shared.DEFAULTS.repetition_penalty,
-    seed: shared.Seed = shared.DEFAULTS.seed,
+    temperature: shared.Temperature = None,
+    top_k: shared.TopK = None,
+    top_p: shared.TopP = None,
+    min_p: shared.MinP = None,
+    repetition_penalty: shared.RepetitionPenalty = None,
+    seed: shared.Seed = None,
     stop: shared.Stop = None,
     head: shared.Head = "auto",
     exact: shared.Exact = False,
@@ -49,7 +52,7 @@ def chat(
 ) -> None:
     """Talk with MODEL. With something piped in, every line is a message."""
     interactive = sys.stdin.isatty() and not json
-    options = GenerationOptions(  # before the model is loaded, so that a mistake costs no time
+    given = given_options(  # checked before the model is loaded, so that a mistake costs no time
         max_tokens=max_tokens,
         temperature=temperature,
         top_k=top_k,
@@ -57,8 +60,9 @@ def chat(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
         seed=seed,
-        stop=stop or (),
+        stop=stop,
     )
+    refuse_unused_sampling(given, chat_options({}, given))
     with load_model(
         model,
         head=head,
@@ -70,31 +74,26 @@ def chat(
         threads=threads,
         hint=interactive,
     ) as loaded:
-        loaded.tokenizer.encode_chat(
-            [{"role": "user", "content": "Hi"}]
-        )  # a model without template says so now
-        conversation = Conversation(loaded, system, **vars(options))
+        options = chat_options(loaded.sampling_defaults, given)
+        refuse_unused_sampling(given, options)
+        conversation = Conversation(loaded, system, options)
+        # A model without a template, or whose template takes no system message, says so now.
+        conversation.encode([{"role": "user", "content": "Hi"}])
         if interactive:
-            print("/help lists the commands.")
-        talk(conversation, interactive=interactive, json=json)
+            print("/help lists the commands.", file=sys.stderr)
+        with typing_waits() if interactive else nullcontext():
+            talk(conversation, interactive=interactive, json=json)
 
 
 def talk(conversation: Conversation, *, interactive: bool, json: bool) -> None:
-    """Read messages and answer them until /quit or the end of the input."""
-    read_line = terminal_reader()
+    """Read messages and answer them until /quit, the end of the input, or Ctrl-C at the prompt."""
+    read = message_reader()
     while True:
         try:
-            message = read_message(read_line)
+            message = read()
         except EOFError:
-            if interactive:
-                print()
             return
-        except KeyboardInterrupt:
-            if not interactive:
-                raise
-            print("\n/quit or Ctrl-D leaves.")
-            continue
-        if message.startswith("/"):
+        if message.startswith("/") and ("\n" not in message or message.startswith("/system ")):
             if message.strip() == "/quit":
                 return
             run_slash_command(conversation, message)
@@ -104,10 +103,17 @@ def talk(conversation: Conversation, *, interactive: bool, json: bool) -> None:
 
 def answer(conversation: Conversation, message: str, *, interactive: bool, json: bool) -> None:
     """Print the answer to one message as it is generated."""
+    write = answer_writer()
+    if interactive:
+        announce_pastes()
+    progress = PromptProgress()
     try:
-        for piece in conversation.answer(message):
+        pieces = conversation.answer(message, progress)
+        if dropped := conversation.dropped:
+            say(f"the context is full: the oldest {dropped} of the exchanges so far are forgotten")
+        for piece in pieces:
             if not json:
-                print(piece, end="", flush=True)
+                write(piece)
     except UsageError as error:
         if not interactive:
             raise
@@ -117,10 +123,22 @@ def answer(conversation: Conversation, message: str, *, interactive: bool, json:
         if not interactive:
             raise
     finally:
+        progress.clear()
         if not json:
             print(flush=True)
-    if json and conversation.latest is not None:
-        print_json({"role": "assistant", **conversation.latest.to_dict()})
+    latest = conversation.latest
+    if latest is None:
+        return
+    if json:
+        print_json({"role": "assistant", **latest.to_dict(), "dropped_exchanges": conversation.dropped})
+    elif latest.finish_reason == "length":
+        limit = "-n" if conversation.options.max_tokens else "the context"
+        say(f"the answer is cut off: {limit} allows {len(latest.tokens)} tokens")
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not of the answer."""
+    print(f"shortlist: {text}", file=sys.stderr)
 
 
 def run_slash_command(conversation: Conversation, line: str) -> None:
@@ -132,10 +150,15 @@ def run_slash_command(conversation: Conversation, line: str) -> None:
         case "/system":
             conversation.system = rest.strip()
         case "/stats" if conversation.latest is not None:
-            print_stats(conversation.latest.stats, conversation.model.notes)
+            print_stats(conversation.latest.stats, [sampling_of(conversation), *conversation.model.notes])
         case "/stats":
             print("there is no answer yet", file=sys.stderr)
         case "/help":
-            print(HELP, file=sys.stderr)
+            print(f"{HELP}\n{sampling_of(conversation)}", file=sys.stderr)
         case _:
             print(f"there is no command {command}: /help lists them", file=sys.stderr)
+
+
+def sampling_of(conversation: Conversation) -> str:
+    """How the tokens of the answers are chosen, in one line."""
+    return describe_sampling(conversation.options, conversation.model.sampling_defaults)

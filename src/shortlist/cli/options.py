@@ -50,14 +50,24 @@ Context = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores by default.")]
 
-Temperature = Annotated[float, typer.Option("--temperature", help="Divides the logits; 0 is greedy.")]
-TopK = Annotated[int, typer.Option("--top-k", help="Keep the K likeliest tokens; 0 keeps all.")]
-TopP = Annotated[float, typer.Option("--top-p", help="Keep the likeliest tokens that hold this probability.")]
+# None: not given. Then `run` is greedy and keeps all tokens, and `chat` does what the model's files say.
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="Divides the logits; 0 is greedy: the likeliest token.")
+]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Keep the K likeliest tokens; 0 keeps all.")]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Keep the likeliest tokens that hold this probability; 1 keeps all."),
+]
 MinP = Annotated[
-    float, typer.Option("--min-p", help="Keep tokens at least this share as likely as the likeliest.")
+    float | None,
+    typer.Option("--min-p", help="Keep tokens at least this share as likely as the likeliest; 0 keeps all."),
 ]
 RepetitionPenalty = Annotated[
-    float, typer.Option("--repetition-penalty", help="Above 1 makes tokens of the text so far less likely.")
+    float | None,
+    typer.Option(
+        "--repetition-penalty", help="Above 1 makes tokens of the text so far less likely; 1 does nothing."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text.")]
 Stop = Annotated[

@@ -1,5 +1,6 @@
 """`shortlist run`: continue a prompt."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -7,8 +8,13 @@ import typer
 from shortlist.cli import options as shared
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json, print_stats
+from shortlist.cli.sampling import given_options
+from shortlist.cli.terminal import PromptProgress
 from shortlist.cli.text_input import read_prompt
+from shortlist.cli.unused import refuse_unused, refuse_unused_sampling
 from shortlist.engine.options import GenerationOptions
+
+CHAT_HINT = "--chat answers it as a message, --no-chat says that this is meant"
 
 
 def run(
@@ -20,12 +26,12 @@ def run(
     max_tokens: Annotated[
         int | None, typer.Option("-n", "--max-tokens", help="Most tokens to generate.")
     ] = shared.DEFAULTS.max_tokens,
-    temperature: shared.Temperature = shared.DEFAULTS.temperature,
-    top_k: shared.TopK = shared.DEFAULTS.top_k,
-    top_p: shared.TopP = shared.DEFAULTS.top_p,
-    min_p: shared.MinP = shared.DEFAULTS.min_p,
-    repetition_penalty: shared.RepetitionPenalty = shared.DEFAULTS.repetition_penalty,
-    seed: shared.Seed = shared.DEFAULTS.seed,
+    temperature: shared.Temperature = None,
+    top_k: shared.TopK = None,
+    top_p: shared.TopP = None,
+    min_p: shared.MinP = None,
+    repetition_penalty: shared.RepetitionPenalty = None,
+    seed: shared.Seed = None,
     stop: shared.Stop = None,
     logprobs: Annotated[
         int | None,
@@ -34,8 +40,11 @@ def run(
         ),
     ] = shared.DEFAULTS.logprobs,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat", help="Put the prompt into the model's chat template, or continue it as it is."
+        ),
+    ] = None,
     head: shared.Head = "auto",
     exact: shared.Exact = False,
     ffn: shared.Ffn = "auto",
@@ -50,17 +59,21 @@ def run(
 ) -> None:
     """Write the continuation of PROMPT as it is generated."""
     text = read_prompt(prompt)
-    options = GenerationOptions(  # before the model is loaded, so that a mistake costs no time
-        max_tokens=max_tokens,
+    given = given_options(  # checked before the model is loaded, so that a mistake costs no time
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
         seed=seed,
-        stop=stop or (),
+        stop=stop,
         logprobs=logprobs,
     )
+    options = GenerationOptions(max_tokens=max_tokens, **given)
+    refuse_unused(
+        "--logprobs", logprobs is not None and not json, "without --json, which prints them: add it"
+    )
+    refuse_unused_sampling(given, options)
     with load_model(
         model,
         head=head,
@@ -72,8 +85,15 @@ def run(
         threads=threads,
         hint=not json,
     ) as loaded:
+        notes = list(loaded.notes)
+        if chat is None and loaded.tokenizer.chat_template is not None:
+            notes.append(f"{model} has a chat template, and the prompt is continued without it: {CHAT_HINT}")
+            if not json:
+                print(f"shortlist: {notes[-1]}", file=sys.stderr)
+        progress = PromptProgress()
         stream = loaded.stream(
             loaded.tokenizer.encode_chat([{"role": "user", "content": text}]) if chat else text,
+            on_prompt=progress,
             **vars(options),
         )
         try:
@@ -81,8 +101,9 @@ def run(
                 if not json:
                     print(piece, end="", flush=True)
         finally:  # an interrupted text keeps what was written so far
+            progress.clear()
             if json:
-                print_json({"model": model, "notes": loaded.notes, **stream.generation.to_dict()})
+                print_json({"model": model, "notes": notes, **stream.generation.to_dict()})
             else:
                 print(flush=True)
             if stats:

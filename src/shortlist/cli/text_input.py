@@ -1,6 +1,11 @@
 """Text that comes from outside: a prompt on standard input, a text file."""
 
+import fcntl
+import os
+import stat
 import sys
+import termios
+from array import array
 from pathlib import Path
 
 from shortlist.errors import UsageError
@@ -9,13 +14,19 @@ from shortlist.errors import UsageError
 def read_prompt(prompt: str | None) -> str:
     """The prompt of a command; `-`, or none with something piped in, reads standard input.
 
-    One newline at the end of standard input is dropped, because `echo` adds one.
+    One newline at the end of standard input is dropped, because `echo` adds one. Text that waits there beside
+    a prompt is an error.
 
     Raises
     ------
     UsageError
-        There is no prompt, it is empty, or it is not UTF-8.
+        There is no prompt, or two, it is empty, or it is not UTF-8.
     """
+    if prompt not in (None, "-") and _text_waits():
+        raise UsageError(
+            "there are two prompts, one on standard input: leave one out, or add </dev/null where standard "
+            "input is meant for others"
+        )
     if prompt is None and sys.stdin.isatty():
         raise UsageError('there is no prompt: give one, as in shortlist run MODEL "Once upon a time"')
     if prompt is None or prompt == "-":
@@ -23,6 +34,22 @@ def read_prompt(prompt: str | None) -> str:
     if not prompt:
         raise UsageError("the prompt is empty: give the model some text to continue")
     return prompt
+
+
+def _text_waits() -> bool:
+    """Whether standard input is a file or a pipe with something in it."""
+    try:
+        source = sys.stdin.fileno()
+        kind = os.fstat(source).st_mode
+        if stat.S_ISREG(kind):
+            return os.fstat(source).st_size > os.lseek(source, 0, os.SEEK_CUR)
+        if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+            return False
+        count = array("i", [0])
+        fcntl.ioctl(source, termios.FIONREAD, count)
+        return count[0] > 0
+    except (OSError, ValueError):  # closed, or not a file at all
+        return False
 
 
 def read_text(path: str) -> str:

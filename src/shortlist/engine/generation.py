@@ -1,7 +1,7 @@
 """Generate one text: bring the KV cache to it, choose a token, go on until it is finished."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from shortlist.engine.growing import Generation, GrowingText
 from shortlist.engine.session import Session
@@ -27,14 +27,19 @@ class Stream(Iterator[str]):
         return next(self._pieces)
 
 
-def generate_pieces(text: GrowingText, session: Session) -> Iterator[str]:
-    """Generate until `text` is finished, yielding what is certain."""
+def generate_pieces(
+    text: GrowingText, session: Session, on_prompt: Callable[[int, int], None] | None = None
+) -> Iterator[str]:
+    """Generate until `text` is finished, yielding what is certain.
+
+    `on_prompt` hears how much of the prompt was read.
+    """
     stats = text.generation.stats
     loads = session.expert_loads
     while not text.finished:
         started = time.perf_counter()
         with session.lock:
-            hidden, reused = session.extend(text.tokens)
+            hidden, reused = session.extend(text.tokens, on_prompt if stats.draws == 0 else None)
             chosen = text.chooser.choose(hidden, position=len(text.tokens))
             stats.layer_bytes = session.layer_bytes
             if loads.size:

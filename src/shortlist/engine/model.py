@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self, Unpack
 
@@ -102,13 +102,21 @@ class Model:
         """Sizes and constants of the decoder."""
         return self.decoder.config
 
-    def stream(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Stream:
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        on_prompt: Callable[[int, int], None] | None = None,
+        **options: Unpack[Options],
+    ) -> Stream:
         """Generate a text piece by piece.
 
         Parameters
         ----------
         prompt
             Text, or tokens such as `tokenizer.encode_chat` returns.
+        on_prompt
+            Called while a long prompt is read, with the tokens that were read and all of them.
         **options
             Fields of `GenerationOptions`.
 
@@ -125,7 +133,7 @@ class Model:
         """
         text = self.prepare(self.encode(prompt), GenerationOptions(**options))
         self.stats = text.generation.stats
-        return Stream(generate_pieces(text, self._session), text.generation)
+        return Stream(generate_pieces(text, self._session, on_prompt), text.generation)
 
     def prepare(self, tokens: Sequence[int], options: GenerationOptions) -> GrowingText:
         """A text that is about to be generated, with what the options leave open filled in.

@@ -1,7 +1,7 @@
 """The KV cache and the tokens that are in it, so that texts which begin alike are not computed twice."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,13 +39,17 @@ class Session:
         """Tokens that chose each expert so far; int64 [mixtures, experts]."""
         return self._decoder.expert_loads
 
-    def extend(self, tokens: Sequence[int]) -> tuple[np.ndarray, int]:
+    def extend(
+        self, tokens: Sequence[int], on_read: Callable[[int, int], None] | None = None
+    ) -> tuple[np.ndarray, int]:
         """The hidden state after the last token, computing only what the cache does not hold.
 
         Parameters
         ----------
         tokens
             The whole text, one token at least.
+        on_read
+            Called after each piece of a long text with the tokens that were read and all of them.
 
         Returns
         -------
@@ -59,7 +63,12 @@ class Session:
         if shared < self._cache.length:
             self._cache.truncate(shared)
         self._tokens = list(tokens)
-        hidden = self._decoder.forward(np.array(tokens[shared:], dtype=np.int32), self._cache)
+        rest = np.array(tokens[shared:], dtype=np.int32)
+        if on_read is None:
+            return self._decoder.forward(rest, self._cache)[-1], shared
+        hidden = self._decoder.forward(
+            rest, self._cache, on_chunk=lambda done: on_read(shared + done, len(tokens))
+        )
         return hidden[-1], shared
 
 

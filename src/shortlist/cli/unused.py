@@ -1,0 +1,41 @@
+"""Options that could change nothing are errors, so that nobody believes that they did something."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shortlist.engine.options import GenerationOptions
+from shortlist.errors import UsageError
+
+GREEDY = "at temperature 0, which always takes the likeliest token: give --temperature, such as 0.8, too"
+
+
+def refuse_unused(option: str, useless: bool, why: str) -> None:
+    """Raise `UsageError` where an option was given that does nothing.
+
+    Parameters
+    ----------
+    option
+        As it is spelled, `--seed`.
+    useless
+        Whether it was given and can change nothing.
+    why
+        The reason and the next step, after "does nothing".
+    """
+    if useless:
+        raise UsageError(f"{option} does nothing {why}")
+
+
+def refuse_unused_sampling(given: Mapping[str, Any], options: GenerationOptions) -> None:
+    """Raise `UsageError` for what was given of a draw where no token is drawn.
+
+    Parameters
+    ----------
+    given
+        The options that were given, by the names of their fields.
+    options
+        What holds in the end.
+    """
+    neutral = {"top_k": 0, "top_p": 1, "min_p": 0, "seed": None}
+    for name, value in neutral.items():
+        useless = options.greedy and name in given and given[name] != value
+        refuse_unused(f"--{name.replace('_', '-')}", useless, GREEDY)
