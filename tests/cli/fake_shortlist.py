@@ -1,6 +1,6 @@
 """The `shortlist` command with fake models, for tests that need a process of their own.
 
-MODEL says what the model does: `endless` writes slowly until it is stopped; anything else is the answer. The
+MODEL says what the model does: `endless` writes slowly until it is stopped; `chatty` has a chat template. All but `endless` are the answer. The
 file that FAKE_LOADED names is created once a model is loaded.
 """
 
@@ -22,7 +22,9 @@ def load(name, **_options):
         Path(loaded).touch()
     endless = name == "endless"
     script = b"word " * 10_000 if endless else name.encode()
-    return fake_model(script, context_length=60_000, seconds=0.005 if endless else 0.0)
+    model = fake_model(script, context_length=60_000, seconds=0.005 if endless else 0.0)
+    model.tokenizer.chat_template = "{{ messages }}" if name == "chatty" else None
+    return model
 
 
 if __name__ == "__main__":

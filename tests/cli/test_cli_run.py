@@ -72,23 +72,24 @@ def test_options_that_do_nothing_are_errors(shortlist, options, message):
 def test_options_that_say_what_holds_anyway_are_none(shortlist):
     neutral = ("--temperature", "0", "--top-k", "0", "--top-p", "1", "--min-p", "0")
     assert shortlist("run", "Hello", "Say:", *neutral).code == 0
+    assert shortlist("run", "Hello", "Say:", "--temperature", "1", "--top-p", "0").code == 0
     drawn = ("--temperature", "1", "--top-k", "3", "--top-p", "0.5", "--min-p", "0.1", "--seed", "1")
     assert shortlist("run", "Hello", "Say:", *drawn).code == 0
 
 
-def test_a_chat_template_that_is_not_used_is_said(shortlist, monkeypatch):
-    monkeypatch.setattr("engine.fakes.ByteTokenizer.chat_template", "{{ messages }}")
-    result = shortlist("run", "Hello", "Say:")
-    assert result.out == "Hello\n"
+def test_a_chat_template_that_is_not_used_is_said(shortlist):
+    result = shortlist("run", "chatty", "Say:")
+    assert result.out == "chatty\n"
     assert (
-        "shortlist: Hello has a chat template, and the prompt is continued without it: --chat" in result.err
+        "shortlist: chatty has a chat template, and the prompt is continued without it: --chat" in result.err
     )
     assert result.err.count("\n") == 1
-    report = shortlist("run", "Hello", "Say:", "--json")
+    report = shortlist("run", "chatty", "Say:", "--json")
     assert report.err == ""
     assert "without it: --chat" in json.loads(report.out)["notes"][-1]
     for option in ("--chat", "--no-chat"):
-        assert shortlist("run", "Hello", "Say:", option).err == ""
+        assert shortlist("run", "chatty", "Say:", option).err == ""
+    assert shortlist("run", "chatty", "x" * 70_000).err.count("\n") == 1, "an error says it all"
 
 
 def test_json_holds_the_text_and_what_it_cost(shortlist):

@@ -30,7 +30,7 @@ def test_what_is_given():
 @pytest.mark.parametrize(
     ("suggested", "given", "line"),
     [
-        ({}, {"temperature": 0}, "sampling: none, always the likeliest token (temperature 0)"),
+        ({}, {"temperature": 0}, "sampling: none, always the likeliest token"),
         (
             {"temperature": 0.6, "repetition_penalty": 1.1},
             {"seed": 3},

@@ -40,6 +40,8 @@ def test_defaults():
     }
     assert GenerationOptions().greedy
     assert not GenerationOptions(temperature=0.01).greedy
+    assert GenerationOptions(temperature=0.0099).greedy
+    assert GenerationOptions(temperature=1, top_p=0).greedy
 
 
 @pytest.mark.parametrize("kind", [SamplingOptions, GenerationOptions])
@@ -49,9 +51,9 @@ def test_an_unknown_option_names_the_nearest(kind):
 
 
 LIMITS = [
-    ("temperature", [0, 0.01, 100], [-1, 0.009, 100.1, float("nan")]),
+    ("temperature", [0, 0.009, 100], [-1, 100.1, float("nan")]),
     ("top_k", [0, 1, 10**6], [-1]),
-    ("top_p", [0.001, 1], [0, 1.01, float("nan")]),
+    ("top_p", [0, 0.001, 1], [-0.1, 1.01, float("nan")]),
     ("min_p", [0, 1], [-0.01, 1.01, float("nan")]),
     ("repetition_penalty", [0.01, 100], [0, 100.1, float("nan")]),
     ("frequency_penalty", [-2, 2], [-2.1, 2.1, float("nan")]),

@@ -88,14 +88,15 @@ def run(
         notes = list(loaded.notes)
         if chat is None and loaded.tokenizer.chat_template is not None:
             notes.append(f"{model} has a chat template, and the prompt is continued without it: {CHAT_HINT}")
-            if not json:
-                print(f"shortlist: {notes[-1]}", file=sys.stderr)
         progress = PromptProgress()
         stream = loaded.stream(
             loaded.tokenizer.encode_chat([{"role": "user", "content": text}]) if chat else text,
             on_prompt=progress,
             **vars(options),
         )
+        if not json:
+            for note in notes[len(loaded.notes) :]:
+                print(f"shortlist: {note}", file=sys.stderr)
         try:
             for piece in stream:
                 if not json:

@@ -33,7 +33,7 @@ def chat_options(suggested: Mapping[str, Any], given: Mapping[str, Any]) -> Gene
 def describe_sampling(options: GenerationOptions, suggested: Mapping[str, Any]) -> str:
     """One line for people: what is used, and where it comes from."""
     if options.greedy:
-        return "sampling: none, always the likeliest token (temperature 0)"
+        return "sampling: none, always the likeliest token"
     usual = GenerationOptions()
     used = [
         f"{name.replace('_', ' ')} {getattr(options, name)}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shortlist.engine.options import GenerationOptions
+from shortlist.engine.options import LEAST_TEMPERATURE, GenerationOptions
 from shortlist.errors import UsageError
 
 GREEDY = "at temperature 0, which always takes the likeliest token: give --temperature, such as 0.8, too"
@@ -37,5 +37,5 @@ def refuse_unused_sampling(given: Mapping[str, Any], options: GenerationOptions)
     """
     neutral = {"top_k": 0, "top_p": 1, "min_p": 0, "seed": None}
     for name, value in neutral.items():
-        useless = options.greedy and name in given and given[name] != value
+        useless = options.temperature < LEAST_TEMPERATURE and name in given and given[name] != value
         refuse_unused(f"--{name.replace('_', '-')}", useless, GREEDY)
