@@ -1,7 +1,7 @@
 """The `shortlist` command with fake models, for tests that need a process of their own.
 
-MODEL says what the model does: `endless` writes slowly until it is stopped; `chatty` has a chat template. All but `endless` are the answer. The
-file that FAKE_LOADED names is created once a model is loaded.
+MODEL says what the model does: `endless` writes slowly until it is stopped; anything else is the answer, and
+`chatty` has a chat template. The file that FAKE_LOADED names is created once a model is loaded.
 """
 
 import os
