@@ -4,8 +4,10 @@ The models come from `transformers`, so that they are oracles for shapes, names 
 follow what llama.cpp's converter does to them.
 """
 
+import copy
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -75,7 +77,9 @@ def tiny_model(family: str, **overrides: Any) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {**_SIZES, **_OWN_SIZES[family], **overrides}
+    sizes = copy.deepcopy(
+        {**_SIZES, **_OWN_SIZES[family], **overrides}
+    )  # a configuration completes its objects
     config = AutoConfig.for_model(FAMILIES[family].hf_model_type, **sizes)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval()
@@ -104,12 +108,20 @@ def tiny_hf(
 
 
 def tiny_gguf(
-    family: str, path: Path, type: str = "F32", template: str | None = None, **overrides: Any
+    family: str,
+    path: Path,
+    type: str = "F32",
+    template: str | None = None,
+    more: Callable[[gguf.GGUFWriter], object] | None = None,
+    **overrides: Any,
 ) -> Any:
     """Write a tiny model and a byte-level tokenizer as a GGUF file; returns the model.
 
     Matrices are stored as `type`, which must be one that the `gguf` library can write: not the K-quants.
+    `more` adds keys and tensors.
     """
+    if FAMILIES[family].window_rule == "all":
+        overrides = {"sliding_window": None, **overrides}  # llama.cpp has no windows there
     model = tiny_model(family, **overrides)
     config = model.config
     architecture = FAMILIES[family].gguf_architecture
@@ -131,6 +143,8 @@ def tiny_gguf(
     if FAMILIES[family].experts:
         _add_experts(writer, config)
     _add_rope(writer, model, head_dim)
+    if more:
+        more(writer)
     _add_tokenizer(writer, config.vocab_size)
     if template is not None:
         writer.add_chat_template(template)
@@ -195,6 +209,12 @@ def _add_rope(writer: gguf.GGUFWriter, model: Any, head_dim: int) -> None:
         case "linear":
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
             writer.add_rope_scaling_factor(parameters["factor"])
+        case "yarn":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(parameters["factor"])
+            writer.add_rope_scaling_orig_ctx_len(parameters["original_max_position_embeddings"])
+            writer.add_rope_scaling_yarn_beta_fast(parameters.get("beta_fast", 32.0))
+            writer.add_rope_scaling_yarn_beta_slow(parameters.get("beta_slow", 1.0))
         case "llama3":
             plain = parameters["rope_theta"] ** -(np.arange(0, head_dim, 2, dtype=np.float32) / head_dim)
             writer.add_tensor("rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.numpy())

@@ -140,14 +140,19 @@ WRONG = {
     ),
     "far too many experts": ({"llama.expert_count": 1 << 31}, {}, "llama.expert_count is 2147483648"),
     "other number in the tensors": ({"llama.expert_count": 3}, {}, "says 3 experts"),
-    "experts without a header": ({"llama.expert_count": None}, {}, "lacks 3 of the tensors of a llama model"),
+    "experts without a header": (
+        {"llama.expert_count": None, "llama.expert_used_count": None},
+        {},
+        "lacks 3 of the tensors of a llama model",
+    ),
+    "chosen experts of none": ({"llama.expert_count": None}, {}, "expert_used_count is 2, which is not"),
     "one dimension too few": ({}, {"blk.0.ffn_up_exps.weight": (96, 16)}, "has shape (96, 16)"),
     "expert of another shape": (
         {},
         {"blk.0.ffn_up_exps.weight": (4, 16, 24)},
         "ffn_up_exps.weight[0] has shape",
     ),
-    "no router": ({}, {"blk.0.ffn_gate_inp.weight": None}, "layers.0.router"),
+    "no router": ({}, {"blk.0.ffn_gate_inp.weight": None}, "blk.0.ffn_gate_inp.weight"),
     "router of another shape": ({}, {"blk.0.ffn_gate_inp.weight": (3, 16)}, "has shape (3, 16)"),
     "down missing": ({}, {"blk.0.ffn_down_exps.weight": None}, "lacks 4 of the tensors"),
     "one expert too many": ({}, {"blk.0.ffn_up.4.weight": (24, 16)}, "blk.0.ffn_up.4.weight does not belong"),
@@ -156,7 +161,7 @@ WRONG = {
     "braces for a number": (
         {},
         {"blk.0.ffn_up.{}.weight": (24, 16)},
-        "blk.0.ffn_up.{}.weight does not belong",
+        "blk.0.ffn_up.{}.weight is not one of a mixtral model",
     ),
 }
 
@@ -179,7 +184,7 @@ def test_what_is_wrong_is_said_in_one_line(case, tmp_path, refused):
         ("qwen3_moe", {"mlp_only_layers": 3}, "must be a list of layers"),
         ("qwen3_moe", {"decoder_sparse_step": 0}, "decoder_sparse_step is 0"),
         ("qwen2_moe", {"shared_expert_intermediate_size": 32}, "shared_expert"),
-        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is set, which is not supported"),
+        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0, which is not supported"),
     ],
 )
 def test_folders_that_contradict_themselves(family, change, message, tmp_path, refused):

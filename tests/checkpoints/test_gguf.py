@@ -61,7 +61,7 @@ WRONG = {
         "has 5000 values",
     ),
     "no tensors": (gguf_file([text_key("general.architecture", "llama")]), "token_embd.weight"),
-    "tensor missing": (small_llama(shapes={"blk.0.attn_q.weight": None}), "layers.0.q"),
+    "tensor missing": (small_llama(shapes={"blk.0.attn_q.weight": None}), "the first is blk.0.attn_q.weight"),
     "layer missing": (small_llama(settings={"llama.block_count": 2}), "lacks 9 of the tensors"),
     "layer too many": (small_llama(shapes={"blk.1.attn_q.weight": (16, 16)}), "beyond the 1 layers"),
     "expert": (small_llama(shapes={"blk.0.ffn_gate_exps.weight": (16, 16)}), "blk.0.ffn_gate_exps.weight"),

@@ -2,7 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 from builders import tiny_gguf, tiny_hf
@@ -24,7 +26,9 @@ def test_a_model_is_the_same_in_both_formats(tmp_path: Path, family: str):
     """Up to what the GGUF converter moves from the configuration into the weights."""
     moved = {"family", "norm_eps", "norm_offset", "rope_interleaved", "ffn_cutoffs"}
     tiny_gguf(family, tmp_path / "model.gguf")
-    tiny_hf(family, tmp_path / "folder")
+    # llama.cpp has no window where transformers has it in every layer.
+    without = {"sliding_window": None} if FAMILIES[family].window_rule == "all" else {}
+    tiny_hf(family, tmp_path / "folder", **without)
     with open_checkpoint(tmp_path / "model.gguf") as ours, open_checkpoint(tmp_path / "folder") as theirs:
         for name, value in vars(theirs.config).items():
             if name not in moved:
@@ -87,12 +91,25 @@ def test_llama3_scaling_comes_as_a_tensor(tmp_path: Path):
 
 
 def test_a_window_is_for_the_layers_that_the_pattern_flags(tmp_path: Path):
-    window = {"llama.attention.sliding_window": 16}
-    key = "llama.attention.sliding_window_pattern"
-    assert config_of(tmp_path / "a.gguf", settings=window).windows == (16,)
-    flags = array_key(key, BOOL, 1, b"\0")
-    assert config_of(tmp_path / "b.gguf", settings={**window, key: flags}).windows == (0,)
-    assert config_of(tmp_path / "c.gguf", settings={**window, key: 2}).windows == (16,)
+    for pattern, windows in (([True, False, True], (8, 0, 8)), (2, (8, 0, 8)), (0, (8, 8, 8))):
+        path = tmp_path / f"{pattern}.gguf"
+
+        def more(writer: gguf.GGUFWriter, pattern: Any = pattern) -> None:
+            writer.add_sliding_window_pattern(pattern)
+
+        tiny_gguf("gemma3", path, num_hidden_layers=3, more=more)
+        with open_checkpoint(path) as checkpoint:
+            assert checkpoint.config.windows == windows
+            assert checkpoint.notes == ()
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if not name.startswith("gemma")])
+def test_a_window_where_llama_cpp_has_none_is_noted(tmp_path: Path, family: str):
+    tiny_gguf(family, tmp_path / "model.gguf", more=lambda writer: writer.add_sliding_window(16))
+    with open_checkpoint(tmp_path / "model.gguf") as checkpoint:
+        assert set(checkpoint.config.windows) == {0}
+        (note,) = checkpoint.notes
+    assert f"{FAMILIES[family].gguf_architecture}.attention.sliding_window is 16 and is not applied" in note
 
 
 WRONG = {
@@ -118,9 +135,9 @@ WRONG = {
         "must be a positive number",
     ),
     "base that is no number": ({"llama.rope.freq_base": math.nan}, "must be a positive number"),
-    "yarn": (
-        {"llama.rope.scaling.type": text_key("llama.rope.scaling.type", "yarn")},
-        "'yarn', which is not supported; supported are none, linear",
+    "longrope": (
+        {"llama.rope.scaling.type": text_key("llama.rope.scaling.type", "longrope")},
+        "'longrope', which is not supported; supported are none, linear, yarn",
     ),
     "pattern of another length": (
         {
@@ -128,7 +145,7 @@ WRONG = {
                 "llama.attention.sliding_window_pattern", BOOL, 3, bytes(3)
             )
         },
-        "3 flags for 1 layers",
+        "must be flags for 1 layers, and has 3 values",
     ),
     "pattern as a number": ({"llama.attention.sliding_window_pattern": 0.5}, "sliding_window_pattern is 0.5"),
 }

@@ -62,7 +62,7 @@ def test_what_gemma3_leaves_unsaid():
 
 def test_layer_types_come_before_rules():
     types = ["full_attention", "sliding_attention"] * 2
-    assert read({**QWEN, "layer_types": types}).windows == (0, 16, 0, 16)
+    assert read({**QWEN, "use_sliding_window": True, "layer_types": types}).windows == (0, 16, 0, 16)
 
 
 def test_qwen_counts_the_layers_before_the_first_window():
@@ -136,26 +136,35 @@ WRONG = {
     "epsilon of 0": ({"rms_norm_eps": 0}, "rms_norm_eps is 0"),
     "epsilon beyond floats": ({"rms_norm_eps": 10**400}, "must be a positive number"),
     "other activation": ({"hidden_act": "gelu"}, "'gelu', which is not supported; supported are silu, relu"),
-    "quantized": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config is set"),
-    "capped attention": ({"attn_logit_softcapping": 30.0}, "attn_logit_softcapping is set"),
+    "quantized": (
+        {"quantization_config": {"quant_method": "gptq"}},
+        "quantization_config is {'quant_method': 'gptq'}, which is not supported",
+    ),
+    "capped attention": (
+        {"attn_logit_softcapping": 30.0},
+        "attn_logit_softcapping is 30.0, which is not supported",
+    ),
     "a cap of 0": ({"final_logit_softcapping": 0.0}, "final_logit_softcapping is 0.0"),
     "too few FFN widths": (
         {"intermediate_size": [96, 96]},
         "must be one whole number from 1 to 16777216, or 4",
     ),
     "an FFN without neurons": ({"intermediate_size": [96, 96, 0, 96]}, "intermediate_size must be"),
-    "yarn": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn', which is not supported"),
+    "longrope": ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope', which is not supported"),
     "scaling that is no object": ({"rope_scaling": "linear"}, "must be an object"),
-    "scaling without a factor": ({"rope_scaling": {"type": "linear"}}, "factor is missing"),
+    "scaling without a factor": ({"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is missing"),
     "llama3 upside down": (
         {"rope_scaling": {"rope_type": "llama3", **LLAMA3, "low_freq_factor": 4.0}},
         "must be below high_freq_factor",
     ),
-    "partial rotation": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is not 1"),
+    "partial rotation": (
+        {"partial_rotary_factor": 0.5},
+        "partial_rotary_factor is 0.5, which is not supported",
+    ),
     "unknown layer type": ({"layer_types": ["linear_attention"] * 4}, "layer_types must name"),
     "too few layer types": ({"layer_types": ["full_attention"]}, "for each of 4 layers"),
     "layer types that are no words": ({"layer_types": [["full_attention"]] * 4}, "layer_types must name"),
-    "windows without a size": ({"layer_types": ["sliding_attention"] * 4}, "sliding_window is missing"),
+    "windows without a size": ({"layer_types": ["sliding_attention"] * 4}, "no sliding_window is in force"),
 }
 
 

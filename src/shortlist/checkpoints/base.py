@@ -2,7 +2,7 @@
 
 import hashlib
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from shortlist.errors import CheckpointError
 from shortlist.models.config import ModelConfig
 from shortlist.models.expert_tensors import mixture_shapes, shared_router_shapes
-from shortlist.models.families import FAMILIES, FFN_TENSORS, KEYS_AND_VALUES
+from shortlist.models.families import FAMILIES, FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
 
 TYPES: dict[str, tuple[int, int]] = {
     "F32": (1, 4),
@@ -32,6 +32,8 @@ TYPES: dict[str, tuple[int, int]] = {
 
 FLOATS = ("F32", "F16", "BF16")
 """Those that are not quantized."""
+
+_LFS = b"version https://git-lfs"
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -83,6 +85,10 @@ class MappedFile:
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
         self.bytes = np.frombuffer(self._map, np.uint8)
+        if self._map[: len(_LFS)] == _LFS:
+            raise CheckpointError(
+                f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder"
+            )
 
     @property
     def buffer(self) -> mmap.mmap:
@@ -179,8 +185,20 @@ class Checkpoint:
         self.close()
 
 
-def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> None:
+def check_tensors(
+    path: Path, config: ModelConfig, tensors: Mapping[str, StoredTensor], spell: Callable[[str], str]
+) -> None:
     """Refuse a checkpoint whose tensors are not exactly those that its configuration promises.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    config
+    tensors
+        By the decoder's names.
+    spell
+        The file's name for one of the decoder's.
 
     Raises
     ------
@@ -192,7 +210,7 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
     if missing := sorted(islice(lacking, _MOST_MISSING)):
         raise CheckpointError(
             f"{path} lacks {len(missing)} of the tensors of a {config.family} model, "
-            f"the first is {missing[0]}: fetch it again, or convert it again"
+            f"the first is {spell(missing[0])}: fetch it again, or convert it again"
         )
     for name, tensor in tensors.items():
         prefix, _, rest = name.partition(".")
@@ -203,8 +221,8 @@ def check_tensors(path: Path, config: ModelConfig, tensors: Mapping[str, StoredT
             )
         layer = mixture if inner and config.is_mixture(int(number)) else dense
         expected = layer.get(inner) if inner else outside.get(name)
-        if inner in FFN_TENSORS and layer is dense:
-            expected = _ffn_shapes(config, config.ffn_width_of(int(number)))[inner]
+        if inner and layer is dense:  # the widths of layers may differ
+            expected = _ffn_shapes(config, config.ffn_width_of(int(number))).get(inner, expected)
         if expected is None:
             raise CheckpointError(
                 f"{path}: tensor {tensor.name} does not belong to the model that the header describes: "
@@ -224,6 +242,8 @@ def needed_tensors(config: ModelConfig) -> Iterator[str]:
     yield from (name for name in _outer_shapes(config) if name != "head" or not config.tied_head)
     for i in range(config.layers):
         needed = (*family.mixture_tensors, *mixture) if config.is_mixture(i) else family.layer_tensors
+        absent = (*family.extras, *(FFN_BIASES if config.is_mixture(i) else ()))
+        needed = (*needed, *(name for name in config.biases if name not in absent))
         unused = () if config.kv_source_of(i) == i else KEYS_AND_VALUES
         yield from (f"layers.{i}.{inner}" for inner in needed if inner not in unused)
 
@@ -257,7 +277,8 @@ def _outer_shapes(config: ModelConfig) -> Shapes:
 
 
 def _ffn_shapes(config: ModelConfig, ffn: int) -> Shapes:
-    return {"gate": (ffn, config.width), "up": (ffn, config.width), "down": (config.width, ffn)}
+    biases: Shapes = {name: (ffn,) for name in ("gate_bias", "up_bias") if name in config.biases}
+    return biases | {"gate": (ffn, config.width), "up": (ffn, config.width), "down": (config.width, ffn)}
 
 
 def _dense_shapes(config: ModelConfig) -> Shapes:
@@ -270,15 +291,20 @@ def _dense_shapes(config: ModelConfig) -> Shapes:
         "k": (key, *width),
         "v": (key, *width),
         "o": (*width, query),
-        "q_bias": (query,),
-        "k_bias": (key,),
-        "v_bias": (key,),
         "q_norm": (query if wide else config.head_dim,),
         "k_norm": (key if wide else config.head_dim,),
         "post_attention_norm": width,
         "ffn_norm": width,
         "post_ffn_norm": width,
     }
+    biases = {
+        "q_bias": query,
+        "k_bias": key,
+        "v_bias": key,
+        "o_bias": config.width,
+        "down_bias": config.width,
+    }
+    shapes |= {name: (size,) for name, size in biases.items() if name in config.biases}
     if rank := config.laurel_rank:
         shapes |= {"laurel_left": (rank, *width), "laurel_right": (*width, rank), "laurel_norm": width}
     if streams := config.streams:
@@ -297,7 +323,8 @@ def _dense_shapes(config: ModelConfig) -> Shapes:
 
 
 def _mixture_layer_shapes(config: ModelConfig) -> Shapes:
-    shared = {name: shape for name, shape in _dense_shapes(config).items() if name not in FFN_TENSORS}
+    without = FFN_TENSORS + FFN_BIASES
+    shared = {name: shape for name, shape in _dense_shapes(config).items() if name not in without}
     return shared | _mixture(config)
 
 

@@ -60,14 +60,8 @@ def hf_mixture(settings: Settings, family: Family, layers: int) -> MixtureConfig
     """
     if family.experts is None:
         return None
-    if settings.get("clip_qkv", None) is not None:
-        settings.fail("clip_qkv", "is set, which is not supported")
-    experts = settings.integer(
-        "num_local_experts" if "num_local_experts" in settings else "num_experts", MAX_EXPERTS
-    )
-    normalize = settings.get("norm_topk_prob", family.experts.hf_normalize)
-    if not isinstance(normalize, bool):
-        settings.fail("norm_topk_prob", f"is {normalize!r:.80}, but must be true or false")
+    experts = settings.integer(family.experts.hf_count, MAX_EXPERTS)
+    normalize = settings.flag("norm_topk_prob", family.experts.hf_normalize)
     shared_width = 0
     if family.experts.shared:
         shared_width = settings.integer("shared_expert_intermediate_size", MAX_FFN_WIDTH)

@@ -14,6 +14,8 @@ from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.base import StoredTensor
 from shortlist.checkpoints.experts import gguf_mixture
 from shortlist.checkpoints.gemma3n import gguf_extras
+from shortlist.checkpoints.gguf_keys import keys_of
+from shortlist.checkpoints.keys import check_keys
 from shortlist.checkpoints.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,
@@ -24,7 +26,7 @@ from shortlist.checkpoints.settings import (
     Settings,
 )
 from shortlist.models.config import ModelConfig
-from shortlist.models.families import Family
+from shortlist.models.families import BIASES, Family
 
 
 def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
@@ -44,6 +46,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
     CheckpointError
         A setting is missing, absurd or not supported.
     """
+    check_keys(settings, keys_of(family))
     width = settings.integer("embedding_length", MAX_WIDTH)
     layers = settings.integer("block_count", MAX_LAYERS)
     heads = settings.integer("attention.head_count", MAX_HEADS)
@@ -57,7 +60,9 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         )
     windows = _windows(settings, family, layers)
     ffn_widths = settings.integers("feed_forward_length", MAX_FFN_WIDTH, layers)
-    cap = "final_logit_softcapping"
+    rotations = _rotations(settings, family, head_dim, tensors.get("rope_freqs"))
+    rotation = [rotations[bool(window)] for window in windows]
+    scales = tuple(each.scale for each in rotation)
     return ModelConfig(
         family=family.name,
         vocab_size=tensors["embedding"].shape[0],
@@ -75,10 +80,12 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         embedding_scale=math.sqrt(width) if family.scaled_embedding else 1.0,
         attention_scale=_attention_scale(family, layers, width, heads, head_dim),
         windows=windows,
-        rope_frequencies=_rope_frequencies(settings, family, windows, head_dim, tensors.get("rope_freqs")),
+        rope_frequencies=tuple(each.frequencies for each in rotation),
+        rope_scales=scales if set(scales) != {1.0} else (),
         rope_interleaved=family.gguf_interleaved,
-        logit_cap=settings.positive(cap) if cap in settings else family.gguf_logit_cap,
+        logit_cap=_logit_cap(settings, family),
         ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
+        biases=_biases(tensors),
         mixture=gguf_mixture(settings, family, layers, tensors),
         **(gguf_extras(settings, windows, tensors) if family.streams else {}),
     )
@@ -94,35 +101,73 @@ def _attention_scale(family: Family, layers: int, width: int, heads: int, head_d
     return head_dim**-0.5
 
 
+def _logit_cap(settings: Settings, family: Family) -> float | None:
+    key = "final_logit_softcapping"
+    if not settings.get(key, family.gguf_logit_cap or 0):
+        return None
+    return settings.positive(key, family.gguf_logit_cap)
+
+
+def _biases(tensors: Mapping[str, StoredTensor]) -> tuple[str, ...]:
+    """The bias vectors that any layer has: llama.cpp adds those that are there."""
+    found = {name.rpartition(".")[2] for name in tensors if name.endswith("_bias")}
+    return tuple(name for name in BIASES if name in found)
+
+
 def _windows(settings: Settings, family: Family, layers: int) -> tuple[int, ...]:
     key = "attention.sliding_window_pattern"
     window = settings.integer("attention.sliding_window", MAX_CONTEXT, default=0, least=0)
+    if family.window_rule != "most":
+        window = 0
     pattern = settings.get(key, family.global_every)
     if isinstance(pattern, list):
-        if len(pattern) != layers:
-            settings.fail(key, f"has {len(pattern)} flags for {layers} layers")
+        if len(pattern) != layers or not all(type(local) in (bool, int) for local in pattern):
+            settings.fail(key, f"must be flags for {layers} layers, and has {len(pattern)} values")
         return tuple(window if local else 0 for local in pattern)
     every = settings.integer(key, MAX_LAYERS, default=family.global_every, least=0)
     return tuple(0 if every and (i + 1) % every == 0 else window for i in range(layers))
 
 
-def _rope_frequencies(
-    settings: Settings, family: Family, windows: tuple[int, ...], head_dim: int, factors: StoredTensor | None
-) -> tuple[rope.Frequencies, ...]:
+def _rotations(
+    settings: Settings, family: Family, head_dim: int, factors: StoredTensor | None
+) -> dict[bool, rope.Rotation]:
+    """How layers turn queries and keys, without a window and with one."""
     if settings.integer("rope.dimension_count", MAX_HEAD_DIM, default=head_dim) != head_dim or head_dim % 2:
         settings.fail(
             "rope.dimension_count",
             f"must be the head size {head_dim} and even: partial rotation is not supported",
         )
-    frequencies = rope.plain(settings.positive("rope.freq_base", 10_000.0), head_dim)
-    if settings.one_of("rope.scaling.type", ("none", "linear"), default="linear") == "linear":
-        frequencies = rope.linear(frequencies, settings.positive("rope.scaling.factor", 1.0))
+    base = settings.positive("rope.freq_base", 10_000.0)
+    everywhere = settings.positive("rope.scaling.attn_factor", 1.0)
+    turned = _scaled(settings, rope.plain(base, head_dim), base)
     if factors is not None:
-        frequencies = rope.divided(frequencies, _rope_factors(settings, head_dim, factors))
+        divided = rope.divided(turned.frequencies, _rope_factors(settings, head_dim, factors))
+        turned = turned._replace(frequencies=divided)
+    turned = turned._replace(scale=turned.scale * everywhere)
     if family.local_rope_base is None:
-        return (frequencies,) * len(windows)
+        return {False: turned, True: turned}
+    # llama.cpp never scales layers with a window.
     local = rope.plain(settings.positive("rope.freq_base_swa", family.local_rope_base), head_dim)
-    return tuple(local if window else frequencies for window in windows)
+    return {False: turned, True: rope.Rotation(local, everywhere)}
+
+
+def _scaled(settings: Settings, frequencies: rope.Frequencies, base: float) -> rope.Rotation:
+    key = "rope.scaling.factor" if "rope.scaling.factor" in settings else "rope.scale_linear"
+    factor = settings.positive(key) if settings.get(key, 0) else 1.0  # 0 is 1 in llama.cpp
+    match settings.one_of("rope.scaling.type", ("none", "linear", "yarn"), default="linear"):
+        case "linear":
+            return rope.Rotation(rope.linear(frequencies, factor))
+        case "yarn":
+            if base <= 1:
+                settings.fail("rope.freq_base", f"is {base}, but must be above 1 for yarn")
+            original = settings.between(
+                "rope.scaling.original_context_length", 1, MAX_CONTEXT, settings.get("context_length")
+            )
+            fast = settings.between("rope.scaling.yarn_beta_fast", 1e-6, 1e6, 32.0)
+            slow = settings.between("rope.scaling.yarn_beta_slow", 1e-6, 1e6, 1.0)
+            turned = rope.yarn(frequencies, factor, original, base=base, beta_fast=fast, beta_slow=slow)
+            return rope.Rotation(turned, rope.yarn_attention_factor(factor))
+    return rope.Rotation(frequencies)
 
 
 def _rope_factors(settings: Settings, head_dim: int, tensor: StoredTensor) -> np.ndarray:

@@ -77,6 +77,11 @@ class Metadata(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def shown(self, key: str) -> Any:
+        """A value for comparisons and messages: an array is not decoded, and merely says what it is."""
+        value = self._values[key]
+        return f"an array of {value.count}" if isinstance(value, StoredArray) else value
+
     def with_prefix(self, prefix: str) -> "Metadata":
         """The pairs whose keys start with `prefix`."""
         values = {key: value for key, value in self._values.items() if key.startswith(prefix)}

@@ -5,8 +5,7 @@ The format is eight bytes of length, that many bytes of JSON, then the tensors
 has no bfloat16 and the bytes are wanted as they are, in the map.
 """
 
-import json
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,18 @@ import numpy as np
 
 from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
+from shortlist.checkpoints.folders import json_object, weight_files
 from shortlist.checkpoints.hf_config import hf_config, hf_family
+from shortlist.checkpoints.hf_keys import BASE, WRAPPER
+from shortlist.checkpoints.keys import check_keys
 from shortlist.checkpoints.sampling import folder_sampling
 from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.families import Family, canonical_hf_name
+from shortlist.models.config import ModelConfig
+from shortlist.models.families import Family, canonical_hf_name, hf_name
 
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
 _TYPES = ("F32", "F16", "BF16")
 _SIZES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}  # bytes hold the codes of ternary experts, and nothing else
-_MAX_JSON = 1 << 24  # the index of a model of a trillion parameters is a tenth of this
 # Where a model that also sees and hears keeps its text part, and what is not read of it.
 _WRAPPED = "model.language_model."
 _ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio.")
@@ -42,14 +42,17 @@ def open_folder(folder: Path) -> Checkpoint:
         supported.
     """
     config_file = MappedFile(folder / "config.json")
-    settings = Settings(config_file.path, _json_object(config_file.path, config_file.bytes))
+    settings = Settings(config_file.path, json_object(config_file.path, config_file.bytes))
     family = hf_family(settings)
     wrapped = settings.get("model_type") == family.hf_wrapper
-    config = hf_config(settings.part("text_config") if wrapped else settings, family)
+    if wrapped:
+        check_keys(settings, BASE | WRAPPER)
+        settings = settings.part("text_config")
+    config = hf_config(settings, family)
     tensors: dict[str, StoredTensor] = {}
     files: dict[str, MappedFile] = {}
     headers = [config_file.bytes]
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         file = MappedFile(path)
         header_end, stored = _read_file(file)
         headers.append(file.bytes[:header_end])
@@ -57,42 +60,47 @@ def open_folder(folder: Path) -> Checkpoint:
             if wrapped and tensor.name.startswith(_ENCODERS):
                 continue
             name = _canonical_name(path, tensor, family)
-            if name is None or (name == "head" and config.tied_head):
+            if name is None:
                 continue
             if name in tensors:
-                raise CheckpointError(f"{path}: tensor {tensor.name} is in another file of the folder too")
+                raise CheckpointError(
+                    f"{path}: tensor {tensor.name} is there twice, in this file or in another of the folder"
+                )
             tensors[name], files[name] = tensor, file
+    config, notes = _tie(config, tensors, files)
     tensors, files = split_experts(folder, config, tensors, files)
     drop_unused(config, tensors)
-    check_tensors(folder, config, tensors)
-    sampling, notes = folder_sampling(folder)
-    return Checkpoint(folder, config, tensors, files, headers, folder, sampling, notes)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index_path = folder / _INDEX
-    if not index_path.exists():
-        if (folder / _SINGLE).exists():
-            return [folder / _SINGLE]
+    if "head" not in tensors and not config.tied_head and "embedding" in tensors:
         raise CheckpointError(
-            f"{folder} has neither {_SINGLE} nor {_INDEX}: save the model with `save_pretrained` of "
-            "transformers (weights in .bin files are never read, because opening them can run code)"
+            f"{folder} has no language-model head ({hf_name('head', family)}), because it was saved from the "
+            "base model: save it with its head (AutoModelForCausalLM)"
         )
-    index = MappedFile(index_path)
-    weight_map = Settings(index_path, _json_object(index_path, index.bytes)).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map or not all(map(_is_file_name, weight_map.values())):
-        raise CheckpointError(f"{index_path}: weight_map must give file names of the folder for the tensors")
-    names = sorted(set(weight_map.values()))
-    if missing := [name for name in names if not (folder / name).exists()]:
-        raise CheckpointError(
-            f"{index_path} names {missing[0]}, which is not in the folder "
-            f"({len(missing)} of {len(names)} files are missing): fetch the model again"
-        )
-    return [folder / name for name in names]
+    check_tensors(folder, config, tensors, lambda name: hf_name(name, family))
+    sampling, more = folder_sampling(folder)
+    return Checkpoint(folder, config, tensors, files, headers, folder, sampling, notes + more)
 
 
-def _is_file_name(name: Any) -> bool:
-    return isinstance(name, str) and bool(re.fullmatch(r"[\w.-]+\.safetensors", name))
+def _tie(
+    config: ModelConfig, tensors: dict[str, StoredTensor], files: dict[str, MappedFile]
+) -> tuple[ModelConfig, list[str]]:
+    """Settle whether the head is the embedding: as in transformers, not where both are there and differ."""
+    head, embedding = tensors.get("head"), tensors.get("embedding")
+    if not config.tied_head or head is None:
+        return config, []
+    if embedding is None:
+        tensors["embedding"], files["embedding"] = tensors.pop("head"), files.pop("head")
+        return config, []
+    same = head.shape == embedding.shape and head.type == embedding.type
+    if same and np.array_equal(head.data, embedding.data):
+        files["head"].release(head.data)
+        files["embedding"].release(embedding.data)
+        del tensors["head"], files["head"]
+        return config, []
+    note = (
+        f"config.json says that head and embedding are one (tie_word_embeddings), but {head.name} differs "
+        f"from {embedding.name}: both are used"
+    )
+    return replace(config, tied_head=False), [note]
 
 
 def _read_file(file: MappedFile) -> tuple[int, list[StoredTensor]]:
@@ -103,7 +111,7 @@ def _read_file(file: MappedFile) -> tuple[int, list[StoredTensor]]:
     if length > file.bytes.nbytes - 8:
         raise CheckpointError(f"{file.path} ends in the middle of its header: fetch it again")
     start = 8 + length
-    header = _json_object(file.path, file.bytes[8:start])
+    header = json_object(file.path, file.bytes[8:start])
     data = file.bytes[start:]
     return start, [
         _tensor(file.path, name, entry, data)
@@ -141,23 +149,15 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> StoredTensor
 def _canonical_name(path: Path, tensor: StoredTensor, family: Family) -> str | None:
     if tensor.name.endswith(_REDUNDANT):
         return None
-    if name := canonical_hf_name(tensor.name.replace(_WRAPPED, "model.", 1), family):
-        return name
-    raise CheckpointError(
-        f"{path}: tensor {tensor.name!r:.200} does not belong to a {family.name} model that is supported "
-        "(adapters are not)"
-    )
-
-
-def _json_object(path: Path, content: np.ndarray) -> dict[str, Any]:
-    if content.nbytes > _MAX_JSON:
+    name = tensor.name.replace(_WRAPPED, "model.", 1)
+    # A base model (AutoModel) is saved without "model." in front of its names.
+    if found := canonical_hf_name(name, family) or canonical_hf_name(f"model.{name}", family):
+        return found
+    if "lora_" in name:
         raise CheckpointError(
-            f"{path} has {content.nbytes} bytes of JSON, more than any model needs: fetch it again"
+            f"{path}: tensor {tensor.name!r:.200} is of an adapter, which is not supported: merge it into "
+            "its model (merge_and_unload of peft)"
         )
-    try:
-        value = json.loads(content.tobytes())
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} does not hold a valid JSON object: fetch it again")
-    return value
+    raise CheckpointError(
+        f"{path}: tensor {tensor.name!r:.200} is not one of a {family.name} model that is supported"
+    )

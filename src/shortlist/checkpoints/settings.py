@@ -1,7 +1,7 @@
 """The settings that a checkpoint states about its model, read with checks that name the file and the key."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,16 +26,19 @@ class Settings:
         What it says. A value of None counts as absent, which is how `config.json` uses null.
     prefix
         Stands before every key in the file.
+    inside
+        The object of the file that the keys are in, for messages.
     """
 
-    def __init__(self, path: Path, values: Mapping[str, Any], prefix: str = ""):
+    def __init__(self, path: Path, values: Mapping[str, Any], prefix: str = "", inside: str = ""):
         self.path = path
-        self._values = values
+        self._values = dict(values)
         self._prefix = prefix
+        self._inside = inside
 
     def fail(self, key: str, why: str) -> NoReturn:
         """Refuse the checkpoint because of one key."""
-        raise CheckpointError(f"{self.path}: {self._prefix}{key} {why}")
+        raise CheckpointError(f"{self.path}: {self._inside}{self._prefix}{key} {why}")
 
     def get(self, key: str, default: Any = _MISSING) -> Any:
         """The value as it is; missing without a default is an error."""
@@ -76,6 +79,13 @@ class Settings:
             self.fail(key, f"is {value!r:.80}, but must be a positive number")
         return float(value)
 
+    def between(self, key: str, least: float, most: float, default: Any = _MISSING) -> float:
+        """A number from `least` to `most`."""
+        value = self.positive(key, default)
+        if not least <= value <= most:
+            self.fail(key, f"is {value!r:.80}, but must be from {least} to {most}")
+        return value
+
     def one_of(self, key: str, choices: Mapping[str, Any] | tuple[str, ...], default: Any = _MISSING) -> str:
         """One of the supported words."""
         value = self.get(key, default)
@@ -88,7 +98,34 @@ class Settings:
         value = self.get(key, {})
         if not isinstance(value, dict):
             self.fail(key, f"is {value!r:.80}, but must be an object")
-        return Settings(self.path, value)
+        return Settings(self.path, value, inside=f"{self._inside}{key}.")
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            self.fail(key, f"is {value!r:.80}, but must be true or false")
+        return value
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Keys, without the prefix, and values of what is stated."""
+        for key, value in self._values.items():
+            if value is not None and key.startswith(self._prefix):
+                yield key.removeprefix(self._prefix), value
+
+    def updated(self, more: Mapping[str, Any]) -> "Settings":
+        """The same, with other values for some keys."""
+        return self._with(self._values | {self._prefix + k: v for k, v in more.items()})
+
+    def over(self, defaults: Mapping[str, Any]) -> "Settings":
+        """The same, with defaults where the file has no such key; null in the file stays null."""
+        return self._with({self._prefix + k: v for k, v in defaults.items()} | self._values)
+
+    def _with(self, values: Mapping[str, Any]) -> "Settings":
+        return Settings(self.path, values, self._prefix, self._inside)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def __contains__(self, key: str) -> bool:
         return self._values.get(self._prefix + key) is not None

@@ -132,6 +132,7 @@ class Tables:
             layers=layer + 1,
             windows=config.windows[: layer + 1],
             rope_frequencies=config.rope_frequencies[: layer + 1],
+            rope_scales=config.rope_scales[: layer + 1],
         )
         cut.release = lambda name, part=None: None  # what is zero lies in no file
         names = {name: f"layers.{layer}.{name}" for name in ("gate", "up", "down")}

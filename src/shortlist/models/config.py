@@ -81,8 +81,8 @@ class MixtureConfig:
 class ModelConfig:
     """Sizes and constants of one decoder.
 
-    Whether there are query and key norms, biases, or norms after attention and feed-forward is not
-    repeated here: the tensors that the checkpoint holds say so.
+    Whether there are query and key norms, or norms after attention and feed-forward is not repeated here: the
+    tensors that the checkpoint holds say so.
 
     Parameters
     ----------
@@ -110,6 +110,8 @@ class ModelConfig:
     rope_frequencies
         For each layer the `head_dim / 2` angles, in radians per position, by which pairs of a query or key
         turn; every kind of scaling is already applied.
+    rope_scales
+        For each layer what turned queries and keys are multiplied by (YaRN); empty: 1 everywhere.
     rope_interleaved
         Pairs are neighbours (0, 1), (2, 3), ... instead of halves (0, head_dim / 2), (1, ...), ...: the order
         of rows that GGUF uses for the `llama` architecture.
@@ -120,6 +122,9 @@ class ModelConfig:
     ffn_cutoffs
         For each layer how many deviations above their mean gates must lie, which otherwise are zero; None:
         any gate counts. Empty: None everywhere.
+    biases
+        The bias vectors that layers have: `q_bias`, `k_bias`, `v_bias`, `o_bias` in all, `gate_bias`,
+        `up_bias` and `down_bias` in dense ones.
     kv_sources
         For each layer the one whose keys and values it attends to: itself or an earlier one. Empty: itself
         everywhere.
@@ -149,9 +154,11 @@ class ModelConfig:
     windows: tuple[int, ...]
     rope_frequencies: tuple[tuple[float, ...], ...]
     rope_interleaved: bool
+    rope_scales: tuple[float, ...] = ()
     logit_cap: float | None = None
     ffn_widths: tuple[int, ...] = ()
     ffn_cutoffs: tuple[float | None, ...] = ()
+    biases: tuple[str, ...] = ()
     kv_sources: tuple[int, ...] = ()
     laurel_rank: int = 0
     streams: Streams | None = None
@@ -164,6 +171,10 @@ class ModelConfig:
     def ffn_cutoff_of(self, layer: int) -> float | None:
         """Deviations above their mean that gates of one layer must lie to count; None: any gate counts."""
         return self.ffn_cutoffs[layer] if self.ffn_cutoffs else None
+
+    def rope_of(self, layer: int) -> tuple[tuple[float, ...], float]:
+        """The angles by which one layer turns queries and keys, and what it multiplies them by."""
+        return self.rope_frequencies[layer], self.rope_scales[layer] if self.rope_scales else 1.0
 
     def kv_source_of(self, layer: int) -> int:
         """The layer whose keys and values a layer attends to."""

@@ -10,7 +10,7 @@ from shortlist import _native
 from shortlist.checkpoints.base import FLOATS, Checkpoint
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.channels import PLACES, check_parts, pack_place
-from shortlist.models.families import FAMILIES
+from shortlist.models.families import BIASES, FAMILIES
 from shortlist.models.mixtures import pack_mixture, pack_shared_router
 from shortlist.models.neurons import has_zeros, neuron_ways, pack_ffn
 from shortlist.models.packing import halves_order, pack_matrix, vector
@@ -25,7 +25,6 @@ Ffn = Literal["auto", "dense", "exact", "estimated"]
 ATTENTION = ("q", "k", "v", "o")
 FFN = ("gate", "up", "down")
 NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "q_norm", "k_norm")
-BIASES = ("q_bias", "k_bias", "v_bias")
 
 
 class Decoder:
@@ -93,7 +92,7 @@ class Decoder:
         self.head_rows = self.embedding
         if not config.tied_head:
             self.head_rows = pack_matrix(checkpoint, "head", table_format, self._arena)
-        tables = sorted(set(config.rope_frequencies))
+        tables = sorted({config.rope_of(i) for i in range(config.layers)})
         self._native = _native.Decoder(
             width=config.width,
             heads=config.heads,
@@ -104,7 +103,8 @@ class Decoder:
             embedding_scale=config.embedding_scale,
             attention_scale=config.attention_scale,
             activation=config.activation,
-            rope=[list(table) for table in tables],
+            rope=[list(frequencies) for frequencies, _ in tables],
+            rope_scales=[scale for _, scale in tables],
             embedding=self.embedding,
             final_norm=vector(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
             laurel_rank=config.laurel_rank,
@@ -177,7 +177,7 @@ class Decoder:
                 matrices,
                 vectors,
                 window=config.windows[i],
-                rope_table=tables.index(config.rope_frequencies[i]),
+                rope_table=tables.index(config.rope_of(i)),
                 neurons=neurons,
                 inputs=inputs,
                 kv_layer=config.kv_source_of(i),

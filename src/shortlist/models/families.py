@@ -5,13 +5,19 @@ unsaid, and which tensors a layer has beyond those that every decoder here has.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from shortlist.models.config import Activation
 from shortlist.models.expert_tensors import GGUF_EXPERT_NAMES, HF_EXPERT_NAMES, HF_SHARED_ROUTER_NAMES
 
+QKV_BIASES = ("q_bias", "k_bias", "v_bias")
+ATTENTION_BIASES = (*QKV_BIASES, "o_bias")
+FFN_BIASES = ("gate_bias", "up_bias", "down_bias")
+BIASES = ATTENTION_BIASES + FFN_BIASES
+"""Those that layers may have."""
+
 NORMS_OF_QUERY_AND_KEY = ("q_norm", "k_norm")
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
-BIASES = ("q_bias", "k_bias", "v_bias")
 KEYS_AND_VALUES = ("k", "v", "k_norm", "k_bias", "v_bias")
 LAUREL = ("laurel_left", "laurel_right", "laurel_norm")
 ALTUP = ("altup_router", "altup_router_norm", "altup_predict", "altup_correct", "altup_scale")
@@ -27,13 +33,16 @@ class ExpertRules:
     gguf_normalize
         Whether the weights of the chosen experts are divided by their sum; llama.cpp knows it by heart.
     hf_normalize
-        The same where `config.json` does not say.
+        The same for Hugging Face models whose class has no such setting.
+    hf_count
+        The key of `config.json` that counts them.
     shared
         Every mixture has a shared expert with a gate of its own.
     """
 
     gguf_normalize: bool
     hf_normalize: bool = False
+    hf_count: Literal["num_experts", "num_local_experts"] = "num_experts"
     shared: bool = False
 
 
@@ -64,10 +73,12 @@ class Family:
         Embeddings are multiplied by the square root of the width.
     hf_norm_offset
         Added to norm weights as Hugging Face stores them.
-    hf_tied_head
-        Whether the head is the embedding where `config.json` does not say.
+    window_rule
+        Which layers have the window of a Hugging Face model whose file does not list them. `none`: no layer
+        ever has one. `all`. `late`: those from `max_window_layers` on. `alternate`: every second one before
+        it. `most`: all but every `global_every`-th; GGUF files have windows in this case alone.
     global_every
-        Where there is a sliding window, every n-th layer ignores it; 0 = none does.
+        Every n-th layer ignores the window.
     hf_rope_base
         RoPE base where `config.json` does not say.
     local_rope_base
@@ -98,7 +109,7 @@ class Family:
     gguf_interleaved: bool = False
     scaled_embedding: bool = False
     hf_norm_offset: float = 0.0
-    hf_tied_head: bool = False
+    window_rule: Literal["none", "all", "late", "alternate", "most"] = "none"
     global_every: int = 0
     hf_rope_base: float = 10_000.0
     local_rope_base: float | None = None
@@ -127,10 +138,10 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family("llama", "llama", "llama", gguf_interleaved=True),
-        Family("mistral", "llama", "mistral", gguf_interleaved=True),
+        Family("mistral", "llama", "mistral", gguf_interleaved=True, window_rule="all"),
         Family("arcee", "arcee", "arcee", activation="relu2", gated=False, gguf_interleaved=True),
-        Family("qwen2", "qwen2", "qwen2", extras=BIASES),
-        Family("qwen3", "qwen3", "qwen3", extras=NORMS_OF_QUERY_AND_KEY),
+        Family("qwen2", "qwen2", "qwen2", extras=QKV_BIASES, window_rule="late"),
+        Family("qwen3", "qwen3", "qwen3", extras=NORMS_OF_QUERY_AND_KEY, window_rule="late"),
         Family(
             "gemma3",
             "gemma3",
@@ -139,7 +150,7 @@ FAMILIES: dict[str, Family] = {
             activation="gelu_tanh",
             scaled_embedding=True,
             hf_norm_offset=1.0,
-            hf_tied_head=True,
+            window_rule="most",
             global_every=6,
             hf_rope_base=1_000_000.0,
             local_rope_base=10_000.0,
@@ -157,7 +168,7 @@ FAMILIES: dict[str, Family] = {
             extras=NORMS_OF_QUERY_AND_KEY + POST_NORMS + LAUREL + ALTUP + LAYER_INPUT,
             activation="gelu_tanh",
             scaled_embedding=True,
-            hf_tied_head=True,
+            window_rule="most",
             global_every=5,
             hf_rope_base=1_000_000.0,
             local_rope_base=10_000.0,
@@ -176,14 +187,15 @@ FAMILIES: dict[str, Family] = {
             "llama",
             "mixtral",
             gguf_interleaved=True,
+            window_rule="all",
             hf_rope_base=1_000_000.0,
-            experts=ExpertRules(gguf_normalize=True, hf_normalize=True),
+            experts=ExpertRules(gguf_normalize=True, hf_normalize=True, hf_count="num_local_experts"),
         ),
         Family(
             "qwen2_moe",
             "qwen2moe",
             "qwen2_moe",
-            extras=BIASES,
+            window_rule="alternate",
             experts=ExpertRules(gguf_normalize=False, shared=True),
         ),
         Family(
@@ -191,6 +203,7 @@ FAMILIES: dict[str, Family] = {
             "qwen3moe",
             "qwen3_moe",
             extras=NORMS_OF_QUERY_AND_KEY,
+            window_rule="all",
             experts=ExpertRules(gguf_normalize=True),
         ),
         Family(
@@ -231,6 +244,7 @@ GGUF_LAYER_NAMES = {
     "attn_q.bias": "q_bias",
     "attn_k.bias": "k_bias",
     "attn_v.bias": "v_bias",
+    "attn_output.bias": "o_bias",
     "attn_q_norm.weight": "q_norm",
     "attn_k_norm.weight": "k_norm",
     "post_attention_norm.weight": "post_attention_norm",
@@ -238,6 +252,9 @@ GGUF_LAYER_NAMES = {
     "ffn_gate.weight": "gate",
     "ffn_up.weight": "up",
     "ffn_down.weight": "down",
+    "ffn_gate.bias": "gate_bias",
+    "ffn_up.bias": "up_bias",
+    "ffn_down.bias": "down_bias",
     "post_ffw_norm.weight": "post_ffn_norm",
     "laurel_l.weight": "laurel_left",
     "laurel_r.weight": "laurel_right",
@@ -274,12 +291,16 @@ HF_LAYER_NAMES = {
     "self_attn.q_proj.bias": "q_bias",
     "self_attn.k_proj.bias": "k_bias",
     "self_attn.v_proj.bias": "v_bias",
+    "self_attn.o_proj.bias": "o_bias",
     "self_attn.q_norm.weight": "q_norm",
     "self_attn.k_norm.weight": "k_norm",
     "post_attention_layernorm.weight": "ffn_norm",
     "mlp.gate_proj.weight": "gate",
     "mlp.up_proj.weight": "up",
     "mlp.down_proj.weight": "down",
+    "mlp.gate_proj.bias": "gate_bias",
+    "mlp.up_proj.bias": "up_bias",
+    "mlp.down_proj.bias": "down_bias",
     "laurel.linear_left.weight": "laurel_left",
     "laurel.linear_right.weight": "laurel_right",
     "laurel.post_laurel_norm.weight": "laurel_norm",
@@ -305,6 +326,30 @@ def canonical_hf_name(name: str, family: Family) -> str | None:
     return _canonical(
         name, HF_NAMES | HF_SHARED_ROUTER_NAMES, "model.layers.", HF_LAYER_NAMES | HF_EXPERT_NAMES | own_names
     )
+
+
+def gguf_name(name: str) -> str:
+    """How a GGUF file spells one of the decoder's names."""
+    return _spelled(name, GGUF_NAMES, "blk.", GGUF_LAYER_NAMES | GGUF_EXPERT_NAMES)
+
+
+def hf_name(name: str, family: Family) -> str:
+    """How a Hugging Face file spells one of the decoder's names."""
+    own_names = {f"{theirs}.weight": ours for theirs, ours in family.hf_layer_names}
+    outside = HF_NAMES | HF_SHARED_ROUTER_NAMES
+    return _spelled(name, outside, "model.layers.", HF_EXPERT_NAMES | HF_LAYER_NAMES | own_names)
+
+
+def _spelled(name: str, names: dict[str, str], layer_prefix: str, layer_names: dict[str, str]) -> str:
+    in_layer, _, rest = name.partition(".")
+    if in_layer != "layers":
+        return next((theirs for theirs, ours in names.items() if ours == name), name)
+    index, _, inner = rest.partition(".")
+    word = next((word for word in inner.split(".") if _is_number(word)), "")
+    pattern = ".".join("{}" if _is_number(each) else each for each in inner.split("."))
+    # A family's own names stand last, and come before those of all.
+    found = [theirs for theirs, ours in layer_names.items() if ours == pattern]
+    return f"{layer_prefix}{index}.{found[-1].format(word)}" if found else name
 
 
 def _canonical(

@@ -19,6 +19,7 @@ import numpy as np
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 from shortlist.models.config import ACTIVATIONS_WITH_ZEROS, ModelConfig
+from shortlist.models.families import FFN_BIASES
 
 SIGMA = 4.0
 """Standard deviations of the estimate's error that a gate may lie above its estimate and still be found.
@@ -31,8 +32,11 @@ _FLOATS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}
 def neuron_ways(config: ModelConfig) -> tuple[Literal["exact", "estimated"], ...]:
     """The ways in which layers of a model can leave out neurons.
 
-    A cutoff is that of all gates: where zeros come from one, gates cannot be estimated.
+    A cutoff is that of all gates: where zeros come from one, gates cannot be estimated. Layers with biases
+    are computed whole.
     """
+    if _has_ffn_biases(config):
+        return ()
     if config.activation in ACTIVATIONS_WITH_ZEROS:
         return ("exact", "estimated")
     return ("exact",) if any(cutoff is not None for cutoff in config.ffn_cutoffs) else ()
@@ -40,7 +44,13 @@ def neuron_ways(config: ModelConfig) -> tuple[Literal["exact", "estimated"], ...
 
 def has_zeros(config: ModelConfig, layer: int) -> bool:
     """Whether most neurons of a layer can be at exactly zero."""
+    if _has_ffn_biases(config):
+        return False
     return config.activation in ACTIVATIONS_WITH_ZEROS or config.ffn_cutoff_of(layer) is not None
+
+
+def _has_ffn_biases(config: ModelConfig) -> bool:
+    return any(name in FFN_BIASES for name in config.biases)
 
 
 @dataclass(frozen=True)

@@ -89,17 +89,18 @@ void bind_decoder(nb::module_& m) {
       .def(
           "__init__",
           [](Decoder* self, int width, int heads, int kv_heads, int head_dim, int ffn_width, float norm_eps, float embedding_scale, float attention_scale,
-             const std::string& activation, const std::vector<Vector>& rope, Matrix embedding, In1<float> final_norm, int laurel_rank) {
+             const std::string& activation, const std::vector<Vector>& rope, const Vector& rope_scales, Matrix embedding, In1<float> final_norm, int laurel_rank) {
             if (!embedding || embedding->view.cols != width) throw std::invalid_argument("the embedding has the wrong width");
             check_size(final_norm.shape(0), width, "final_norm");
             for (const Vector& table : rope) check_size(table.size(), head_dim / 2, "a RoPE table");
+            check_size(rope_scales.size(), static_cast<int64_t>(rope.size()), "rope_scales");
             if (laurel_rank < 0) throw std::invalid_argument("laurel_rank is negative");
             new (self) Decoder({width, heads, kv_heads, head_dim, ffn_width, laurel_rank, norm_eps, embedding_scale, attention_scale,
-                                activation_named(activation), rope},
+                                activation_named(activation), rope, rope_scales},
                                std::move(embedding), to_vector(final_norm));
           },
           nb::kw_only(), "width"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "ffn_width"_a, "norm_eps"_a, "embedding_scale"_a, "attention_scale"_a, "activation"_a,
-          "rope"_a, "embedding"_a, "final_norm"_a, "laurel_rank"_a = 0)
+          "rope"_a, "rope_scales"_a, "embedding"_a, "final_norm"_a, "laurel_rank"_a = 0)
       .def(
           "set_altup",
           [](Decoder& d, int active, std::vector<Matrix> expand, std::vector<Matrix> merge, Matrix table, Matrix projection, In1<float> norm) {
@@ -140,7 +141,8 @@ void bind_decoder(nb::module_& m) {
             l.attention_norm = vector("attention_norm"), l.post_attention_norm = vector("post_attention_norm");
             l.ffn_norm = vector("ffn_norm"), l.post_ffn_norm = vector("post_ffn_norm");
             l.q_norm = vector("q_norm"), l.k_norm = vector("k_norm"), l.v_norm = vector("v_norm");
-            l.q_bias = vector("q_bias"), l.k_bias = vector("k_bias"), l.v_bias = vector("v_bias");
+            l.q_bias = vector("q_bias"), l.k_bias = vector("k_bias"), l.v_bias = vector("v_bias"), l.o_bias = vector("o_bias");
+            l.gate_bias = vector("gate_bias"), l.up_bias = vector("up_bias"), l.down_bias = vector("down_bias");
             l.laurel = {linear("laurel_left"), linear("laurel_right"), vector("laurel_norm")};
             l.altup = {vector("altup_router"), vector("altup_predict"), vector("altup_correct"), vector("altup_scale"),
                        {linear("input_gate"), linear("input_up"), vector("input_norm")}};

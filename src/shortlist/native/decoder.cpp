@@ -106,6 +106,7 @@ void Decoder::add_layer(Layer layer) {
   check_optional(layer.q_bias, c.heads * c.head_dim, "q_bias");
   check_optional(layer.k_bias, c.kv_heads * c.head_dim, "k_bias");
   check_optional(layer.v_bias, c.kv_heads * c.head_dim, "v_bias");
+  check_optional(layer.o_bias, c.width, "o_bias");
   if (layer.laurel) laurel_.check(layer.laurel);
   if (altup_) altup_->check(layer.altup, layers());
   if (layer.mixture && !layer.mixture->router() && (!router_ || router_->experts() != layer.mixture->experts()))
@@ -188,10 +189,11 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
   for (int64_t a = angles.begin; a < angles.end; a++) {
     const Vector& frequencies = c.rope[static_cast<size_t>(a / count)];
     const double position = static_cast<double>(places_[static_cast<size_t>(a % count)].position);
+    const double scale = static_cast<double>(c.rope_scales[static_cast<size_t>(a / count)]);
     for (int i = 0; i < half; i++) {
       const double angle = position * static_cast<double>(frequencies[static_cast<size_t>(i)]);
-      cosine_[static_cast<size_t>(a * half + i)] = static_cast<float>(std::cos(angle));
-      sine_[static_cast<size_t>(a * half + i)] = static_cast<float>(std::sin(angle));
+      cosine_[static_cast<size_t>(a * half + i)] = static_cast<float>(scale * std::cos(angle));
+      sine_[static_cast<size_t>(a * half + i)] = static_cast<float>(scale * std::sin(angle));
     }
   }
 
@@ -235,7 +237,7 @@ void Decoder::run(Team& team, const int32_t* tokens, float* out) {
     attention(team, layer);
     const Input attended = choose(team, layer.o_input.get(), attended_.batch(count));
     if (layer.laurel) laurel_.right(own, layer.laurel);
-    multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), first_of_ffn);
+    multiply(team, layer.o, attended, projected_.data(), static_cast<size_t>(width), first_of_ffn, layer.o_bias);
     team.barrier();
     if (layer.laurel) laurel_.add(own, layer.laurel, normed_, residual_.data());
     add_projected(layer.post_attention_norm);

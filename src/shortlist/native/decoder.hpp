@@ -20,7 +20,7 @@ struct Config;
 
 struct Layer {
   Vector attention_norm, q_norm, k_norm, v_norm, post_attention_norm, ffn_norm, post_ffn_norm;
-  Vector q_bias, k_bias, v_bias;
+  Vector q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
   Linear q, k, v, o;                   // without k and v, those of an earlier layer are attended to
   Linear gate, up, down;               // without a gate, the activation is applied to up
   std::shared_ptr<ChannelInput> qkv_input, o_input, gate_up_input, down_input;  // of matrices that lie by channel
@@ -45,6 +45,7 @@ struct Config {
   float norm_eps = 1e-5f, embedding_scale = 1.0f, attention_scale = 1.0f;
   Activation activation = Activation::SiLU;
   std::vector<Vector> rope;  // inverse frequencies, head_dim / 2 each
+  Vector rope_scales;        // for each of them, what turned queries and keys are multiplied by
   int router_rank = 0;  // of the router that mixtures share; 0: there is none
 };
 

@@ -18,6 +18,9 @@ void Decoder::check_ffn(const Layer& layer) const {
     if (layer.gate || layer.cutoff || !has_zeros(c.activation)) check_matrix(layer.gate, width, c.width, "gate");
     check_matrix(layer.up, width, c.width, "up");
     check_matrix(layer.down, c.width, width, "down");
+    if (!layer.gate_bias.empty()) check_vector(layer.gate_bias, width, "gate_bias");
+    if (!layer.up_bias.empty()) check_vector(layer.up_bias, width, "up_bias");
+    if (!layer.down_bias.empty()) check_vector(layer.down_bias, c.width, "down_bias");
     return;
   }
   const ShortlistedFfn& ffn = *layer.ffn;
@@ -36,8 +39,8 @@ void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& normed, int
   Activations& activated = hidden_.at(layer.ffn_width());
   const OwnTokens own(team, count);
   const Input x = choose(team, layer.gate_up_input.get(), normed);
-  if (layer.gate) multiply(team, layer.gate, x, gate_.data(), ffn, layer.up.rows.get());
-  const auto share = multiply(team, layer.up, x, up_.data(), ffn, layer.down.rows.get());
+  if (layer.gate) multiply(team, layer.gate, x, gate_.data(), ffn, layer.up.rows.get(), layer.gate_bias);
+  const auto share = multiply(team, layer.up, x, up_.data(), ffn, layer.down.rows.get(), layer.up_bias);
   if (layer.cutoff) {
     team.barrier();
     for (int64_t t = own.mine.begin; t < own.mine.end; t++)
@@ -59,7 +62,7 @@ void Decoder::dense_ffn(Team& team, const Layer& layer, const Batch& normed, int
   }
   team.barrier();
   const Input hidden = choose(team, layer.down_input.get(), activated.batch(count));
-  multiply(team, layer.down, hidden, projected_.data(), static_cast<size_t>(config_.width), next);
+  multiply(team, layer.down, hidden, projected_.data(), static_cast<size_t>(config_.width), next, layer.down_bias);
   team.barrier();
 }
 

@@ -1,0 +1,81 @@
+"""The parts of a split GGUF model (`llama-gguf-split`), each a GGUF file with tensors of its own."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from shortlist.checkpoints.base import MappedFile
+from shortlist.checkpoints.gguf_header import Header, read_header
+from shortlist.errors import CheckpointError
+
+_MOST_PARTS = 1 << 12
+_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
+
+
+class Part(NamedTuple):
+    """One file of a model, and its header."""
+
+    file: MappedFile
+    header: Header
+
+
+def read_parts(path: Path) -> list[Part]:
+    """Map the files of a model that begins with the one at `path`; most have no other.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, is not the part that its name says, or `path` is not the first.
+    """
+    first = _read(path)
+    number, count = _split(first)
+    if count <= 1:
+        return [first]
+    name = _NAME.fullmatch(path.name)
+    if number:
+        start = path.with_name(f"{name[1]}-00001-of-{count:05d}.gguf") if name else "its first part"
+        raise CheckpointError(f"{path} is part {number + 1} of {count} of a model: open {start}")
+    if count > _MOST_PARTS or name is None or int(name[2]) != 1 or int(name[3]) != count:
+        raise CheckpointError(
+            f"{path} is the first of {count} parts, whose names must end in -00001-of-{count:05d}.gguf and "
+            "so on: give them back the names that they were made with"
+        )
+    paths = [path.with_name(f"{name[1]}-{i + 1:05d}-of-{count:05d}.gguf") for i in range(count)]
+    if missing := [each.name for each in paths if not each.exists()]:
+        raise CheckpointError(
+            f"{path} needs {missing[0]} beside it ({len(missing)} of {count} parts are missing): "
+            "fetch them too"
+        )
+    parts = [first, *map(_read, paths[1:])]
+    for i, part in enumerate(parts):
+        if _split(part) != (i, count):
+            raise CheckpointError(f"{part.file.path} is not part {i + 1} of {count}: fetch it again")
+    tensors = sum(len(part.header.tensors) for part in parts)
+    stated = first.header.metadata.settings("split.").get("split.tensors.count", tensors)
+    if stated != tensors:
+        raise CheckpointError(
+            f"{path}: its parts hold {tensors} tensors, but it says {stated!r:.20}: fetch them again"
+        )
+    return parts
+
+
+def is_later_part(path: Path) -> bool:
+    """Whether a file's name says that it is a later part of a model."""
+    name = _NAME.fullmatch(path.name)
+    return name is not None and int(name[2]) > 1
+
+
+def _read(path: Path) -> Part:
+    file = MappedFile(path)
+    return Part(file, read_header(file))
+
+
+def _split(part: Part) -> tuple[int, int]:
+    """The number of a part, from 0, and how many there are."""
+    settings = part.header.metadata.settings("split.")
+    number, count = settings.get("split.no", 0), settings.get("split.count", 0)
+    if type(number) is not int or type(count) is not int or not 0 <= number < max(count, 1):
+        raise CheckpointError(
+            f"{part.file.path}: split.no is {number!r:.20} and split.count {count!r:.20}: fetch it again"
+        )
+    return number, count
