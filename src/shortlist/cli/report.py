@@ -48,8 +48,9 @@ def report(
         subject = _subject(stack, model, recipe, threads)
         with _stages() as progress:
             figures = measure(subject, content, progress=progress)
+    html = render(figures)
     write_whole(page.with_suffix(".json"), _json(figures))
-    write_whole(page, render(figures))
+    write_whole(page, html)
     if json:
         print_json(figures)
     else:

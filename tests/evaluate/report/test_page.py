@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import pytest
 from report_example import HOSTILE, example_figures
 
-from shortlist.evaluate.report.page import render
+from shortlist.evaluate.report.page import LEVELS, render
+from shortlist.evaluate.report.verdict import verdict
 
 pytest.importorskip("matplotlib")
 
-SECTIONS = ["bytes", "recall", "speed", "strip", "layers"]
+SECTIONS = ["verdict", "words", "speed", "bytes", "strip", "layers", "recall"]
 VOID = {"meta", "link", "br"}
 
 
@@ -66,6 +67,35 @@ def test_every_section_is_there_with_its_figure(page):
     assert all(attributes["aria-label"] for attributes, _ in page.all("svg"))
 
 
+def test_it_begins_with_the_verdict_in_plain_words(page):
+    (_, headline) = page.all("p")[0]
+    assert headline == verdict(example_figures()).headline
+    assert page.all("section")[0][0]["id"] == "verdict"
+    items = [text for _, text in page.all("li")]
+    assert items == verdict(example_figures()).sentences
+    words = [text for _, text in page.all("dt")]
+    assert {"token", "head", "dense", "estimated", "perplexity", "recall"} <= set(words)
+    assert "exact" not in words  # no way to decode of this report
+    file, machine, text = [text for _, text in page.all("dd")][:3]
+    assert file == HOSTILE + ".gguf"
+    assert machine == "2 threads with avx2, which read memory at 26.0 GB/s"
+    assert text.startswith("given: estimators were fitted to 1,024 tokens")
+
+
+def test_recall_is_folded_away_and_nothing_else_is(page, html):
+    folded = html.index('<details class="part">')
+    assert html.index('<section id="recall">') < folded < html.index("<h2>Recall of every estimator</h2>")
+    assert html.count('<details class="part">') == 1
+    assert "<details open" not in html
+
+
+def test_the_figures_of_a_token_stand_before_the_sample_and_cover_nothing(html):
+    assert html.index('id="detail"') < html.index('class="strip" role')
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "sticky" not in style
+    assert "position: fixed" not in style
+
+
 def test_nothing_is_fetched(page):
     for tag, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "action", "data"):
@@ -78,10 +108,11 @@ def test_nothing_is_fetched(page):
 
 def test_untrusted_names_and_texts_are_only_text(page):
     assert len(page.all("script")) == 1
-    assert page.all("h1")[0][1] == HOSTILE
+    assert page.all("h1")[0][1] == f"{HOSTILE}: what a shortlist saves"
     tokens = [text for attributes, text in page.all("span", "token") if "tabindex" in attributes]
     assert tokens == [" the", HOSTILE, "⏎\n", '"&']
-    assert HOSTILE in page.all("section")[2][1]  # the name of a point of the frontier
+    sections = {attributes["id"]: text for attributes, text in page.all("section")}
+    assert HOSTILE in sections["speed"]  # the name of a point of the frontier
 
 
 def test_a_token_says_what_it_read_and_what_was_chosen(page):
@@ -91,6 +122,18 @@ def test_a_token_says_what_it_read_and_what_was_chosen(page):
     assert "␣a 25 %" in attributes["title"]
     levels = [attributes["class"].split()[1] for attributes, _ in page.all("span", "token")[-4:]]
     assert levels == ["level0", "level4", "level1", "level4"]
+
+
+def test_shades_begin_at_what_the_legend_says(page):
+    figures = example_figures()
+    rows = [9, 10, 29, 30, 99, 100, 299, 300, 1000]  # of 1000
+    example = figures["strip"]["tokens"][0]
+    figures["strip"]["tokens"] = [{**example, "rows": count} for count in rows]
+    shown = [a["class"].split()[1] for a, _ in Page(render(figures)).all("span", "token")[-len(rows) :]]
+    assert shown == [f"level{level}" for level in (0, 1, 1, 2, 2, 3, 3, 4, 4)]
+    legend = [text for attributes, text in page.all("span", "token") if "tabindex" not in attributes]
+    assert LEVELS == (0.01, 0.03, 0.1, 0.3)
+    assert legend == ["below 1 %", "below 3 %", "below 10 %", "below 30 %", "30 % or more"]
 
 
 def test_one_token_is_a_tab_stop_and_the_others_are_reached_from_it(page):
@@ -112,7 +155,7 @@ def test_the_policy_allows_just_the_script_that_is_there(page):
 
 def test_tables_repeat_the_figures(page):
     text = " ".join(" ".join(text for _, text in page.all("table")).split())
-    for figure in ("96.0 MB", "88.0 %", "-0.200 % ± 0.196 %", "99.90 %", "75.0 %", "Q4_1"):
+    for figure in ("96.0 MB", "88.0 %", "−0.20 % ± 0.20 %", "99.74 %", "75.0 %", "Q4_1"):
         assert figure in text
 
 

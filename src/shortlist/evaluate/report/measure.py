@@ -13,6 +13,7 @@ from shortlist.checkpoints.parts import describe_parts, read_parts
 from shortlist.errors import RecipeError, UsageError
 from shortlist.evaluate.recall import Recall, ffn_recalls, head_recalls, main_estimators
 from shortlist.evaluate.report.layers import layer_budgets
+from shortlist.evaluate.report.sample import sentence_start
 from shortlist.evaluate.report.speed import Variant, measure_variants, peer_speed
 from shortlist.evaluate.report.strip import measure_strip
 from shortlist.evaluate.tables import Tables
@@ -125,8 +126,9 @@ def measure(
     points = measure_variants(variants, subject.prefix, test, sizes.speed_tokens, progress)
     own = list(variants)[1] if len(variants) > 1 else "dense"
     shown = "recipe" if "recipe" in variants else own
+    sample = _sample(subject, test, sizes.strip)
     strip = measure_strip(
-        variants[shown], variants["dense"], subject.tokenizer, subject.prefix, test[: sizes.strip], progress
+        variants[shown], variants["dense"], subject.tokenizer, subject.prefix, sample, progress
     )
     figures = {
         "version": VERSION,
@@ -172,6 +174,14 @@ def _tokens(
             )
     middle = len(tokens) * sizes.fit // wanted
     return tokens[:middle], tokens[middle:]
+
+
+def _sample(subject: Subject, tokens: list[int], count: int) -> list[int]:
+    """So many tokens from the beginning of a sentence on; shorter texts give a half at least."""
+    start = sentence_start(subject.tokenizer, tokens, min(count, len(tokens) // 2))
+    if start and not subject.prefix:  # a first token that nothing comes before is not predicted
+        return tokens[start - 1 : start + count]
+    return tokens[start : start + count]
 
 
 def _bytes(checkpoint: Checkpoint, points: Sequence[dict[str, Any]]) -> dict[str, Any]:

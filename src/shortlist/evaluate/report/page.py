@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from shortlist.evaluate.report import verdict as words
 from shortlist.evaluate.report.plots import bytes_figure, layers_figure, recall_figure, speed_figure
 
 LEVELS = (0.01, 0.03, 0.1, 0.3)
@@ -27,7 +28,13 @@ def render(figures: dict[str, Any]) -> str:
     style, script, source = map(_file, ("page.css", "page.js", "page.html.jinja"))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
-    environment.filters.update(megabytes=_megabytes, percent=_percent, visible=_visible)
+    environment.filters.update(
+        megabytes=words.megabytes,
+        interval=words.interval,
+        speed=words.speed,
+        percent=_percent,
+        visible=_visible,
+    )
     plots = {"bytes": bytes_figure(figures["bytes"]["per_token"]), "speed": speed_figure(figures["speed"])}
     for table, methods in _recalls(figures).items():
         for wanted in methods[0]["found"]:
@@ -38,6 +45,8 @@ def render(figures: dict[str, Any]) -> str:
     levels = [sum(token["rows"] / rows >= level for level in LEVELS) for token in figures["strip"]["tokens"]]
     return environment.from_string(source).render(
         figures,
+        verdict=words.verdict(figures),
+        terms=words.terms([point["name"] for point in figures["speed"]["points"]]),
         plots={name: Markup(svg) for name, svg in plots.items()},
         levels=levels,
         limits=LEVELS,
@@ -57,12 +66,8 @@ def _recalls(figures: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {table: recall[table]["methods"] for table in ("head", "ffn") if recall[table]}
 
 
-def _megabytes(count: float) -> str:
-    return f"{count / 1e6:.1f} MB"
-
-
 def _percent(share: float, digits: int = 1, sign: bool = False) -> str:
-    return f"{100 * share:{'+' if sign else ''}.{digits}f} %"
+    return f"{100 * share:{'+' if sign else ''}.{digits}f} %".replace("-", "−")
 
 
 def _visible(text: str) -> str:

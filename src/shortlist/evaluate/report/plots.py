@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shortlist.evaluate.report.labels import name_points
 from shortlist.evaluate.report.style import INK, LINES, LOOKS, PART_LOOKS, SIZE, settings, to_svg
+from shortlist.evaluate.report.verdict import NORMAL_95
 
 NAMES = {"exact": "exact: all of it", "gate": "gate, in full"}
 """Of methods whose own name says too little in a legend."""
@@ -101,14 +103,16 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
         figure = Figure(figsize=(SIZE[0], 3.8), layout="constrained")
         axes = figure.add_subplot()
         axes.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
+        named: list[tuple[str, float, float, float]] = []
+        others: list[tuple[float, float]] = []
         frontier = sorted(speed["frontier"], key=lambda point: point["tokens_per_s"])
         if frontier:
             look = LINES[2]
             now = _dense_speed(speed["points"]) or 1.0
             factor = now / (_dense_speed(frontier) or now)
+            others = [(factor * p["tokens_per_s"], 100 * p["perplexity_change"]) for p in frontier]
             axes.plot(
-                [factor * point["tokens_per_s"] for point in frontier],
-                [100 * point["perplexity_change"] for point in frontier],
+                *zip(*others, strict=True),
                 color=look.colour,
                 marker=look.marker,
                 linestyle=look.line,
@@ -120,7 +124,7 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
             axes.errorbar(
                 point["tokens_per_s"],
                 100 * point["perplexity_change"],
-                yerr=196 * point["perplexity_change_error"],
+                yerr=100 * NORMAL_95 * point["perplexity_change_error"],
                 color=look.colour,
                 marker=look.marker,
                 linestyle="none",
@@ -128,7 +132,8 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
                 capsize=4,
                 label="measured now, 95 % interval" if number == 0 else None,
             )
-            _name(axes, point["name"], point["tokens_per_s"], 100 * point["perplexity_change"], number)
+            half = 100 * NORMAL_95 * point["perplexity_change_error"]
+            named.append((point["name"], point["tokens_per_s"], 100 * point["perplexity_change"], half))
         peer = speed["peer"]
         if "error" not in peer:
             look = LINES[1]
@@ -142,11 +147,12 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
                 linestyle="none",
                 label=f"{peer['name']}, speed only",
             )
-            _name(axes, peer["name"], peer["tokens_per_s"], 0, 0)
+            named.append((peer["name"], peer["tokens_per_s"], 0.0, 0.0))
         axes.margins(x=0.2, y=0.25)
         axes.set_xlabel("tokens per second")
         axes.set_ylabel("change of perplexity, %")
-        figure.legend(loc="outside lower center", ncols=1 if frontier else 2)
+        figure.legend(loc="outside lower center", ncols=1)
+        name_points(axes, named, others)
         return to_svg(figure, "Scatter chart: change of perplexity against tokens per second")
 
 
@@ -180,15 +186,3 @@ def layers_figure(channels: Mapping[str, Sequence[float]]) -> str:
 
 def _dense_speed(points: Sequence[Mapping[str, Any]]) -> float | None:
     return next((point["tokens_per_s"] for point in points if point["name"] == "dense"), None)
-
-
-def _name(axes: Any, name: str, x: float, y: float, number: int) -> None:
-    """Write a point's name to its right, clear of its interval, above and below in turns."""
-    above = number % 2 == 0
-    axes.annotate(
-        name,
-        (x, y),
-        textcoords="offset points",
-        xytext=(7, 5 if above else -5),
-        va="bottom" if above else "top",
-    )

@@ -62,6 +62,7 @@ def measure_variants(
         points.append(
             {
                 "name": name,
+                "positions": quality.tokens,
                 "tokens_per_s": 1 / seconds[name],
                 "perplexity": figures.perplexity,
                 "perplexity_change": figures.perplexity_change,
