@@ -1,12 +1,16 @@
 """The cache folder is the user's choice, or the platform's."""
 
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import platformdirs
 import pytest
 
 from shortlist.errors import ShortlistError
-from shortlist.paths import HOME_VARIABLE, cache_folder, write_whole
+from shortlist.paths import HOME_VARIABLE, cache_folder, locked, write_whole
 
 
 def test_the_variable_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -37,3 +41,62 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         write_whole(page, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert page.read_text() == "old"
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path):
+    page = tmp_path / "page.html"
+    gone, here = dead_process(), os.getpid()
+    left = f".page.html.{gone}-0123abcd"
+    kept = {
+        f".page.html.{here}-0123abcd",  # of a process that still writes
+        f".other.html.{gone}-0123abcd",
+        f".pageahtml.{gone}-0123abcd",
+        f".page.html.{gone}",
+        f".page.html.{gone}-0123abcd.txt",
+        f"page.html.{gone}-0123abcd",
+    }
+    for name in {left, *kept}:
+        (tmp_path / name).touch()
+    write_whole(page, "new é")
+    assert page.read_text(encoding="utf-8") == "new é"
+    assert {path.name for path in tmp_path.iterdir()} == {"page.html", *kept}
+
+
+def test_one_writes_alone_and_many_read(tmp_path: Path):
+    held, events = threading.Event(), []
+
+    def other(alone: bool) -> None:
+        with locked(tmp_path, alone=alone):
+            events.append(alone)
+            held.set()
+
+    for mine, theirs in ((True, True), (True, False), (False, True)):
+        held.clear()
+        with locked(tmp_path, alone=mine):
+            thread = threading.Thread(target=other, args=(theirs,))
+            thread.start()
+            assert not held.wait(0.1)
+        assert held.wait(10)
+        thread.join()
+    held.clear()
+    with locked(tmp_path, alone=False):
+        thread = threading.Thread(target=other, args=(False,))
+        thread.start()
+        assert held.wait(10)
+    thread.join()
+
+
+def test_a_folder_that_is_not_there_needs_no_lock(tmp_path: Path):
+    with locked(tmp_path / "nothing", alone=False):
+        pass
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with locked(tmp_path, alone=True):
+            pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles

@@ -1,7 +1,11 @@
 """A recipe comes back as it was saved, or is refused with one line that says what to do."""
 
 import contextlib
+import dataclasses
 import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -197,3 +201,44 @@ def test_what_is_shown_of_a_recipe():
     recipe = Recipe("tiny", "f00d", {}, head="estimated", ffn="dense")
     assert repr(recipe) == "<Recipe of tiny: head estimated, ffn dense, 0 parts>"
     assert repr(Recipe("tiny", "f00d", {})) == "<Recipe of tiny: 0 parts>"
+
+
+def test_the_weights_of_a_model_in_the_same_folder_are_left_alone(saved):
+    recipe, folder = saved
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / f"{'0' * 16}.safetensors").write_bytes(b"an older recipe's")
+    recipes.save(recipe, folder)
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_what_a_killed_process_left_is_removed(saved):
+    recipe, folder = saved
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for name in (FILE_NAME, f"{'0' * 16}.safetensors"):
+        (folder / f".{name}.{process.pid}-0123abcd").touch()
+    recipes.save(recipe, folder)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_several_who_save_and_read_one_folder_at_once_always_find_a_whole_recipe(saved):
+    _, folder = saved
+    head = part(LowRank(32), Confidence())
+    others = [
+        Recipe("tiny", "f00d", {"head": dataclasses.replace(head, state=changed(head, i))}, {})
+        for i in range(3)
+    ]
+
+    def work(number):
+        for _ in range(30):
+            recipes.save(others[number], folder)
+            assert "head" in recipes.load(folder, "f00d").parts
+
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(work, range(len(others))))
+    assert len(list(folder.iterdir())) == 2
+
+
+def changed(head, number):
+    return {**head.state, "residual": head.state["residual"] + np.float32(number)}

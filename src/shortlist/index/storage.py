@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from shortlist import documents
+from shortlist import documents, paths
 from shortlist.errors import ShortlistError
 from shortlist.estimators import ESTIMATORS, Estimator, State
 from shortlist.index.row_formats import ROW_FORMATS, Arrays
@@ -78,15 +77,12 @@ def write(contents: Contents, path: Path) -> None:
     arrays = dict(contents.vectors)
     for name, array in (contents.state or {}).items():
         arrays[STATE + name] = np.ascontiguousarray(array)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        safetensors.numpy.save_file(arrays, partial, {KEY: json.dumps(document)})
-        partial.replace(path)
+        with paths.partial_file(path) as partial:
+            safetensors.numpy.save_file(arrays, partial, {KEY: json.dumps(document)})
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise IndexFileError(f"the index cannot be written to {path}: {reason}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Contents:
