@@ -41,3 +41,12 @@ def test_no_tokens_lose_nothing():
     none = torch.zeros(0, 4)
     assert losses.load_balance(none, torch.zeros(0, 2, dtype=torch.int64)) == 0
     assert losses.router_z(none) == losses.entropy(none) == losses.l1(none) == 0
+
+
+def test_losses_of_narrow_logits_are_computed_in_float32():
+    logits = torch.linspace(-3, 4, 40).reshape(5, 8).bfloat16()
+    exact = losses.router_z(logits.float())
+    assert losses.router_z(logits).dtype == torch.float32
+    assert losses.router_z(logits) == exact
+    assert losses.router_z(logits.double()).dtype == torch.float64
+    assert losses.router_z(torch.full((2, 4), 300.0).half()).item() == pytest.approx((300 + math.log(4)) ** 2)

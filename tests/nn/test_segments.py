@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from shortlist.nn import Experts, MoE, Routing
 from shortlist.nn.activations import ACTIVATIONS
-from shortlist.nn.dispatch import LocalDispatcher
-from shortlist.nn.segments import Work, segmented_ffn
+from shortlist.nn.dispatch import LocalDispatcher, Segments
+from shortlist.nn.expert_ffn import expert_ffn
 
 
 @settings(max_examples=40, deadline=None)
@@ -30,11 +30,12 @@ def test_any_load_is_the_dense_loop(load, equal, activation, gated, random):
 def test_gradients_are_those_of_finite_differences():
     torch.manual_seed(0)
     experts = Experts(3, 4, 5).double()
-    work = Work(torch.tensor([0, 2, 1, 2]), [2, 0, 2], "silu", True)
+    rows, load = torch.tensor([0, 2, 1, 2]), torch.tensor([2, 0, 2])
     x, weights = torch.randn(3, 4, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
     inputs = [t.requires_grad_() for t in (x, weights)]
     assert torch.autograd.gradcheck(
-        lambda x, w, *m: segmented_ffn(x, w, work, m), (*inputs, *experts.matrices())
+        lambda x, w, *m: expert_ffn(Segments(x, rows, w, load), m, "silu", True),
+        (*inputs, *experts.matrices()),
     )
 
 

@@ -19,6 +19,13 @@ class Activation:
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
+    def differentiable(self, h: Tensor, gated: bool) -> Tensor:
+        """Activations of inner states [..., neurons]: gates, then ups, where there are gates."""
+        if not gated:
+            return self.forward(h)
+        gate, up = h.chunk(2, dim=-1)
+        return self.forward(gate) * up
+
     def neurons(self, h: Tensor, gated: bool, dim: int) -> Tensor:
         """Activations of inner states whose neurons lie along `dim`: gates, then ups, where there are gates.
 

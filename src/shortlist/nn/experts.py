@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from shortlist.nn.activations import activation_of
 from shortlist.nn.dispatch import Segments
+from shortlist.nn.expert_ffn import expert_ffn
 from shortlist.nn.grouped import grouped_ffn, grouped_serves
-from shortlist.nn.native_ffn import native_ffn, native_serves
-from shortlist.nn.recycled import Recycled
-from shortlist.nn.segments import Frozen, Matrices, Work, per_expert, segmented_ffn
+from shortlist.nn.native_ffn import GRADIENTS
+from shortlist.nn.segments import Frozen, Matrices, per_expert
 
 
 class ExpertBank(nn.Module, ABC):
@@ -58,19 +58,13 @@ class ExpertBank(nn.Module, ABC):
 
     def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
         """`forward`, in the type of the segments' states."""
-        work = Work(segments.rows, segments.load.tolist(), self.activation, self.gated)
-        return segmented_ffn(segments.x, segments.weights, work, matrices)
+        return expert_ffn(segments, matrices, self.activation, self.gated)
 
     def one(self, x: Tensor, expert: int) -> Tensor:
         """States [tokens, width] through one expert, by the definition."""
         ups, downs = self.frozen() or per_expert(self.matrices())
         h = F.linear(x, ups[expert])
-        act = activation_of(self.activation).forward
-        if self.gated:
-            gate, up = h.chunk(2, dim=-1)
-            a = act(gate) * up
-        else:
-            a = act(h)
+        a = activation_of(self.activation).differentiable(h, self.gated)
         return F.linear(a, downs[expert])
 
     def reset_parameters(self) -> None:
@@ -110,7 +104,7 @@ class Experts(ExpertBank):
         up = nn.Parameter(torch.empty(count, (1 + gated) * hidden, width))
         self.register_parameter("gate_up_proj" if gated else "up_proj", up)
         self.down_proj = nn.Parameter(torch.empty(count, width, hidden))
-        self._gradients = Recycled(4)  # of two matrices, and as many that are added to them
+        self._keep_gradients()
         self.reset_parameters()
 
     def matrices(self) -> Matrices:
@@ -120,9 +114,14 @@ class Experts(ExpertBank):
         up, down = matrices
         if grouped_serves(segments.x, up, down):
             return grouped_ffn(segments, up, down, self.activation, self.gated)
-        if native_serves(segments.x, up, down):
-            return native_ffn(segments, up, down, self.activation, self.gated, self._gradients)
         return super().compute(segments, matrices)
+
+    def _keep_gradients(self) -> None:
+        GRADIENTS.make_room(self, 4)  # of two matrices, and as many that are added to them
+
+    def __setstate__(self, state: dict) -> None:  # of a copy
+        super().__setstate__(state)
+        self._keep_gradients()
 
 
 class UnequalExperts(ExpertBank):

@@ -35,12 +35,7 @@ def grouped_ffn(segments: Segments, up: Tensor, down: Tensor, activation: str, g
     x = segments.x
     product = torch._grouped_mm  # pyright: ignore[reportPrivateImportUsage]
     h = product(x[segments.rows], up.to(x.dtype).transpose(1, 2), offs=ends)
-    act = activation_of(activation).forward
-    if gated:
-        gate, h = h.chunk(2, dim=-1)
-        a = act(gate) * h
-    else:
-        a = act(h)
+    a = activation_of(activation).differentiable(h, gated)
     a = a * segments.weights[:, None].to(a.dtype)
     y = product(a, down.to(x.dtype).transpose(1, 2), offs=ends)
     sums = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))

@@ -1,10 +1,15 @@
 """Auxiliary losses of gates, by the names under which a `Routing` gives them. None is weighted."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from shortlist.nn import ranks
+from shortlist.nn.numerics import load_of, wide
 
-def load_balance(probabilities: Tensor, experts: Tensor) -> Tensor:
+
+def load_balance(probabilities: Tensor, experts: Tensor, group: Any = None) -> Tensor:
     """What makes the router give all experts the same load: 1 where it does, their number where one gets all.
 
     The share of the pairs that an expert computes, which has no gradient, times its mean probability, summed
@@ -16,11 +21,22 @@ def load_balance(probabilities: Tensor, experts: Tensor) -> Tensor:
         Of the router, each token's add up to 1.
     experts : int64 [pairs]
         Of every pair that was chosen, in any shape.
+    group
+        Where `torch.distributed` trains, the loss is that of all tokens of these processes (None: of all),
+        the same on each; the mean of the gradients, which data parallelism takes, is its gradient.
     """
-    count = probabilities.shape[1]
-    load = torch.bincount(experts.flatten(), minlength=count).to(probabilities.dtype)
+    tokens, count = probabilities.shape
+    load = load_of(experts.flatten(), count).to(probabilities.dtype)
+    mass = probabilities.sum(0)
+    many = ranks.count_of(group)
+    if many > 1 and mass.requires_grad:  # what only decodes or measures waits for nobody
+        own = torch.cat([load, mass, mass.new_tensor([tokens])])
+        load, masses, all_tokens = ranks.sum_over(own, group).split([count, count, 1])
+        mass = (masses + many * (mass - mass.detach())) / all_tokens
+    else:
+        mass = mass / max(tokens, 1)
     shares = load / load.sum().clamp(min=1)
-    return count * (shares * probabilities.sum(0)).sum() / max(len(probabilities), 1)
+    return count * (shares * mass).sum()
 
 
 def router_z(logits: Tensor) -> Tensor:
@@ -28,7 +44,7 @@ def router_z(logits: Tensor) -> Tensor:
 
     ST-MoE, https://arxiv.org/abs/2202.08906.
     """
-    return logits.float().logsumexp(-1).square().sum() / max(len(logits), 1)
+    return wide(logits).logsumexp(-1).square().sum() / max(len(logits), 1)
 
 
 def entropy(probabilities: Tensor) -> Tensor:

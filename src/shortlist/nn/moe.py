@@ -60,31 +60,56 @@ class MoE(nn.Module):
         self.shared_expert_gate = shared_gate
         self.routing: Routing | None = None
 
-    def forward(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
-        """States [..., width] to states of the same shape.
+    def forward(self, hidden: Tensor, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """The feed-forward layer.
 
-        `token_ids` [...] are for gates that ask for them; in a patched model the pass tells them.
+        Parameters
+        ----------
+        hidden : [..., width]
+            States.
+        token_ids : int64 [...], optional
+            For gates that ask for them. In a patched model the pass tells them, as it does the mask.
+        mask : [...], optional
+            Zero or False where a token is padding: no expert computes it, and it counts in no loss, no load
+            and no balance.
+
+        Returns
+        -------
+        [..., width]
+            Padding has what the shared expert makes of it, or zeros.
         """
         x = hidden.reshape(-1, hidden.shape[-1])
-        segments = self.dispatcher.dispatch(x, self._route(x, token_ids))
+        segments = self.dispatcher.dispatch(x, self._route(x, token_ids, mask))
         outputs = self.experts(segments)
         y = self.dispatcher.combine(outputs, segments)
         return self._add_shared(y, x).reshape(hidden.shape)
 
-    def reference(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+    def reference(
+        self, hidden: Tensor, token_ids: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """What `forward` computes, by definition: all experts compute all tokens, most weigh nothing."""
         x = hidden.reshape(-1, hidden.shape[-1])
-        weights = self._route(x, token_ids).dense().to(x.dtype)
+        weights = self._route(x, token_ids, mask).dense().to(x.dtype)
         y = torch.zeros_like(x)
         for e in range(self.experts.count):
             y = y + weights[:, e, None] * self.experts.one(x, e)
         return self._add_shared(y, x).reshape(hidden.shape)
 
-    def _route(self, x: Tensor, token_ids: Tensor | None) -> Routing:
+    def _route(self, x: Tensor, token_ids: Tensor | None, mask: Tensor | None) -> Routing:
         tokens = tokens_here()
         ids = tokens.ids if token_ids is None and tokens is not None else token_ids
-        routing = self.routing = self.gate(x, None if ids is None else ids.reshape(-1))
-        return routing
+        ids = None if ids is None else ids.reshape(-1)
+        mask = tokens.mask if mask is None and tokens is not None else mask
+        if mask is None:
+            self.routing = self.gate(x, ids)
+            return self.routing
+        if mask.numel() != len(x):
+            raise UsageError(f"the mask is of {mask.numel()} tokens, and the layer got {len(x)} states")
+        rows = mask.reshape(-1).nonzero().squeeze(-1)
+        # Gates see real tokens alone, so that whatever they count or learn is of these.
+        routing = self.gate(x[rows], None if ids is None else ids[rows])
+        self.routing = routing.among(rows, len(x))
+        return self.routing
 
     def _add_shared(self, y: Tensor, x: Tensor) -> Tensor:
         if self.shared_expert is None:

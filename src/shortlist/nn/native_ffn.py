@@ -8,19 +8,20 @@ Rows are gathered and added up inside the products, so that nothing but inner st
     d...: gradient of ...
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from shortlist import _native
 from shortlist.nn.activations import Activation, activation_of
-from shortlist.nn.dispatch import Segments
 from shortlist.nn.native_threads import match_threads
 from shortlist.nn.recycled import Recycled
+from shortlist.nn.segments import Matrices
 
 INNER = Recycled(8)  # inner states, their activations, and the gradients of both
+GRADIENTS = Recycled()  # of matrices: layers make room for theirs
 FEW = 128  # rows whose inner states stay in the cache between two steps of an activation
 
 
@@ -31,33 +32,9 @@ def native_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
     )
 
 
-def native_ffn(
-    segments: Segments, up: Tensor, down: Tensor, activation: str, gated: bool, gradients: Recycled
-) -> Tensor:
-    """As `segmented_ffn`.
-
-    Parameters
-    ----------
-    segments
-        States and pairs.
-    up : [experts, neurons, width], twice as many with gates
-    down : [experts, width, neurons]
-    activation, gated
-        As for `Experts`.
-    gradients
-        Memory for those of matrices.
-    """
-    inputs = segments.x, segments.weights.float(), segments.rows, segments.load, up, down
-    how = _How(activation_of(activation), gated, gradients)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        return _NativeFFN.apply(*inputs, how)
-    return _forward(*inputs, how)[0]
-
-
 class _How(NamedTuple):
     activation: Activation
     gated: bool
-    gradients: Recycled
 
     def activate(self, h: Tensor, a: Tensor) -> None:
         """Writes activations a of inner states h."""
@@ -70,46 +47,53 @@ class _How(NamedTuple):
             out.copy_(self.activation.neurons_backward(given, inner, self.gated, dim=1))
 
 
-def _forward(x, weights, rows, load, up, down, how: _How) -> tuple[Tensor, Tensor]:
+def forward(
+    x: Tensor, weights: Tensor, rows: Tensor, load: Tensor, matrices: Matrices, activation: str, gated: bool
+) -> tuple[Tensor, Tensor]:
     """Weighted sums [rows, width], and inner states."""
+    up, down = matrices
+    x, weights = x.contiguous(), weights.float()
     h = INNER.empty(len(rows), up.shape[1])
     a = INNER.empty(len(rows), down.shape[2])
     out = torch.zeros_like(x)
     product(up, x, load, h, rows=rows)
-    how.activate(h, a)
+    _How(activation_of(activation), gated).activate(h, a)
     product(down, a, load, out, out_rows=rows, scale=weights)
     return out, h
 
 
-class _NativeFFN(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weights, rows, load, up, down, how):
-        out, h = _forward(x, weights, rows, load, up, down, how)
-        ctx.save_for_backward(x, weights, rows, load, up, down, h)
-        ctx.how = how
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *gradients):
-        x, weights, rows, load, up, down, h = ctx.saved_tensors
-        dy, neurons = gradients[0].contiguous(), (len(rows), down.shape[2])
-        a, da, dh = INNER.empty(*neurons), INNER.empty(*neurons), INNER.empty(*h.shape)
-        dup = ddown = dx = None
-        product(down, dy, load, da, rows=rows, transposed=True)
-        ctx.how.activate(h, a)
-        dweights = torch.linalg.vecdot(a, da)
-        if ctx.needs_input_grad[5]:
-            ddown = ctx.how.gradients.empty(*down.shape)
-            outer(dy, a.mul_(weights[:, None]), load, ddown, left_rows=rows)
-        ctx.how.activate_backward(da.mul_(weights[:, None]), h, dh)
-        if ctx.needs_input_grad[4]:
-            dup = ctx.how.gradients.empty(*up.shape)
-            outer(dh, x, load, dup, right_rows=rows)
-        if ctx.needs_input_grad[0]:
-            dx = torch.zeros_like(x)
-            product(up, dh, load, dx, out_rows=rows, transposed=True)
-        return dx, dweights, None, None, dup, ddown, None
+def backward(
+    dy: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    rows: Tensor,
+    load: Tensor,
+    matrices: Matrices,
+    h: Tensor,
+    activation: str,
+    gated: bool,
+    needed: Sequence[bool],
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Gradients of x, weights and matrices; those of matrices that are not needed are empty."""
+    up, down = matrices
+    how, scale = _How(activation_of(activation), gated), weights.float()[:, None]
+    dy, x, neurons = dy.contiguous(), x.contiguous(), (len(rows), down.shape[2])
+    a, da, dh = INNER.empty(*neurons), INNER.empty(*neurons), INNER.empty(*h.shape)
+    dup, ddown = (
+        GRADIENTS.empty(*m.shape) if need else m.new_empty(0)
+        for m, need in zip(matrices, needed, strict=True)
+    )
+    product(down, dy, load, da, rows=rows, transposed=True)
+    how.activate(h, a)
+    dweights = torch.linalg.vecdot(a, da)
+    if needed[1]:
+        outer(dy, a.mul_(scale), load, ddown, left_rows=rows)
+    how.activate_backward(da.mul_(scale), h, dh)
+    if needed[0]:
+        outer(dh, x, load, dup, right_rows=rows)
+    dx = torch.zeros_like(x)
+    product(up, dh, load, dx, out_rows=rows, transposed=True)
+    return dx, dweights.to(weights.dtype), [dup, ddown]
 
 
 def product(
@@ -127,8 +111,9 @@ def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> No
 
 
 def _arrays(*tensors: Tensor):
-    return (t.detach().numpy() for t in tensors)
+    # Handed over as they are: what is asked for a NumPy array can never be resized again, as FSDP does.
+    return (t.detach() for t in tensors)
 
 
 def _named(tensors: dict[str, Tensor]):
-    return {name: t.detach().numpy() for name, t in tensors.items()}
+    return {name: t.detach() for name, t in tensors.items()}

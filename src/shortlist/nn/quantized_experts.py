@@ -12,7 +12,7 @@ from shortlist.nn.dispatch import Segments
 from shortlist.nn.experts import ExpertBank, Experts
 from shortlist.nn.moe import moe_layers
 from shortlist.nn.native_threads import match_threads
-from shortlist.nn.segments import Frozen, Matrices, Work, forward, segmented_ffn
+from shortlist.nn.segments import Frozen, Matrices, Work, frozen_ffn, products
 
 GROUP = 32
 TYPES = {8: gguf.GGMLQuantizationType.Q8_0, 4: gguf.GGMLQuantizationType.Q4_0}
@@ -102,11 +102,11 @@ class QuantizedExperts(ExpertBank):
         x, weights = segments.x, segments.weights
         gradients = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)
         if gradients or x.device.type != "cpu":
-            return segmented_ffn(x, weights, work, matrices, self.frozen())
+            return frozen_ffn(x, weights, work, self.frozen())
         match_threads()
         chosen = [e if count else None for e, count in enumerate(work.load)]
         ups, downs = ([self._packed(name, e) for e in chosen] for name in (self.up_name, "down_proj"))
-        return forward(x, weights, work, ups, downs, times=_native_times)
+        return products(x, weights, work, ups, downs, times=_native_times)
 
     def _packed(self, name: str, expert: int | None) -> _native.Rows | None:
         """Rows for the native kernels, kept from the first time that a token chooses the expert."""

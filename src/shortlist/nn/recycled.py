@@ -22,9 +22,14 @@ class Recycled:
         How many that nobody holds are kept, the last ones: what more there are goes back to the system.
     """
 
-    def __init__(self, blocks: int):
+    def __init__(self, blocks: int = 0):
         self._blocks = blocks
         self._free: dict[int, Tensor] = {}  # by address, in the order in which they came back
+
+    def make_room(self, owner: object, blocks: int) -> None:
+        """So many blocks more are kept while the owner lives."""
+        self._blocks += blocks
+        weakref.finalize(owner, self._shrink, blocks).atexit = False
 
     def empty(self, *shape: int) -> Tensor:
         """A tensor of that shape whose values are arbitrary. Its memory comes back with its last view."""
@@ -43,8 +48,12 @@ class Recycled:
 
     def _take_back(self, block: Tensor) -> None:
         self._free[block.data_ptr()] = block
-        for at in list(self._free)[: -self._blocks]:
-            self._free.pop(at, None)
+        self._trim()
 
-    def __getstate__(self) -> dict:
-        return {"_blocks": self._blocks, "_free": {}}  # a copy starts with none
+    def _shrink(self, blocks: int) -> None:
+        self._blocks -= blocks
+        self._trim()
+
+    def _trim(self) -> None:
+        for at in list(self._free)[: max(len(self._free) - self._blocks, 0)]:
+            self._free.pop(at, None)

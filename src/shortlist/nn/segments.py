@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from shortlist.nn.activations import activation_of
 
@@ -70,34 +69,6 @@ class Work(NamedTuple):
         return activation_of(self.activation).neurons_backward(da, h, self.gated, dim=0)
 
 
-def segmented_ffn(
-    x: Tensor, weights: Tensor, work: Work, matrices: Matrices, frozen: Frozen | None = None
-) -> Tensor:
-    """Weighted sums of the experts' outputs for every row of x, with gradients.
-
-    Parameters
-    ----------
-    x : [rows, width]
-    weights : [pairs]
-        What a pair's output is multiplied with.
-    work
-        Which expert computes which rows.
-    matrices
-        As for `per_expert`; none where all are frozen.
-    frozen
-        Up and down matrices of all experts in place of `matrices`, without gradients: what makes a tensor of
-        itself when it is asked for one expert.
-
-    Returns
-    -------
-    [rows, width]
-        Summed in float32, of the type of x.
-    """
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, weights, *matrices)):
-        return _SegmentedFFN.apply(x, weights, work, frozen, *matrices)
-    return forward(x, weights, work, *(frozen or per_expert(matrices)))
-
-
 def per_expert(matrices: Matrices) -> tuple[Matrices | Tensor, Matrices | Tensor]:
     """Up and down matrices of all experts, from two fused tensors or from one tensor for each.
 
@@ -115,7 +86,7 @@ def times(w: Tensor, x: Tensor) -> Tensor:
     return torch.mm(w.to(x.dtype), (x.contiguous() if len(x) < SKINNY else x).t())
 
 
-def forward(
+def products(
     x: Tensor,
     weights: Tensor,
     work: Work,
@@ -124,8 +95,8 @@ def forward(
     kept: list[Tensor] | None = None,
     times: Callable[[Any, Tensor], Tensor] = times,
 ) -> Tensor:
-    """`segmented_ffn` without gradients; appends the inner states to `kept`, for the backward pass."""
-    out = _sums_like(x)
+    """Weighted sums of the experts' outputs for every row of x; appends the inner states to `kept`."""
+    out = sums_like(x)
     for e, segment, rows in work.segments():
         h = times(ups[e], x.index_select(0, rows))
         if kept is not None:
@@ -135,45 +106,139 @@ def forward(
     return out.to(x.dtype)
 
 
-class _SegmentedFFN(torch.autograd.Function):
+def gradients(
+    dy: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    work: Work,
+    kept: Sequence[Tensor],
+    matrices: tuple[Any, Any],
+    dups: Sequence[Tensor] | Tensor = (),
+    ddowns: Sequence[Tensor] | Tensor = (),
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and weights; those of up and down matrices are written, where there is memory for them.
+
+    Parameters
+    ----------
+    dy : [rows, width]
+        Gradient of `products`.
+    x, weights, work
+        As for `products`.
+    kept
+        Inner states that it appended.
+    matrices
+        Ups and downs.
+    dups, ddowns
+        Memory for the gradients of all ups, and of all downs.
+    """
+    ups, downs = matrices
+    work.clear_unused(dups, ddowns)
+    dx, dweights = sums_like(x), torch.empty_like(weights)
+    for (e, segment, rows), h in zip(work.segments(), kept, strict=True):
+        weight = weights[segment].to(x.dtype)
+        dy_e = dy.index_select(0, rows)
+        a = work.activate(h)
+        da = _transposed_times(downs[e].to(x.dtype), dy_e)
+        # The weight is applied to a, so that its gradient needs a only: outputs are not kept.
+        dweights[segment] = (a * da).sum(0)
+        if len(ddowns):
+            _product(dy_e.t(), (a * weight).t(), out=ddowns[e])
+        dh = work.activate_backward(da * weight, h)
+        if len(dups):
+            _product(dh, x.index_select(0, rows), out=dups[e])
+        _add_rows(dx, rows, _transposed_times(ups[e].to(x.dtype), dh.t()))
+    return dx.to(x.dtype), dweights
+
+
+def forward(
+    x: Tensor, weights: Tensor, rows: Tensor, load: Tensor, matrices: Matrices, activation: str, gated: bool
+) -> tuple[Tensor, Tensor]:
+    """Sums [rows, width] and inner states [pairs, widest], without gradients."""
+    work = Work(rows, load.tolist(), activation, gated)
+    ups, downs = per_expert(matrices)
+    kept: list[Tensor] = []
+    out = products(x, weights, work, ups, downs, kept)
+    states = x.new_empty(len(rows), inner_width(matrices))
+    for place, h in zip(_places(states, work, ups), kept, strict=True):
+        place.copy_(h)
+    return out, states
+
+
+def backward(
+    dy: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    rows: Tensor,
+    load: Tensor,
+    matrices: Matrices,
+    states: Tensor,
+    activation: str,
+    gated: bool,
+    needed: Sequence[bool],
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Gradients of x, weights and matrices, as `empty_gradients` makes these."""
+    work = Work(rows, load.tolist(), activation, gated)
+    pair = per_expert(matrices)
+    dmatrices = empty_gradients(matrices, needed)
+    half = len(matrices) // 2
+    fused = isinstance(pair[0], Tensor)
+    dups, ddowns = (
+        (part[0] if fused else part) if part[0].numel() else ()
+        for part in (dmatrices[:half], dmatrices[half:])
+    )
+    kept = list(_places(states, work, pair[0]))
+    return *gradients(dy, x, weights, work, kept, pair, dups, ddowns), dmatrices
+
+
+def inner_width(matrices: Matrices) -> int:
+    """Inner states of a pair: of the largest expert, where they differ."""
+    ups, _ = per_expert(matrices)
+    return ups.shape[1] if isinstance(ups, Tensor) else max(map(len, ups))
+
+
+def empty_gradients(matrices: Matrices, needed: Sequence[bool]) -> list[Tensor]:
+    """Memory for gradients; without values for the ups where none of them is needed, and for the downs."""
+    half = len(matrices) // 2
+    wanted = [any(needed[:half])] * half + [any(needed[half:])] * half
+    return [torch.empty_like(m) if want else m.new_empty(0) for m, want in zip(matrices, wanted, strict=True)]
+
+
+def _places(states: Tensor, work: Work, ups: Sequence[Tensor] | Tensor) -> Iterator[Tensor]:
+    """Where in inner states [pairs, widest] those of each expert lie, [neurons, m] in one piece."""
+    flat, width = states.flatten(), states.shape[1]
+    for e, segment, rows in work.segments():
+        neurons = len(ups[e])
+        yield flat[segment.start * width :][: neurons * len(rows)].view(neurons, len(rows))
+
+
+def frozen_ffn(x: Tensor, weights: Tensor, work: Work, frozen: Frozen) -> Tensor:
+    """`products` of matrices without gradients, which are tensors once they are asked for one expert."""
+    if torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad):
+        return _FrozenFFN.apply(x, weights, work, frozen)
+    return products(x, weights, work, *frozen)
+
+
+class _FrozenFFN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weights, work, frozen, *matrices):
+    def forward(ctx, x, weights, work, frozen):
         kept: list[Tensor] = []
-        out = forward(x, weights, work, *(frozen or per_expert(matrices)), kept=kept)
-        ctx.work, ctx.frozen, ctx.count = work, frozen, len(matrices)
-        ctx.save_for_backward(x, weights, *matrices, *kept)
+        out = products(x, weights, work, *frozen, kept=kept)
+        ctx.work, ctx.frozen = work, frozen
+        ctx.save_for_backward(x, weights, *kept)
         return out
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, *gradients):
-        x, weights, *saved = ctx.saved_tensors
-        matrices, kept = saved[: ctx.count], saved[ctx.count :]
-        needed = ctx.needs_input_grad[4:]
-        dmatrices = [torch.empty_like(matrix) for matrix in matrices]
-        ups, downs = ctx.frozen or per_expert(matrices)
-        dups, ddowns = per_expert(dmatrices)
-        ctx.work.clear_unused(dups, ddowns)
-        need_up, need_down = any(needed[: ctx.count // 2]), any(needed[ctx.count // 2 :])
-        dx, dweights = _sums_like(x), torch.empty_like(weights)
-        for (e, segment, rows), h in zip(ctx.work.segments(), kept, strict=True):
-            weight = weights[segment].to(x.dtype)
-            dy = gradients[0].index_select(0, rows)
-            a = ctx.work.activate(h)
-            da = _transposed_times(downs[e].to(x.dtype), dy)
-            # The weight is applied to a, so that its gradient needs a only: outputs are not kept.
-            dweights[segment] = (a * da).sum(0)
-            if need_down:
-                _product(dy.t(), (a * weight).t(), out=ddowns[e])
-            dh = ctx.work.activate_backward(da * weight, h)
-            if need_up:
-                _product(dh, x.index_select(0, rows), out=dups[e])
-            _add_rows(dx, rows, _transposed_times(ups[e].to(x.dtype), dh.t()))
-        wanted = (d if need else None for d, need in zip(dmatrices, needed, strict=True))
-        return dx.to(x.dtype), dweights, None, None, *wanted
+    def backward(ctx, *gradient):
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "quantized experts have no second derivatives: leave out create_graph, or use them before "
+                "they are quantized"
+            )
+        x, weights, *kept = ctx.saved_tensors
+        return *gradients(gradient[0], x, weights, ctx.work, kept, ctx.frozen), None, None
 
 
-def _sums_like(x: Tensor) -> Tensor:
+def sums_like(x: Tensor) -> Tensor:
     return torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
 
 

@@ -10,6 +10,7 @@ All hooks know their arguments and nothing else, so that copies of a model are o
 
 import inspect
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,12 @@ class Tokens:
     ----------
     ids : int64 [batch, length] or None
         None where a pass starts from embeddings.
+    mask : bool [batch, length] or None
+        False where a token is padding; None where none is.
     """
 
     ids: Tensor | None
+    mask: Tensor | None = None
 
 
 class _Here(threading.local):
@@ -67,10 +71,30 @@ def _hands_on(module: nn.Module) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def _begin(_owner: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-    ids = kwargs.get("input_ids", args[0] if args else None)
+def _begin(owner: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    given = dict(zip(inspect.signature(owner.forward).parameters, args, strict=False)) | kwargs
+    ids = given.get("input_ids", args[0] if args else None)
     is_ids = isinstance(ids, Tensor) and not ids.is_floating_point()  # and not embeddings or pixels
-    _here.tokens, _here.passing = Tokens(ids if is_ids else None), True
+    inputs = ids if isinstance(ids, Tensor) else given.get("inputs_embeds")
+    mask = _padding(owner, given.get("attention_mask"), inputs)
+    _here.tokens, _here.passing = Tokens(ids if is_ids else None, mask), True
+
+
+def _padding(owner: nn.Module, mask: Any, inputs: Tensor | None) -> Tensor | None:
+    """The part of an attention mask that is of this pass's tokens: those before lie in the cache."""
+    if mask is None or inputs is None:
+        return None
+    batch, length = inputs.shape[:2]
+    if not isinstance(mask, Tensor) or mask.dim() != 2 or len(mask) != batch or mask.shape[1] < length:
+        if owner.training:
+            warnings.warn(
+                "the attention mask is not of [batch, length], so gates count padding as tokens: give one that "
+                "is, or none where there is no padding",
+                stacklevel=2,
+            )
+        return None
+    own = mask[:, mask.shape[1] - length :] != 0
+    return None if own.all() else own
 
 
 def _begin_and_hand_on(owner: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:

@@ -47,7 +47,9 @@ def test_every_gate_and_wrapper_is_tested():
 
 
 @every_gate
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float64], ids=["float32", "bfloat16", "float64"]
+)
 @pytest.mark.parametrize("experts", [1, 8])
 @pytest.mark.parametrize("count", [0, 1, 33])
 def test_routing_is_well_formed_and_its_gradients_are_finite(name, count, experts, dtype):
@@ -63,12 +65,12 @@ def test_routing_is_well_formed_and_its_gradients_are_finite(name, count, expert
         pairs = routing.tokens * experts + routing.experts
         assert len(pairs.unique()) == len(pairs) == len(routing.weights)
         assert not len(pairs) or (pairs.min() >= 0 and pairs.max() < count * experts)
-        assert routing.weights.dtype == dtype
+        assert routing.weights.dtype == torch.promote_types(dtype, torch.float32)
         assert (routing.weights > 0).all()
         assert routing.load.sum() == len(pairs)
         assert set(routing.losses) == gate.gives
         assert all(loss.shape == () and loss.isfinite() for loss in routing.losses.values())
-        total = routing.dense().float().sum() + sum(routing.losses.values())
+        total = routing.dense().sum() + sum(routing.losses.values())
         if total.requires_grad:
             total.backward()
         gradients = [p.grad for p in gate.parameters() if p.grad is not None]
@@ -205,6 +207,84 @@ def test_buffers_stay_in_float32(name):
     gate = make(name, 8).to(torch.bfloat16)
     assert all(b.dtype == torch.float32 for b in gate.buffers() if b.is_floating_point())
     assert all(p.dtype == torch.bfloat16 for p in gate.parameters())
+
+
+@every_gate
+def test_buffers_keep_their_digits_where_weights_lose_theirs(name):
+    gate = make(name, 8)
+    for buffer in gate.buffers():
+        if buffer.is_floating_point():
+            buffer.fill_(1 / 3)
+    before = [buffer.clone() for buffer in gate.buffers()]
+    assert all(map(torch.equal, gate.to(torch.bfloat16).buffers(), before))
+    doubled = [b for b in gate.double().buffers() if b.is_floating_point()]
+    assert all(b.dtype == torch.float64 for b in doubled)
+
+
+@every_gate
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_autocast_changes_nothing(name, training):
+    torch.manual_seed(0)
+    gate = make(name, 8).train(training)
+    gate.progress = 0.1
+    routings = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            routings.append(gate(*tokens_of(33)))
+    assert same(*routings)
+
+
+@every_gate
+@pytest.mark.parametrize("router", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_a_gate_in_bfloat16_decides_in_float32(name, router):
+    """Whatever type its own weights have, as if states and weights were float32."""
+    torch.manual_seed(0)
+    gate, (x, ids) = make(name, 8).bfloat16().to(router), tokens_of(33, torch.bfloat16)
+    exact = copy.deepcopy(gate).to(torch.promote_types(router, torch.float32))
+    routings = []
+    for each, states in ((gate, x), (exact, x.to(torch.promote_types(router, torch.float32)))):
+        torch.manual_seed(1)
+        routings.append(each(states, ids))
+    if name != "constant_norm of softmax":  # which rounds the states that it has scaled
+        assert torch.equal(routings[0].experts, routings[1].experts)
+        torch.testing.assert_close(*(r.weights for r in routings), check_dtype=False)
+
+
+def test_router_dtype_none_leaves_it_to_autocast():
+    torch.manual_seed(0)
+    gate, (x, _) = make("softmax", 8), tokens_of(33)
+    exact = gate.estimate(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gate.estimate(x).dtype == torch.float32
+        gate.router_dtype = None
+        assert gate.estimate(x).dtype == torch.bfloat16
+    gate.router_dtype = torch.float64
+    assert gate.estimate(x).dtype == torch.float64
+    torch.testing.assert_close(gate.estimate(x), exact, check_dtype=False)
+
+
+EXACT = [name for name in GATES_UNDER_TEST if name not in BY_CHANCE | {"noisy_top_k", "evomoe", "gumbel"}]
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_gradients_are_exact_in_float64(name):
+    torch.manual_seed(0)
+    gate = make(name, 4).double().eval()
+    gate.progress = 0.5
+    x, ids = (t.detach() for t in tokens_of(6, torch.float64))
+    parts = [p for p in gate.parameters() if p.requires_grad]
+    if not parts:
+        return
+
+    def weights_and_losses(*values):
+        given = dict(zip((n for n, _ in gate.named_parameters()), values, strict=True))
+        routing = torch.func.functional_call(gate, given, (x, ids))
+        return (routing.dense(), *routing.losses.values())
+
+    values = [p.detach().clone().requires_grad_() for p in parts]
+    if any(out.requires_grad for out in weights_and_losses(*values)):
+        assert torch.autograd.gradcheck(weights_and_losses, values)
 
 
 @pytest.mark.parametrize("name", [name for name in GATES if name not in WITHOUT_K])

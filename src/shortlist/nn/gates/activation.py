@@ -43,8 +43,8 @@ class Activation(AnnealedGate):
 
     def estimate(self, x: Tensor) -> Tensor:
         """Activated router logits."""
-        return ACTIVATIONS[self.activation](self.router(x))
+        return ACTIVATIONS[self.activation](self.computed(self.router, x))
 
     def select(self, scores: Tensor) -> Routing:
         """The weights above the threshold."""
-        return above_threshold(scores, self.temperature, self.annealed / (self.k + 1))
+        return above_threshold(scores, self.temperature, self.annealed / (self.k + 1), self.group)

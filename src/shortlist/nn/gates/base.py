@@ -2,12 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from shortlist.errors import UsageError
+from shortlist.nn.gates.tally import Tally
+from shortlist.nn.numerics import load_of, without_autocast
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Routing:
         Auxiliary losses by name, scalars, not yet weighted.
     stats
         What is worth a plot, by name, detached.
+    padded
+        How many of the tokens are padding, which no expert computes.
     """
 
     tokens: Tensor
@@ -39,6 +45,7 @@ class Routing:
     shape: tuple[int, int]
     losses: dict[str, Tensor] = field(default_factory=dict)
     stats: dict[str, Tensor] = field(default_factory=dict)
+    padded: int = 0
 
     @classmethod
     def of_top_k(cls, weights: Tensor, experts: Tensor, total: int, **rest: dict[str, Tensor]) -> "Routing":
@@ -55,18 +62,24 @@ class Routing:
     @property
     def load(self) -> Tensor:
         """Pairs of each expert, int64 [experts]."""
-        return torch.bincount(self.experts, minlength=self.shape[1])
+        return load_of(self.experts, self.shape[1])
 
     @property
     def active(self) -> Tensor:
-        """Experts of a token, on average."""
-        return self.load.sum() / max(self.shape[0], 1)
+        """Experts of a token that is not padding, on average."""
+        return self.load.sum() / max(self.shape[0] - self.padded, 1)
 
     @property
     def imbalance(self) -> Tensor:
         """Load of the busiest expert in units of the mean load: 1 where all are equally busy."""
         load = self.load.float()
         return load.max() / load.mean().clamp(min=1 / self.shape[1])
+
+    def among(self, rows: Tensor, total: int) -> "Routing":
+        """The same pairs, where the tokens are rows [tokens], ascending, of `total` that include padding."""
+        return replace(
+            self, tokens=rows[self.tokens], shape=(total, self.shape[1]), padded=total - self.shape[0]
+        )
 
     def dense(self) -> Tensor:
         """The weights as a matrix [tokens, experts], zero off the shortlist."""
@@ -90,10 +103,18 @@ class Gate(nn.Module, ABC):
         (`set_progress` of a model does so for all of its gates).
     gives : frozenset of str
         Names of the losses of its `Routing`.
+    router_dtype : torch.dtype or None
+        The narrowest type that scores are computed in, whatever autocast or the type of the states says:
+        float32, since in bfloat16 some tokens get other experts. None leaves it to PyTorch.
+    group
+        Processes whose tokens are balanced together, as `torch.distributed` knows them; None: all.
     """
 
     gives: frozenset[str] = frozenset()
     progress = 0.0
+    router_dtype: torch.dtype | None = torch.float32
+    group: Any = None
+    tally: Tally | None = None
 
     def __init__(self, width: int, experts: int):
         super().__init__()
@@ -115,15 +136,44 @@ class Gate(nn.Module, ABC):
         return self.select(self.estimate(x))
 
     def after_step(self) -> None:
-        """To be called after every step of the optimizer: gates that balance without a loss adjust here."""
+        """To be called after every step of the optimizer: gates that balance without a loss adjust here.
+
+        Where `torch.distributed` runs every process must call it, also one that had no tokens.
+        """
+        counted = self.tally.take(self.group) if self.tally else None
+        if counted is not None:
+            self.adjust(**counted)
+
+    def adjust(self, **counted: Tensor) -> None:
+        """What `tally` counted on all processes since the last step changes the gate's buffers."""
+
+    def computed(self, module: nn.Module, x: Tensor) -> Tensor:
+        """What a module of the gate makes of states, in `router_dtype` or a wider type."""
+        if self.router_dtype is None:
+            return module(x)
+        with without_autocast(x):
+            given = dict(module.named_parameters())
+            dtype = torch.promote_types(x.dtype, self.router_dtype)
+            for parameter in given.values():
+                dtype = torch.promote_types(dtype, parameter.dtype)
+            narrow = {name: p.to(dtype) for name, p in given.items() if p.dtype != dtype}
+            return functional_call(module, narrow, (x.to(dtype),)) if narrow else module(x.to(dtype))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Gate":
         # Biases, prices and centroids add up small steps, which bfloat16 would lose.
+        before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
-        for name, buffer in self.named_buffers(recurse=False):
-            if buffer.is_floating_point():
-                self._buffers[name] = buffer.float()
+        for name, buffer in before.items():
+            now = self.get_buffer(name)
+            if now.dtype != torch.promote_types(now.dtype, buffer.dtype):
+                self._buffers[name] = buffer.to(now.device)
+        if self.tally is not None:
+            self.tally.apply(fn)
         return self
+
+    def __getstate__(self) -> dict:
+        # Groups of processes cannot be copied: a copy belongs to all.
+        return {key: value for key, value in super().__getstate__().items() if key != "group"}
 
 
 class LinearGate(Gate):
@@ -135,7 +185,7 @@ class LinearGate(Gate):
 
     def estimate(self, x: Tensor) -> Tensor:
         """Router logits."""
-        return self.router(x)
+        return self.computed(self.router, x)
 
 
 class AnnealedGate(LinearGate):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from shortlist.nn.gates.base import Gate, Routing, checked_k
 from shortlist.nn.losses import entropy, load_balance
+from shortlist.nn.numerics import wide, without_autocast
 
 
 class Comet(Gate):
@@ -45,22 +46,22 @@ class Comet(Gate):
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
         """The shortlist for states [tokens, width]."""
         reached = self.reached(x)
-        routing = self.select(self._masses(x, reached).to(x.dtype))
-        balance = load_balance(routing.dense().float(), routing.experts)
+        routing = self.select(self._masses(x, reached))
+        balance = load_balance(wide(routing.dense()), routing.experts, self.group)
         return replace(routing, losses={"entropy": entropy(reached), "load_balance": balance})
 
     def estimate(self, x: Tensor) -> Tensor:
         """Weights before they are divided by their sum; exact zeros off the shortlist."""
-        return self._masses(x, self.reached(x)).to(x.dtype)
+        return self._masses(x, self.reached(x))
 
     def select(self, scores: Tensor) -> Routing:
         """Whatever is not zero, divided by its sum."""
-        weights = scores.float()
+        weights = wide(scores)
         weights = weights / weights.sum(-1, keepdim=True)
         return Routing.of_mask(weights.to(scores.dtype), scores > 0)
 
     def reached(self, x: Tensor) -> Tensor:
-        """Share of each token that arrives at each tree's leaves, float32 [tokens, trees, experts].
+        """Share of each token that arrives at each tree's leaves, float32 or wider [tokens, trees, experts].
 
         Nodes are numbered as in a heap: those from `experts - 1` on are leaves.
         """
@@ -89,4 +90,6 @@ def smooth_step(x: Tensor) -> Tensor:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return (torch.einsum("tw,knw->tkn", x, weight) + bias).float()
+    wider = wide(x)
+    with without_autocast(x):
+        return torch.einsum("tw,knw->tkn", wider, weight.to(wider.dtype)) + bias

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from shortlist.nn.gates.base import Gate, Routing, Wrapper
+from shortlist.nn.numerics import wide
 
 
 class ConstantNorm(Wrapper):
@@ -31,7 +32,7 @@ class ConstantNorm(Wrapper):
 
 
 def scaled(x: Tensor) -> Tensor:
-    """Rows of x [tokens, width] at length sqrt(width), in float32 on the way; rows of zeros stay."""
-    wide = x.float()
-    size = wide.square().mean(-1, keepdim=True).sqrt()
-    return (wide / size.clamp(min=1e-12)).to(x.dtype)
+    """Rows of x [tokens, width] at length sqrt(width), in float32 or wider on the way; rows of zeros stay."""
+    states = wide(x)
+    size = states.square().mean(-1, keepdim=True).sqrt()
+    return (states / size.clamp(min=1e-12)).to(x.dtype)

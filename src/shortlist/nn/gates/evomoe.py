@@ -24,7 +24,7 @@ class EvoMoE(AnnealedGate):
     def select(self, scores: Tensor) -> Routing:
         """The weights above the threshold, of noisy scores while training."""
         noisy = scores + gumbel_like(scores) if self.training else scores
-        return above_threshold(noisy, self.temperature, self.annealed / (self.k + 1))
+        return above_threshold(noisy, self.temperature, self.annealed / (self.k + 1), self.group)
 
 
 def gumbel_like(x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from shortlist.nn.gates.base import LinearGate, Routing, checked_k
+from shortlist.nn.numerics import wide
 
 
 class ExpertChoice(LinearGate):
@@ -28,7 +29,7 @@ class ExpertChoice(LinearGate):
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax weights, in float32, where they are among the largest of an expert."""
-        weights = scores.float().softmax(-1)
+        weights = wide(scores).softmax(-1)
         capacity = -(-len(scores) * self.k // self.experts)
         chosen = weights.detach().topk(capacity, dim=0).indices
         mask = torch.zeros_like(weights, dtype=torch.bool).scatter_(0, chosen, True)

@@ -5,6 +5,7 @@ from torch import Tensor
 from shortlist.nn.gates.base import AnnealedGate, Routing
 from shortlist.nn.gates.evomoe import gumbel_like
 from shortlist.nn.losses import entropy, load_balance
+from shortlist.nn.numerics import wide
 
 
 class Gumbel(AnnealedGate):
@@ -26,13 +27,16 @@ class Gumbel(AnnealedGate):
 
     def select(self, scores: Tensor) -> Routing:
         """Ones for the k largest scores, noisy while training."""
-        noisy = (scores + gumbel_like(scores) if self.training else scores).float()
+        noisy = wide(scores + gumbel_like(scores) if self.training else scores)
         best, units = noisy.topk(min(self.k + 1, self.experts), dim=-1)
         mark = best[:, -2:].mean(-1, keepdim=True).detach()
         soft = ((best - mark) / self.temperature)[:, : self.k].sigmoid()
         weights = 1 + (soft - soft.detach())
         units = units[:, : self.k]
         probabilities = (noisy / self.temperature).softmax(-1)
-        losses = {"load_balance": load_balance(probabilities, units), "entropy": entropy(probabilities)}
+        losses = {
+            "load_balance": load_balance(probabilities, units, self.group),
+            "entropy": entropy(probabilities),
+        }
         stats = {"temperature": self.temperature}
         return Routing.of_top_k(weights.to(scores.dtype), units, self.experts, losses=losses, stats=stats)

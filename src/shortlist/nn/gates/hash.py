@@ -5,6 +5,7 @@ from torch import Tensor
 
 from shortlist.errors import UsageError
 from shortlist.nn.gates.base import Gate, Routing, checked_k
+from shortlist.nn.numerics import wide
 
 
 class Hash(Gate):
@@ -37,11 +38,11 @@ class Hash(Gate):
                 f"a hash gate got {len(token_ids)} token ids for {len(x)} states: give one for each"
             )
         places = token_ids[:, None] * self.experts + torch.arange(self.experts, device=token_ids.device)
-        return equal_top_k(uniform(places + (self.seed << 40)), self.k, x.dtype)
+        return equal_top_k(uniform(places + (self.seed << 40)), self.k, wide(x).dtype)
 
     def estimate(self, x: Tensor) -> Tensor:
         """States say nothing to a hash: all experts score the same."""
-        return x.new_zeros(len(x), self.experts)
+        return wide(x.new_zeros(len(x), self.experts))
 
     def select(self, scores: Tensor) -> Routing:
         """The k largest scores, with equal weights."""

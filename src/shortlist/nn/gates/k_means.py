@@ -5,7 +5,10 @@ import warnings
 import torch
 from torch import Tensor
 
+from shortlist.nn import ranks
 from shortlist.nn.gates.base import Gate, Routing
+from shortlist.nn.gates.tally import Tally
+from shortlist.nn.numerics import load_of, wide, without_autocast
 
 GROUPS = 0.1  # by how much more must lie apart than the parts of a cloud that has no groups
 CLOUD = 1000  # rows of it
@@ -30,46 +33,44 @@ class KMeans(Gate):
 
     centroids: Tensor
     weight: Tensor
-    sums: Tensor
-    counts: Tensor
+    tally: Tally
 
     def __init__(self, width: int, experts: int, *, memory: float = 0.9):
         super().__init__(width, experts)
         self.memory = memory
         self.register_buffer("centroids", torch.randn(experts, width))
         self.register_buffer("weight", torch.zeros(experts))  # of the tokens that the centroids are means of
-        self.register_buffer("sums", torch.zeros(experts, width), persistent=False)
-        self.register_buffer("counts", torch.zeros(experts), persistent=False)
+        self.tally = Tally("KMeans", sums=torch.zeros(experts, width), counts=torch.zeros(experts))
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
         """The shortlist for states [tokens, width]."""
-        if self.training and not self.weight.any() and len(x) >= self.experts:
-            self._place(x)
+        if self.training and not self.weight.any():
+            self._place_first(x)
         routing = self.select(self.estimate(x))
         if self.training:
-            states = x.detach()[routing.tokens].to(self.sums.dtype)
-            self.sums.index_add_(0, routing.experts, states)
-            self.counts += routing.load
+            states = x.detach().to(self.centroids.dtype)
+            sums = torch.zeros_like(self.centroids).index_add_(0, routing.experts, states[routing.tokens])
+            self.tally.add(states, sums=sums, counts=routing.load)
         return routing
 
     def estimate(self, x: Tensor) -> Tensor:
         """Minus half the squared distances, but for a constant of each token."""
-        centroids = self.centroids.to(x.dtype)
-        return x.detach() @ centroids.T - centroids.square().sum(-1) / 2
+        states = wide(x.detach())
+        centroids = self.centroids.to(states.dtype)
+        with without_autocast(x):
+            return states @ centroids.T - centroids.square().sum(-1) / 2
 
     def select(self, scores: Tensor) -> Routing:
         """The largest score, with weight 1."""
         experts = scores.argmax(-1, keepdim=True)
         return Routing.of_top_k(torch.ones_like(experts, dtype=scores.dtype), experts, self.experts)
 
-    def after_step(self) -> None:
+    def adjust(self, *, sums: Tensor, counts: Tensor, **_: Tensor) -> None:
         """Move the centroids towards the means of what they got since the last step."""
-        self.weight.mul_(self.memory).add_(self.counts)
-        got = self.counts > 0
-        shift = self.sums - self.counts[:, None] * self.centroids
+        self.weight.mul_(self.memory).add_(counts)
+        got = counts > 0
+        shift = sums - counts[:, None] * self.centroids
         self.centroids[got] += (shift / self.weight.clamp(min=1)[:, None])[got]
-        self.sums.zero_()
-        self.counts.zero_()
 
     @torch.no_grad()
     def fit(self, x: Tensor, rounds: int = 10) -> None:
@@ -96,29 +97,37 @@ class KMeans(Gate):
         """How much nearer x [tokens, width] lie to their centroid than to the next: from 0 to 1, on it."""
         if self.experts == 1:
             return 1.0
-        own, other = torch.cdist(x.float(), self.centroids).topk(2, largest=False).values.mT
+        own, other = torch.cdist(wide(x), self.centroids.to(wide(x).dtype)).topk(2, largest=False).values.mT
         return (1 - own / other.clamp(min=1e-12)).mean().item()
+
+    @torch.no_grad()
+    def _place_first(self, x: Tensor) -> None:
+        """Place the centroids by a first batch, all processes by that of the first one that can."""
+        states = x[x.isfinite().all(-1)]
+        if len(states) >= self.experts:
+            self._place(states)
+        ranks.share_first(self.weight.any(), [self.centroids, self.weight], self.group)
 
     def _place(self, x: Tensor, rounds: int = 10) -> None:
         x = x.detach().to(self.centroids.dtype)
         tries = [self._lloyd(x, rounds) for _ in range(TRIES)]
         centroids = min(tries, key=lambda found: torch.cdist(x, found).amin(-1).square().sum())
         self.centroids.copy_(centroids)
-        self.weight.copy_(torch.bincount(torch.cdist(x, centroids).argmin(-1), minlength=self.experts))
+        self.weight.copy_(load_of(torch.cdist(x, centroids).argmin(-1), self.experts))
 
     def _lloyd(self, x: Tensor, rounds: int) -> Tensor:
         centroids = spread_out(x, self.experts)
         for _ in range(rounds):
             nearest = torch.cdist(x, centroids).argmin(-1)
-            counts = torch.bincount(nearest, minlength=self.experts)
+            counts = load_of(nearest, self.experts)
             sums = torch.zeros_like(centroids).index_add_(0, nearest, x)
             centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
         return centroids
 
 
 def one_cloud(x: Tensor) -> Tensor:
-    """Normal numbers with the mean and covariance of x [rows, width], float32: what has no groups."""
-    sample = x[torch.randperm(len(x), device=x.device)[:CLOUD]].float()
+    """Normal numbers with the mean and covariance of x [rows, width]: what has no groups."""
+    sample = wide(x)[torch.randperm(len(x), device=x.device)[:CLOUD]]
     centred = sample - sample.mean(0)
     mixture = torch.randn(len(sample), len(sample), device=x.device) / len(sample) ** 0.5
     return sample.mean(0) + mixture @ centred

@@ -30,11 +30,11 @@ class NoisyTopK(LinearGate):
 
     def estimate(self, x: Tensor) -> Tensor:
         """Router logits, noisy while training."""
-        logits = self.router(x)
+        logits = self.computed(self.router, x)
         if not self.training:
             return logits
-        return logits + torch.randn_like(logits) * nn.functional.softplus(self.noise(x))
+        return logits + torch.randn_like(logits) * nn.functional.softplus(self.computed(self.noise, x))
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax over the k largest logits."""
-        return best_of_softmax(scores, self.k, normalize=self.k > 1)
+        return best_of_softmax(scores, self.k, normalize=self.k > 1, group=self.group)

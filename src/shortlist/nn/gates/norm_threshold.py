@@ -36,7 +36,7 @@ class NormThreshold(Gate):
 
     def estimate(self, x: Tensor) -> Tensor:
         """Logarithms of the norms."""
-        return self.down(F.relu(self.up(x)))
+        return self.computed(self.down, F.relu(self.computed(self.up, x)))
 
     def select(self, scores: Tensor) -> Routing:
         """Those within a factor of tau of the largest: one at least."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from shortlist.nn.gates.base import Gate, Routing, Wrapper
 from shortlist.nn.gates.evomoe import gumbel_like
+from shortlist.nn.numerics import wide, without_autocast
 
 
 class Permuted(Wrapper):
@@ -65,8 +66,11 @@ class Permuted(Wrapper):
 
     def _soft(self, routing: Routing) -> Routing:
         temperature = 10 ** -(self.gate.progress / self.share)  # from 1 to a tenth
-        noise = self.noise * gumbel_like(self.affinity)
-        weights = routing.dense().float() @ doubly_stochastic((self.affinity + noise).float() / temperature)
+        affinity = wide(self.affinity)
+        order = doubly_stochastic((affinity + self.noise * gumbel_like(affinity)) / temperature)
+        weights = wide(routing.dense())
+        with without_autocast(weights):
+            weights = weights @ order.to(weights.dtype)
         kept = weights > 0.01 * weights.amax(-1, keepdim=True)
         spread = Routing.of_mask(weights.to(routing.weights.dtype), kept)
         return replace(spread, losses=routing.losses, stats=routing.stats)

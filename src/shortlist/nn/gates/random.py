@@ -5,6 +5,7 @@ from torch import Tensor
 
 from shortlist.nn.gates.base import Gate, Routing, checked_k
 from shortlist.nn.gates.hash import equal_top_k
+from shortlist.nn.numerics import wide
 
 
 class Random(Gate):
@@ -27,7 +28,7 @@ class Random(Gate):
 
     def estimate(self, x: Tensor) -> Tensor:
         """Random numbers."""
-        return torch.rand(len(x), self.experts, device=x.device).to(x.dtype)
+        return torch.rand(len(x), self.experts, device=x.device).to(wide(x).dtype)
 
     def select(self, scores: Tensor) -> Routing:
         """The k largest scores, with equal weights."""

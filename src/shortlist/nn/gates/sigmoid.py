@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from shortlist.nn.gates.base import LinearGate, Routing, added_up, checked_k
+from shortlist.nn.gates.tally import Tally
+from shortlist.nn.numerics import wide
 
 
 class Sigmoid(LinearGate):
@@ -24,29 +26,33 @@ class Sigmoid(LinearGate):
     """
 
     bias: Tensor
-    load: Tensor
+    tally: Tally
 
     def __init__(self, width: int, experts: int, k: int = 2, *, rate: float = 0.001):
         super().__init__(width, experts)
         self.k = checked_k(k, experts)
         self.rate = rate
         self.register_buffer("bias", torch.zeros(experts))
-        self.register_buffer("load", torch.zeros(experts, dtype=torch.int64), persistent=False)
+        self.tally = Tally("Sigmoid", load=torch.zeros(experts, dtype=torch.int64))
+
+    @property
+    def load(self) -> Tensor:
+        """Pairs of each expert since the last step, of this process alone: int64 [experts]."""
+        return self.tally["load"]
 
     def select(self, scores: Tensor) -> Routing:
         """Sigmoid weights, in float32, of the k with the largest sigmoid plus bias."""
-        values = scores.float().sigmoid()
+        values = wide(scores).sigmoid()
         experts = (values.detach() + self.bias).topk(self.k, dim=-1).indices
         weights = added_up(values.gather(-1, experts))
         routing = Routing.of_top_k(
             weights.to(scores.dtype), experts, self.experts, stats={"bias": self.bias.clone()}
         )
         if self.training:
-            self.load += routing.load
+            self.tally.add(scores, load=routing.load)
         return routing
 
-    def after_step(self) -> None:
+    def adjust(self, *, load: Tensor, **_: Tensor) -> None:
         """Move the bias against what was too much or too little since the last step."""
-        load = self.load.float()
-        self.bias -= self.rate * (load - load.mean()).sign()
-        self.load.zero_()
+        excess = load.double() - load.double().mean()
+        self.bias -= self.rate * excess.sign()

@@ -1,9 +1,12 @@
 """Softmax over all experts, of which the k with the largest scores are kept."""
 
+from typing import Any
+
 from torch import Tensor
 
 from shortlist.nn.gates.base import LinearGate, Routing, checked_k
 from shortlist.nn.losses import load_balance, router_z
+from shortlist.nn.numerics import wide
 
 
 class SoftmaxTopK(LinearGate):
@@ -32,14 +35,14 @@ class SoftmaxTopK(LinearGate):
 
     def select(self, scores: Tensor) -> Routing:
         """Softmax weights, in float32, of the k largest logits."""
-        return best_of_softmax(scores, self.k, normalize=self.normalize)
+        return best_of_softmax(scores, self.k, normalize=self.normalize, group=self.group)
 
 
-def best_of_softmax(logits: Tensor, k: int, *, normalize: bool) -> Routing:
+def best_of_softmax(logits: Tensor, k: int, *, normalize: bool, group: Any = None) -> Routing:
     """The k largest of logits [tokens, experts], weighted by softmax, with both losses of such a router."""
-    probabilities = logits.float().softmax(-1)
+    probabilities = wide(logits).softmax(-1)
     weights, experts = probabilities.topk(k, dim=-1)
     if normalize:
         weights = weights / weights.sum(-1, keepdim=True)
-    losses = {"load_balance": load_balance(probabilities, experts), "router_z": router_z(logits)}
+    losses = {"load_balance": load_balance(probabilities, experts, group), "router_z": router_z(logits)}
     return Routing.of_top_k(weights.to(logits.dtype), experts, logits.shape[1], losses=losses)

@@ -1,9 +1,12 @@
 """A softmax whose temperature falls and whose threshold rises: all experts at first, few at the end."""
 
+from typing import Any
+
 from torch import Tensor
 
 from shortlist.nn.gates.base import AnnealedGate, Routing
 from shortlist.nn.losses import entropy, load_balance
+from shortlist.nn.numerics import wide
 
 
 class Temperature(AnnealedGate):
@@ -23,17 +26,17 @@ class Temperature(AnnealedGate):
 
     def select(self, scores: Tensor) -> Routing:
         """The weights above the threshold."""
-        return above_threshold(scores, self.temperature, self.annealed / (self.k + 1))
+        return above_threshold(scores, self.temperature, self.annealed / (self.k + 1), self.group)
 
 
-def above_threshold(logits: Tensor, temperature: Tensor, threshold: Tensor) -> Routing:
+def above_threshold(logits: Tensor, temperature: Tensor, threshold: Tensor, group: Any = None) -> Routing:
     """The weights of `softmax(logits / temperature)` above the threshold, and the largest in any case."""
-    probabilities = (logits.float() / temperature).softmax(-1)
+    probabilities = (wide(logits) / temperature).softmax(-1)
     kept = (probabilities > threshold) | (probabilities == probabilities.amax(-1, keepdim=True))
     weights = probabilities * kept
     weights = weights / weights.sum(-1, keepdim=True)
     losses = {
-        "load_balance": load_balance(probabilities, kept.nonzero()[:, 1]),
+        "load_balance": load_balance(probabilities, kept.nonzero()[:, 1], group),
         "entropy": entropy(probabilities),
     }
     stats = {"temperature": temperature, "threshold": threshold}
