@@ -9,6 +9,7 @@ from torch import nn
 
 from shortlist.errors import UsageError
 from shortlist.nn import Experts, MoE, SoftmaxTopK, after_step, auxiliary_losses, set_progress
+from shortlist.nn.gates import Hash
 
 
 def layer(experts=4, k=2, width=8, hidden=12, activation="silu", gated=True, **rest) -> MoE:
@@ -67,3 +68,29 @@ def test_a_layer_can_be_copied_after_a_forward_pass():
     moe(torch.randn(5, 8))
     assert copy.deepcopy(moe).routing is None
     assert moe.routing is not None
+
+
+def test_padding_is_computed_by_no_expert_and_by_the_shared_one():
+    shared = nn.Linear(8, 8)
+    moe, x = layer(shared=shared), torch.randn(2, 5, 8)
+    mask = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 1, 1]])
+    y = moe(x, mask=mask)
+    torch.testing.assert_close(y, moe.reference(x, mask=mask))
+    torch.testing.assert_close(y[mask == 0], shared(x[mask == 0]))
+    assert moe.routing.load.sum() == 16
+    assert moe.routing.padded == 2
+    assert moe.routing.active == 2
+    torch.testing.assert_close(y[mask == 1], moe(x[mask == 1]))
+    assert not layer()(x, mask=torch.zeros(2, 5)).any()
+
+
+def test_ids_and_mask_go_together():
+    moe = MoE(Hash(8, 4), Experts(4, 8, 12))
+    x, ids = torch.randn(4, 8), torch.tensor([5, 6, 7, 8])
+    y = moe(x, ids, torch.tensor([True, False, True, True]))
+    torch.testing.assert_close(y[2:], moe(x, ids)[2:])
+
+
+def test_a_mask_of_another_number_of_tokens_is_refused():
+    with pytest.raises(UsageError, match="the mask is of 4 tokens, and the layer got 5 states"):
+        layer()(torch.randn(5, 8), mask=torch.ones(4))

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+import warnings
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ import transformers
 from torch import nn
 
 from shortlist.errors import UsageError
-from shortlist.nn import Experts, MoE, moe_layers, patch
-from shortlist.nn.gates import Hash
+from shortlist.nn import Experts, MoE, auxiliary_losses, moe_layers, patch
+from shortlist.nn.gates import GATES, Hash
 from shortlist.nn.tokens import tokens_here
 
 SIZES = {
@@ -165,3 +166,90 @@ def test_undo_stops_it():
     model(A)
     assert torch.equal(seen[0].ids, A)
     assert seen[1] is None
+
+
+PAD = 3
+MASK = torch.tensor([[0] * PAD + [1] * 6])
+PADDED = torch.cat([torch.zeros(1, PAD, dtype=torch.int64), A], dim=1)
+
+
+def padded_and_plain(kind="Llama", gate="sigmoid"):
+    """The same model twice, one that sees padding in front with a mask and one that sees none."""
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{kind}Config")(**SIZES)
+        models.append(getattr(transformers, f"{kind}ForCausalLM")(config).train())
+        patch(models[-1], lambda *_: MoE(GATES[gate](16, 4), Experts(4, 16, 24)))
+    return models
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Nemotron"])
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid", "dual_price", "k_means", "expert_choice"])
+def test_padding_counts_in_no_loss_no_load_and_no_balance(kind, gate):
+    padded, plain = padded_and_plain(kind, gate)
+    for step in range(2):
+        torch.manual_seed(step)
+        found = padded(PADDED, attention_mask=MASK).logits[:, PAD:]
+        torch.manual_seed(step)
+        torch.testing.assert_close(found, plain(A).logits, rtol=1e-4, atol=1e-4)
+        assert auxiliary_losses(padded).keys() == auxiliary_losses(plain).keys()
+        for name, loss in auxiliary_losses(plain).items():
+            torch.testing.assert_close(auxiliary_losses(padded)[name], loss)
+        for one, other in zip(moe_layers(padded), moe_layers(plain), strict=True):
+            assert torch.equal(one.routing.load, other.routing.load)
+            assert one.routing.active == other.routing.active
+            assert torch.equal(one.routing.tokens, other.routing.tokens + PAD)
+            assert one.routing.shape == (9, 4)
+            one.gate.after_step()
+            other.gate.after_step()
+            for mine, theirs in zip(one.gate.buffers(), other.gate.buffers(), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_layers_see_their_own_padding_again(reentrant):
+    results = []
+    for enabled in (False, True):
+        model, _ = padded_and_plain(gate="dual_price")
+        if enabled:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            model.enable_input_require_grads()
+        first = model(PADDED, attention_mask=MASK).logits[:, PAD:].square().sum()
+        second = model(B).logits.square().sum()  # a pass without padding before the first one's backward pass
+        (first - second).backward()
+        layer = next(moe_layers(model))
+        layer.gate.after_step()
+        results.append([layer.gate.price, *(p.grad for p in model.parameters())])
+    for plain, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, plain)
+
+
+def test_a_mask_covers_the_cache_too_and_is_of_the_last_tokens():
+    model, _ = padded_and_plain()
+    model.eval()
+    cache = model(PADDED, attention_mask=MASK, use_cache=True).past_key_values
+    model(B[:, :2], attention_mask=torch.tensor([[0] * PAD + [1] * 6 + [0, 1]]), past_key_values=cache)
+    assert next(moe_layers(model)).routing.tokens.tolist() == [1, 1]
+
+
+def test_a_mask_may_be_given_in_place_and_with_embeddings():
+    model, _ = padded_and_plain()
+    embedded = model.get_input_embeddings()(PADDED)
+    for arguments, rest in (((PADDED, MASK), {}), ((), {"inputs_embeds": embedded, "attention_mask": MASK})):
+        model.model(*arguments, **rest)
+        assert next(moe_layers(model)).routing.load.sum() == 12
+    model.model(PADDED, torch.ones_like(PADDED))
+    assert next(moe_layers(model)).routing.padded == 0
+    model(PADDED)
+    assert next(moe_layers(model)).routing.load.sum() == 18
+
+
+def test_a_mask_of_another_form_warns_in_training():
+    model, _ = padded_and_plain()
+    mask = torch.zeros(1, 1, 9, 9)
+    with pytest.warns(UserWarning, match="gates count padding as tokens"):
+        model(PADDED, attention_mask=mask)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.eval()(PADDED, attention_mask=mask)

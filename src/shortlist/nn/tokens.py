@@ -88,8 +88,8 @@ def _padding(owner: nn.Module, mask: Any, inputs: Tensor | None) -> Tensor | Non
     if not isinstance(mask, Tensor) or mask.dim() != 2 or len(mask) != batch or mask.shape[1] < length:
         if owner.training:
             warnings.warn(
-                "the attention mask is not of [batch, length], so gates count padding as tokens: give one that "
-                "is, or none where there is no padding",
+                "the attention mask is not of [batch, length], so gates count padding as tokens: give one "
+                "that is, or none where there is no padding",
                 stacklevel=2,
             )
         return None
