@@ -136,3 +136,16 @@ def test_exact_text_is_the_dense_text_of_real_models(request, name, options):
         with shortlist.load(path, head=head) as model:
             texts.append(model.generate("The history of", max_tokens=100, seed=11, **options).text)
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_older_option_progress_is_taken(tmp_path, progress: bool):
+    tiny_gguf("llama", tmp_path / "m.gguf")
+    shortlist.load(tmp_path / "m.gguf", head="dense", threads=1, progress=progress).close()
+
+
+def test_what_is_not_taken_as_it_stands_is_a_warning(tmp_path):
+    tiny_gguf("llama", tmp_path / "m.gguf", more=lambda writer: writer.add_mask_token_id(5000))
+    with shortlist.load(tmp_path / "m.gguf", head="dense", threads=1) as model:
+        (warning,) = model.warnings
+    assert "mask_token_id is 5000, beyond the 320 tokens: no token is used" in warning

@@ -190,14 +190,13 @@ class TestSpecialTokens:
         ),
         ({"tokens": None}, "has no usable list tokenizer.ggml.tokens"),
         ({"tokens": np.arange(3)}, "has no usable list tokenizer.ggml.tokens"),
-        ({"tokens": ["a", "b", "a"]}, "has the same token twice"),
         ({"token_type": np.ones(3, np.int32)}, "has 400 tokens, but 3 token_type"),
         ({"token_type": ["a"] * 400}, "has no usable list tokenizer.ggml.token_type"),
         ({"merges": None}, "has no usable list tokenizer.ggml.merges"),
         ({"merges": ["t h", "th"]}, "has merges of what is not in its vocabulary"),
         ({"merges": ["zq xj"]}, "has merges of what is not in its vocabulary"),
         ({"merges": ["q q"]}, "has merges of what is not in its vocabulary"),
-        ({"eos_token_id": 400}, "says that eos_token_id is 400, but it has 400 tokens"),
+        ({"eos_token_id": True}, "says that eos_token_id is True, which is no token"),
         ({"bos_token_id": "x"}, "says that bos_token_id is 'x'"),
         ({"bos_token_id": None, "add_bos_token": True}, "is to use a bos_token_id, but names none"),
         ({"model": "llama"}, "has no usable list tokenizer.ggml.scores"),
@@ -208,6 +207,74 @@ def test_bad_metadata_is_named(changes, message):
     metadata = {**byte_level("gpt-2"), **{f"tokenizer.ggml.{key}": value for key, value in changes.items()}}
     with pytest.raises(CheckpointError, match=f"the tokenizer of MODEL {message}"):
         read_gguf(metadata, "MODEL")
+
+
+BEYOND = "the tokenizer of the file: {} is {}, beyond the 400 tokens: {} is used"
+
+
+@pytest.mark.parametrize("key", ["eos_token_id", "padding_token_id", "mask_token_id", "unknown_token_id"])
+@pytest.mark.parametrize("value", [400, 2**32 - 1, -1])
+def test_special_tokens_beyond_the_vocabulary_are_none(key: str, value: int):
+    metadata = byte_level("gpt-2")
+    del metadata["tokenizer.ggml.eos_token_id"]
+    parts = read_gguf({**metadata, f"tokenizer.ggml.{key}": value}, "MODEL")
+    without = read_gguf(metadata, "MODEL")
+    assert parts.notes == (BEYOND.format(key, value, "no token"),)
+    assert (parts.eos_ids, parts.names, parts.bos_id) == (without.eos_ids, without.names, without.bos_id)
+    assert without.notes == ()
+
+
+def test_the_last_token_is_not_beyond():
+    metadata = {**byte_level("gpt-2"), "tokenizer.ggml.padding_token_id": 399}
+    parts = read_gguf(metadata, "MODEL")
+    assert parts.notes == ()
+    assert parts.names["pad_token"] == metadata["tokenizer.ggml.tokens"][399]
+
+
+def test_sentencepiece_has_tokens_for_what_is_beyond():
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": np.zeros(len(tokens), np.float32),
+        "tokenizer.ggml.token_type": np.array([2, 3, 3] + [6] * 256, np.int32),
+        "tokenizer.ggml.bos_token_id": 1000,
+    }
+    parts = read_gguf(metadata, "MODEL")
+    assert parts.bos_id == 1
+    assert parts.notes == (
+        "the tokenizer of the file: bos_token_id is 1000, beyond the 259 tokens: token 1 is used",
+    )
+
+
+def test_empty_and_equal_tokens_are_noted():
+    metadata = byte_level("gpt-2")
+    tokens = list(metadata["tokenizer.ggml.tokens"])
+    at = len(tokens) - 3
+    special, types = tokens[394], np.array(metadata["tokenizer.ggml.token_type"])
+    tokens[at:] = ["", "", special]
+    types[at:] = [1, 1, types[394]]
+    changed = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
+    parts = read_gguf({**metadata, **changed}, "MODEL")
+    assert parts.notes == (
+        f"the tokenizer of the file: token {at + 1} is empty",
+        "the tokenizer of the file: 2 tokens are equal to later ones, which texts become instead",
+    )
+    tokenizer = Tokenizer(parts, "MODEL")
+    assert tokenizer.encode(special, add_special=False, parse_special=True) == [at + 2]
+    assert {394, at + 2} <= tokenizer.special_ids
+    assert tokenizer.encode("the", add_special=False) == tokenizer_of(metadata).encode(
+        "the", add_special=False
+    )
+
+
+def test_a_list_that_is_too_long_is_cut():
+    metadata = byte_level("gpt-2")
+    types = np.append(np.array(metadata["tokenizer.ggml.token_type"]), [3, 3]).astype(np.int32)
+    parts = read_gguf({**metadata, "tokenizer.ggml.token_type": types}, "MODEL")
+    assert parts.notes == (
+        "the tokenizer of the file: there are 400 tokens, but 402 token_type; the rest is ignored",
+    )
 
 
 def test_types_are_those_of_the_format():

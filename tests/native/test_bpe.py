@@ -81,9 +81,11 @@ class TestVocabulary:
         assert [vocabulary.find(piece) for piece in pieces] == list(range(len(pieces)))
         assert vocabulary.find(other) == (pieces.index(other) if other in pieces else -1)
 
-    def test_the_same_piece_twice_is_refused(self):
-        with pytest.raises(ValueError, match="string 2 occurs twice"):
-            Vocabulary(Strings(["a", "b", "a"]))
+    def test_of_equal_pieces_the_last_is_found(self):
+        vocabulary = Vocabulary(Strings(["a", "b", "a", "", "a", ""]))
+        assert [vocabulary.find(piece) for piece in ("a", "b", "")] == [4, 1, 5]
+        assert vocabulary.repeated == 3
+        assert Vocabulary(Strings(["a", "b"])).repeated == 0
 
 
 @st.composite

@@ -33,7 +33,8 @@ TYPES: dict[str, tuple[int, int]] = {
 FLOATS = ("F32", "F16", "BF16")
 """Those that are not quantized."""
 
-_LFS = b"version https://git-lfs"
+LFS = b"version https://git-lfs"
+"""How a file starts that git-lfs has not yet replaced by what it points to."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -66,6 +67,20 @@ class StoredTensor:
     data: np.ndarray
 
 
+def refuse_pointer(path: Path, start: bytes) -> None:
+    """Refuse a file that merely points to what git-lfs has not fetched.
+
+    Raises
+    ------
+    CheckpointError
+        It starts like one.
+    """
+    if start == LFS:
+        raise CheckpointError(
+            f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder"
+        )
+
+
 class MappedFile:
     """A read-only memory map of a whole file.
 
@@ -85,10 +100,7 @@ class MappedFile:
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
         self.bytes = np.frombuffer(self._map, np.uint8)
-        if self._map[: len(_LFS)] == _LFS:
-            raise CheckpointError(
-                f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder"
-            )
+        refuse_pointer(path, self._map[: len(LFS)])
 
     @property
     def buffer(self) -> mmap.mmap:

@@ -22,6 +22,7 @@ def load(
     weights: Literal["q8", "q4"] | None = None,
     context: int | None = None,
     recipe: str | Path | None = None,
+    progress: bool = True,
 ) -> Model:
     """Load a model.
 
@@ -47,6 +48,8 @@ def load(
     recipe
         Folder of a recipe, such as `shortlist tune` writes; all that it says of head and layers is used. Left
         out, the head takes the one that `shortlist fit` left in the cache folder, if there is one.
+    progress
+        Changes nothing: it was for fitting, which loading no longer does.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def load(
             ffn = named.ffn
         decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
-        sampling_defaults, warnings = checkpoint.sampling_defaults, checkpoint.notes
+        sampling_defaults, warnings = checkpoint.sampling_defaults, (*checkpoint.notes, *tokenizer.notes)
     if threads is not None and threads > (cores := available_threads()):
         warnings = (*warnings, f"{threads} threads share {cores} cores: as many threads as cores are faster")
     choice = choose_head(head, decoder, str(name), recipe=named)

@@ -71,6 +71,8 @@ class CompactBackend:
         ids = {token.content: i for i, token in added.items()}
         found = self._finder.get_added_tokens_decoder()
         self._ids = [ids[found[i].content] for i in range(len(found))]
+        # Of equal tokens the last is found; all are what they are when they are written.
+        self._equal = {i: token for i, token in added.items() if ids[token.content] != i}
 
     @property
     def encode_special_tokens(self) -> bool:
@@ -126,4 +128,5 @@ class CompactBackend:
 
     def get_added_tokens_decoder(self) -> Mapping[int, AddedToken]:
         """The tokens that are matched whole, by id."""
-        return {self._ids[i]: token for i, token in self._finder.get_added_tokens_decoder().items()}
+        found = {self._ids[i]: token for i, token in self._finder.get_added_tokens_decoder().items()}
+        return self._equal | found

@@ -52,6 +52,8 @@ class Tokenizer:
         One more than the largest id. The model may have more rows, or for tokens that it never sees, fewer.
     chat_template : str or None
         The source of the chat template.
+    notes : tuple of str
+        What the checkpoint says of its tokens that is not taken as it stands.
     strips_space : bool
         Whether encoding puts a space in front of a text, and decoding takes it away.
 
@@ -75,6 +77,7 @@ class Tokenizer:
         self.special_ids = frozenset(self._specials)
         self.vocab_size = parts.size
         self.chat_template = parts.chat_template
+        self.notes = parts.notes
         self.strips_space = self._bytes.strips_space
 
     def __repr__(self) -> str:

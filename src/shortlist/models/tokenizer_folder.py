@@ -7,7 +7,9 @@ from typing import Any, NoReturn
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from shortlist.checkpoints.base import LFS, refuse_pointer
 from shortlist.errors import CheckpointError
+from shortlist.models.tokenizer_merges import build_backend, class_rules
 from shortlist.models.tokenizer_parts import TokenizerParts, find_ends, make_special
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -23,11 +25,14 @@ def read_folder(folder: Path) -> TokenizerParts:
     CheckpointError
         A file is missing, damaged or too large.
     """
-    backend = _backend(folder)
     config = {
         **_read_json(folder / "special_tokens_map.json"),
         **_read_json(folder / "tokenizer_config.json"),
     }
+    if (folder / "tokenizer.json").is_file():
+        backend = _backend(folder)
+    else:
+        backend, config = _without_tokenizer_json(folder, config)
     _add_missing(backend, config, folder / "tokenizer_config.json")
     names = {name: token for name in _NAMES if (token := _content(config.get(name))) is not None}
     added = {token.content: i for i, token in backend.get_added_tokens_decoder().items()}
@@ -51,14 +56,7 @@ def read_folder(folder: Path) -> TokenizerParts:
 
 def _backend(folder: Path) -> Backend:
     file = folder / "tokenizer.json"
-    if not file.is_file():
-        if (folder / "tokenizer.model").is_file():
-            raise CheckpointError(
-                f"{folder} has a tokenizer.model but no tokenizer.json: write one with "
-                "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-            )
-        raise CheckpointError(f"{folder} has no tokenizer.json: fetch the model again")
-    _check_size(file)
+    _check(file)
     try:
         backend = Backend.from_file(str(file))
     except (KeyboardInterrupt, SystemExit, MemoryError):
@@ -71,6 +69,22 @@ def _backend(folder: Path) -> Backend:
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def _without_tokenizer_json(folder: Path, config: dict[str, Any]) -> tuple[Backend, dict[str, Any]]:
+    """The tokenizer of a folder with a vocabulary and merges alone, and its configuration completed."""
+    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+    if vocabulary.is_file() and merges.is_file():
+        rules = class_rules(folder, config, _read_json(folder / "config.json"))
+        config = rules.names | config
+        texts = config | {name: _content(config.get(name)) for name in _NAMES}
+        return build_backend(folder, rules, texts, _read_json(vocabulary), _read_text(merges)), config
+    if (folder / "tokenizer.model").is_file():
+        raise CheckpointError(
+            f"{folder} has a tokenizer.model but no tokenizer.json: write one with "
+            "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        )
+    raise CheckpointError(f"{folder} has no tokenizer.json: fetch the model again")
 
 
 def _add_missing(backend: Backend, config: dict[str, Any], file: Path) -> None:
@@ -94,7 +108,9 @@ def _configured_ends(folder: Path) -> set[int]:
     """The ends that `transformers` stops at: those of `generation_config.json`, else of `config.json`."""
     for name in ("generation_config.json", "config.json"):
         file = folder / name
-        value = _read_json(file).get("eos_token_id")
+        stated = _read_json(file)
+        text_part = stated.get("text_config")
+        value = (stated | text_part if isinstance(text_part, dict) else stated).get("eos_token_id")
         if value is None:
             continue
         ids = value if isinstance(value, list) else [value]
@@ -134,7 +150,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_text(file: Path) -> str:
-    _check_size(file)
+    _check(file)
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -143,11 +159,13 @@ def _read_text(file: Path) -> str:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _check_size(file: Path) -> None:
+def _check(file: Path) -> None:
     if file.stat().st_size > _MAX_BYTES:
         raise CheckpointError(
             f"{file} is larger than {_MAX_BYTES >> 20} MiB, which no tokenizer file is: fetch the model again"
         )
+    with file.open("rb") as start:
+        refuse_pointer(file, start.read(len(LFS)))
 
 
 def _fail(file: Path, why: str) -> NoReturn:

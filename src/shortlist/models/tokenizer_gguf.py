@@ -65,6 +65,7 @@ def read_gguf(metadata: Mapping[str, Any], name: str) -> TokenizerParts:
         eos_ids=frozenset(keys.ends),
         names={name: token for name, key in _NAMES.items() if (token := keys.token(key)) is not None},
         chat_template=template if isinstance(template, str) else None,
+        notes=tuple(keys.notes),
     )
 
 
@@ -109,10 +110,12 @@ class _Keys:
         self.metadata = metadata
         self.name = name
         self.tokens = self.strings("tokens")
-        try:
-            self.vocabulary = _native.Vocabulary(self.tokens)
-        except ValueError:
-            self.fail("has the same token twice")
+        self.notes: dict[str, None] = {}  # each once, in order
+        self.vocabulary = _native.Vocabulary(self.tokens)
+        if (empty := self.find("")) is not None:
+            self.note(f"token {empty} is empty")
+        if repeated := self.vocabulary.repeated:
+            self.note(f"{repeated} tokens are equal to later ones, which texts become instead")
         self.types = self.token_types()
         self.ends = find_ends(self.find, self.is_control, {key: self.token_id(key) for key in FILL_IN_ENDS})
         self.ends |= {i for key in _END_KEYS if (i := self.token_id(key)) is not None}
@@ -121,6 +124,9 @@ class _Keys:
 
     def fail(self, why: str) -> NoReturn:
         raise CheckpointError(f"the tokenizer of {self.name} {why}")
+
+    def note(self, what: str) -> None:
+        self.notes[f"the tokenizer of the file: {what}"] = None
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.metadata.get(f"tokenizer.ggml.{key}", default)
@@ -149,9 +155,11 @@ class _Keys:
         values = np.asarray(self.get(key))
         if values.dtype.kind not in "iuf" or values.ndim != 1:
             self.fail_list(key)
-        if len(values) != len(self.tokens):
+        if len(values) < len(self.tokens):
             self.fail(f"has {len(self.tokens)} tokens, but {len(values)} {key}")
-        return values
+        if len(values) > len(self.tokens):
+            self.note(f"there are {len(self.tokens)} tokens, but {len(values)} {key}; the rest is ignored")
+        return values[: len(self.tokens)]
 
     def token_types(self) -> np.ndarray:
         listed = self.get("token_type") is not None
@@ -177,10 +185,17 @@ class _Keys:
         return found
 
     def token_id(self, key: str) -> int | None:
-        value = self.get(key, _SPM_DEFAULTS.get(key) if self.get("model") == "llama" else None)
-        if value is None or (isinstance(value, int) and 0 <= value < len(self.tokens)):
+        """A special token; one that is out of range counts as unstated, as in llama.cpp."""
+        default = _SPM_DEFAULTS.get(key) if self.get("model") == "llama" else None
+        default = default if default is not None and default < len(self.tokens) else None
+        value = self.get(key, default)
+        if value is None or (type(value) is int and 0 <= value < len(self.tokens)):
             return value
-        self.fail(f"says that {key} is {value!r:.80}, but it has {len(self.tokens)} tokens")
+        if type(value) is not int:
+            self.fail(f"says that {key} is {value!r:.80}, which is no token")
+        instead = "no token" if default is None else f"token {default}"
+        self.note(f"{key} is {value}, beyond the {len(self.tokens)} tokens: {instead} is used")
+        return default
 
     def token(self, key: str) -> str | None:
         token = self.token_id(key)

@@ -87,6 +87,8 @@ class TokenizerParts:
         Special tokens as chat templates name them: `bos_token`, `eos_token`, ...
     chat_template
         Its source, if there is one.
+    notes
+        What the checkpoint says of its tokens that is not taken as it stands, one line each.
     """
 
     backend: Backend | CompactBackend
@@ -95,6 +97,7 @@ class TokenizerParts:
     eos_ids: frozenset[int]
     names: dict[str, str]
     chat_template: str | None
+    notes: tuple[str, ...] = ()
 
 
 def make_special(backend: Backend, tokens: Iterable[str]) -> None:

@@ -34,7 +34,8 @@ void bind_bpe(nb::module_& m) {
   nb::class_<Vocabulary>(m, "Vocabulary", "Strings that are found by their content.")
       .def(nb::init<std::shared_ptr<const Strings>>(), "pieces"_a)
       .def("__len__", &Vocabulary::size)
-      .def("find", [](const Vocabulary& v, const std::string& piece) { return v.find(piece); }, "piece"_a, "Its id; -1 if it is not there.");
+      .def_prop_ro("repeated", &Vocabulary::repeated, "How many are equal to a later one.")
+      .def("find", [](const Vocabulary& v, const std::string& piece) { return v.find(piece); }, "piece"_a, "Its id, the last of several; -1 if it is not there.");
 
   nb::class_<Bpe>(m, "Bpe", "Byte-pair encoding of words.")
       .def_static("from_merges", &Bpe::from_merges, "vocabulary"_a, "merges"_a, "whole_words"_a = false,

@@ -36,18 +36,20 @@ size_t skip_strings(const uint8_t* data, size_t bytes, size_t count);
 // Strings that are found by their content: a hash table of nothing but ids.
 class Vocabulary {
  public:
-  // Throws std::invalid_argument if a string occurs twice.
   explicit Vocabulary(std::shared_ptr<const Strings> pieces);
 
   size_t size() const { return pieces_->size(); }
   std::string_view operator[](size_t id) const { return (*pieces_)[id]; }
-  int32_t find(std::string_view piece) const;  // -1: it is not there
+  // -1: it is not there. Of several that are equal it is the last, as in llama.cpp.
+  int32_t find(std::string_view piece) const;
+  size_t repeated() const { return repeated_; }  // pieces that are equal to a later one
 
  private:
   size_t slot(std::string_view piece) const;  // that it is in, or an empty one
 
   std::shared_ptr<const Strings> pieces_;
   std::vector<int32_t> slots_;
+  size_t repeated_ = 0;
 };
 
 // Joins, again and again, the neighbours whose union has the best score, the leftmost of equals. Where two kinds of
