@@ -275,7 +275,7 @@ def test_what_the_template_does_not_show_is_told(served, monkeypatch):
         ({"top_logprobs": 2}, "top_logprobs needs logprobs"),
         ({"functions": [{"name": "f"}]}, "functions is not supported: use tools"),
         ({"store": True}, "store is not supported"),
-        ({"prompt": "x"}, "prompt is not a parameter"),
+        ({"prompt": "x"}, "prompt is for /v1/completions: use messages"),
         (
             {"tools": [{"type": "function", "function": {"name": "f", "paramters": {}}}]},
             "did you mean parameters?",
@@ -318,6 +318,9 @@ def test_what_reaches_the_template(client, monkeypatch):
     assert reach(chat_template_kwargs=variables) == {**plain, "template_kwargs": variables}
     assert reach(reasoning_effort="low") == {**plain, "template_kwargs": {"reasoning_effort": "low"}}
     assert reach(reasoning_effort="none") == plain
+    texts = [{"text": "a"}]
+    assert reach(documents=texts) == {**plain, "template_kwargs": {"documents": texts}}
+    assert reach(documents=[]) == plain
     own = {"reasoning_effort": "high"}
     assert reach(reasoning_effort="low", chat_template_kwargs=own) == {**plain, "template_kwargs": own}
     assert reach(tools=[TOOL])["tools"] == [TOOL]

@@ -71,6 +71,11 @@ def test_contradictions(make, message, param):
     assert (raised.value.status, raised.value.param) == (400, param)
 
 
+def test_a_tool_is_a_function_where_it_does_not_say():
+    assert choice({"function": {"name": "g"}}) == choice(NAMED)
+    assert Tool.model_validate({"function": {"name": "f"}}) == tool("f")
+
+
 @pytest.mark.parametrize("given", ["any", "", 5, {"type": "function"}, {"type": "function", "function": {}}])
 def test_choices_that_are_none(given):
     with pytest.raises(ValidationError):
@@ -133,6 +138,42 @@ def test_the_grammar_of_one_call():
 def test_the_grammar_of_arguments(parameters, arguments):
     made = Offer.of([tool("f", parameters=parameters)], "required", None).constraint()
     assert arguments_of(made) == arguments
+
+
+LINKED = {
+    "type": "object",
+    "properties": {
+        "to": {"$ref": "#/$defs/place"},
+        "$ref": {"type": "string"},
+        "any": {"items": [{"$ref": "#"}]},
+    },
+    "$defs": {"place": {"type": "string"}},
+    "$id": "#x",
+}
+
+
+def test_references_follow_the_parameters():
+    one = Offer.of([tool("f", parameters=LINKED)], "required", None).constraint().schema
+    assert one["properties"]["arguments"]["properties"] == {
+        "to": {"$ref": "#/properties/arguments/$defs/place"},
+        "$ref": {"type": "string"},
+        "any": {"items": [{"$ref": "#/properties/arguments"}]},
+    }
+    assert one["properties"]["arguments"]["$id"] == "#x"
+    several = Offer.of([tool("g"), tool("f", parameters=LINKED)], "required", None).constraint().schema
+    arguments = several["anyOf"][1]["properties"]["arguments"]
+    assert arguments["properties"]["to"] == {"$ref": "#/anyOf/1/properties/arguments/$defs/place"}
+    elsewhere = {"properties": {"a": {"$ref": "https://a.example"}}}
+    kept = Offer.of([tool("f", parameters=elsewhere)], "required", None).constraint()
+    assert arguments_of(kept)["properties"] == elsewhere["properties"]
+
+
+def test_parameters_that_are_nested_too_deeply_are_refused():
+    deep: dict = {}
+    for _ in range(5000):
+        deep = {"items": deep}
+    with pytest.raises(ApiError, match="nested too deeply"):
+        Offer.of([tool("f", parameters=deep)], "required", None).constraint()
 
 
 def test_the_grammar_of_one_call_among_several():

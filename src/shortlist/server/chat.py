@@ -53,8 +53,12 @@ async def _answer(service: Service, body: ChatBody, clock: Clock) -> Response:
 
 def _prompt(service: Service, body: ChatBody, offer: Offer) -> tuple[list[int], list[str]]:
     options = template_options(body, offer.tools)
+    own: dict[str, Any] = {}
     if body.reasoning_effort not in (None, "none"):
-        options["template_kwargs"] = {"reasoning_effort": body.reasoning_effort, **options["template_kwargs"]}
+        own["reasoning_effort"] = body.reasoning_effort
+    if body.documents:
+        own["documents"] = body.documents
+    options["template_kwargs"] = {**own, **options["template_kwargs"]}
     tokens = service.encode_chat(body.messages, **options)
     tokenizer, warnings = service.model.tokenizer, []
     if offer.tools and not tokenizer.template_knows("tools"):

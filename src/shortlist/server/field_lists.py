@@ -18,6 +18,21 @@ PENALTIES = "is not supported: use repetition_penalty, frequency_penalty or pres
 
 _ANY_OBJECT = Lists(harmless={"user": KEPT})
 
+_OPENAI = Lists(
+    harmless={
+        "metadata": KEPT,
+        "safety_identifier": KEPT,
+        "prompt_cache_key": SPEED,
+        "prompt_cache_retention": SPEED,
+        "prompt_cache_options": SPEED,
+        "prediction": SPEED,
+    },
+    refused={
+        "store": Refused("is not supported: answers are not kept", (False,)),
+        "service_tier": Refused("is not supported: all requests are served alike", ("auto", "default")),
+    },
+)
+
 _LLAMA_SERVER = Lists(
     harmless={
         "cache_prompt": "prefixes are always looked for in the KV cache; the answer is the same",
@@ -134,29 +149,21 @@ _OLLAMA = Lists(
     },
 )
 
-_GENERATION = _ANY_OBJECT | _LLAMA_SERVER | _VLLM | _OLLAMA
+_GENERATION = _ANY_OBJECT | _OPENAI | _LLAMA_SERVER | _VLLM | _OLLAMA
 
 CHAT = _GENERATION | Lists(
-    harmless={
-        "metadata": KEPT,
-        "safety_identifier": KEPT,
-        "prompt_cache_key": SPEED,
-        "prompt_cache_retention": SPEED,
-        "prompt_cache_options": SPEED,
-        "prediction": SPEED,
-    },
     refused={
+        "prompt": Refused("is for /v1/completions: use messages"),
+        "suffix": Refused("is for /v1/completions", ("",)),
+        "parse_special": Refused("is for /v1/completions: in messages special tokens are text", (False,)),
         "functions": Refused("is not supported: use tools", ([],)),
         "function_call": Refused("is not supported: use tool_choice", ("none", "auto")),
         "modalities": Refused(NO_MEDIA, (["text"], [])),
         "audio": Refused(NO_MEDIA),
         "web_search_options": Refused("is not supported: this model has no access to the web"),
         "moderation": Refused(NOT_YET),
-        "store": Refused("is not supported: answers are not kept", (False,)),
-        "service_tier": Refused("is not supported: all requests are served alike", ("auto", "default")),
         "verbosity": Refused("is not supported: say it in a message", ("medium",)),
         "chat_template": Refused(NO_TEMPLATE),
-        "documents": Refused("is not supported: put their text into a message", ([],)),
         "media_io_kwargs": Refused(NO_MEDIA, ({},)),
         "mm_processor_kwargs": Refused(NO_MEDIA, ({},)),
         "add_special_tokens": Refused("is not supported: the chat template writes them", (False,)),
@@ -174,11 +181,25 @@ CHAT = _GENERATION | Lists(
     },
 )
 
+_FOR_CHATS = "is for /v1/chat/completions"
+
 COMPLETION = _GENERATION | Lists(
     refused={
         "suffix": Refused(
-            "is not supported: spell the model's own fill-in-the-middle tokens in the prompt", ("",)
+            "is not supported: spell the fill-in-the-middle tokens of the model in the prompt", ("",)
         ),
+        "messages": Refused(f"{_FOR_CHATS}: use prompt"),
+        "tools": Refused(_FOR_CHATS, ([],)),
+        "tool_choice": Refused(_FOR_CHATS, ("none", "auto")),
+        "parallel_tool_calls": Refused(_FOR_CHATS, (True, False)),
+        "top_logprobs": Refused(f"{_FOR_CHATS}: use logprobs, a number", (0,)),
+        "documents": Refused(_FOR_CHATS, ([],)),
+        "chat_template": Refused(_FOR_CHATS),
+        "chat_template_kwargs": Refused(_FOR_CHATS, ({},)),
+        "add_generation_prompt": Refused(_FOR_CHATS, (True, False)),
+        "continue_final_message": Refused(_FOR_CHATS, (False,)),
+        "reasoning_effort": Refused(_FOR_CHATS, ("none",)),
+        "include_reasoning": Refused(NO_THINKING, (True,)),
     },
 )
 

@@ -148,6 +148,7 @@ class ChatBody(GenerationBody):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = Field(None, description="false: one call at most.")
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="Variables for the chat template.")
+    documents: list[dict[str, Any]] | None = Field(None, description="For chat templates that read them.")
     add_generation_prompt: bool | None = Field(
         None, description="Whether the prompt ends with the beginning of an answer; true by default."
     )

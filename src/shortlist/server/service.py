@@ -193,7 +193,7 @@ class Service:
         if self.max_prompt < self.context:
             message += f", and at most {self.max_prompt} of them may be the prompt"
         message += f". However, the prompt has {length}: reduce its length"
-        return ApiError(400, message, param="prompt", code="context_length_exceeded")
+        return ApiError(400, message, code="context_length_exceeded")
 
     def log_text(self, what: str, text: str | Sequence[object]) -> None:
         """Write a text to the log, where that is wanted."""

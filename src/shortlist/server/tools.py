@@ -34,7 +34,7 @@ class Tool(Checked):
     lists: ClassVar = field_lists.TOOL
     what: ClassVar = "tools"
 
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: Function
 
     def plain(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class NamedChoice(Checked):
     lists: ClassVar = field_lists.TOOL_CHOICE
     what: ClassVar = "tool_choice"
 
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: Named
 
 
@@ -116,8 +116,11 @@ class Offer:
         """What holds the answer to a call, where one must be."""
         if not self.must:
             return None
-        calls = [_call_schema(tool.function) for tool in self.tools if tool.function.name in self.must]
-        return JsonSchema(calls[0] if len(calls) == 1 else {"anyOf": calls})
+        functions = [tool.function for tool in self.tools if tool.function.name in self.must]
+        if len(functions) == 1:
+            return JsonSchema(_call_schema(functions[0], "#"))
+        calls = [_call_schema(function, f"#/anyOf/{place}") for place, function in enumerate(functions)]
+        return JsonSchema({"anyOf": calls})
 
     def writer(self) -> "Writer":
         """What makes an answer's text the parts of a message."""
@@ -126,9 +129,13 @@ class Offer:
         return CallsInText(self) if self.tools else Text()
 
 
-def _call_schema(function: Function) -> dict[str, Any]:
+def _call_schema(function: Function, place: str) -> dict[str, Any]:
+    """The schema of a call, which stands at a place of a larger one."""
     parameters = NO_ARGUMENTS if function.parameters is None else function.parameters
-    arguments = {"type": "object", **parameters}
+    try:
+        arguments = {"type": "object", **_moved(parameters, f"{place}/properties/arguments")}
+    except RecursionError:
+        raise _wrong(f"the parameters of {function.name} are nested too deeply", "tools") from None
     if "properties" in arguments:
         # What more a schema allows, nobody asked for; a weak model would go on for ever.
         arguments = {"additionalProperties": False, **arguments}
@@ -138,6 +145,20 @@ def _call_schema(function: Function) -> dict[str, Any]:
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
+    }
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema whose references to its own parts follow it to a place of a larger one."""
+    if isinstance(schema, list):
+        return [_moved(part, place) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: f"{place}{value[1:]}"
+        if key == "$ref" and isinstance(value, str) and value.startswith("#")
+        else _moved(value, place)
+        for key, value in schema.items()
     }
 
 
