@@ -7,8 +7,8 @@ from shortlist.nearest import did_you_mean, options_checked
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("temprature", ", did you mean temperature?"),
-        ("TOP_K", ", did you mean top_k?"),
+        ("temprature", " (did you mean temperature?)"),
+        ("TOP_K", " (did you mean top_k?)"),
         ("xyzzy", ""),
         ("", ""),
     ],
@@ -30,7 +30,7 @@ def test_known_options_pass():
 
 
 def test_an_unknown_option_names_the_nearest_or_all():
-    with pytest.raises(UsageError, match=r"no option peper, did you mean pepper\?"):
+    with pytest.raises(UsageError, match=r"no option peper \(did you mean pepper\?\)"):
         cook("soup", peper=1)  # pyright: ignore
     with pytest.raises(UsageError, match="no option xyzzy: its options are dish, salt, pepper"):
         cook("soup", xyzzy=1)  # pyright: ignore

@@ -13,9 +13,9 @@ R = TypeVar("R")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`, did you mean X?` for the known name that is most like this one; empty where none is like it."""
+    """` (did you mean X?)` for the known name that is most like this one; empty where none is like it."""
     close = get_close_matches(name.lower(), list(known), n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def options_checked(function: Callable[P, R]) -> Callable[P, R]:

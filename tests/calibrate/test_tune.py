@@ -1,6 +1,7 @@
 """Tuning a tiny model: a recipe that holds on text it was not tuned on, or the best so far."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from shortlist.calibrate.interleaved import Times
 from shortlist.calibrate.payoff import Payoff
 from shortlist.calibrate.search import Search
 from shortlist.calibrate.tune import Goal, tune
+from shortlist.calibrate.verify import Verifier
 from shortlist.errors import UsageError
 from shortlist.evaluate.on_text import Pair, compare_on_text
 from shortlist.models.tokenizer import Tokenizer
@@ -161,9 +163,42 @@ def test_the_search_ends_in_time(opened, text, monkeypatch):
     monkeypatch.setattr("shortlist.calibrate.tune.monotonic", lambda: float(next(now)))
     heard = []
     tuned = run(opened, text, Goal(0.05, max_seconds=5), report=lambda stage, share: heard.append(stage))
-    assert len([stage for stage in heard if stage != "verify"]) <= 8
-    assert tuned.verified
+    assert 3 <= len([stage for stage in heard if stage != "verify"]) <= 8
+    assert (tuned.verified, tuned.out_of_time, tuned.interrupted) == (True, True, False)
+    assert tuned.recipe.measured["tuned"]["out_of_time"] is True
     assert tuned.recipe.measured["whole"]["tokens"] >= 500
+    assert "frontier" not in tuned.recipe.measured, "no time was left"
+
+
+@pytest.mark.usefixtures("everything_pays")
+def test_out_of_time_a_recipe_that_does_not_hold_becomes_all_dense(opened, text, monkeypatch):
+    seconds = [0.0]
+    monkeypatch.setattr("shortlist.calibrate.tune.monotonic", lambda: seconds[0])
+    measured = []
+    measure = Verifier.measure
+
+    def slow(self, recipe, deadline):
+        assert deadline == 85
+        measured.append(recipe)
+        seconds[0] = 90.0
+        return measure(self, recipe, deadline)
+
+    monkeypatch.setattr(Verifier, "measure", slow)
+    monkeypatch.setattr(Goal, "holds", lambda self, quality: len(measured) > 1)
+    tuned = run(opened, text, Goal(0.5, max_seconds=100))
+    assert len(measured[0].layer_parts) > 1
+    assert measured[1:] == [tuned.recipe] or not measured[1].parts
+    assert not tuned.found
+
+
+def test_the_frontier_is_left_out_where_the_time_ends_on_the_way(opened, text, monkeypatch):
+    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
+    take(monkeypatch, dense=1.0, exact=2.0)
+    monkeypatch.setattr("shortlist.calibrate.verify.monotonic", lambda: math.inf)
+    tuned = run(opened, text, Goal(0.05, max_seconds=10_000))
+    assert tuned.verified
+    assert not tuned.out_of_time
+    assert "frontier" not in tuned.recipe.measured
 
 
 @pytest.mark.usefixtures("everything_pays")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from shortlist.cli.bench import sentence
 from shortlist.errors import UsageError
 
 ROW = {
@@ -60,8 +61,7 @@ def test_options_reach_the_measurement(shortlist, measured):
     assert options.heads == ("dense", "estimated", "exact")
 
 
-def test_table_stands_beside_the_machine(shortlist, measured, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+def test_table_stands_beside_the_machine(shortlist, measured):
     measured.runs = [ROW, MISSING]
     result = shortlist("bench", measured.model)
     assert result.code == 0
@@ -70,7 +70,7 @@ def test_table_stands_beside_the_machine(shortlist, measured, monkeypatch):
     assert "9.6" in result.out  # GB/s: 96.4 MB, 100 times a second
     assert "48%" in result.out
     assert "llama.cpp did not run: not installed: pip install it" in result.out
-    assert "shortlist_dense/llama.cpp: 2.50" in result.out
+    assert "shortlist, dense, writes 2.50 times as fast as llama.cpp\n" in result.out
 
 
 def test_fails_only_when_no_engine_ran(shortlist, measured):
@@ -106,3 +106,40 @@ def test_wrong_usage_is_one_line(shortlist, measured, arguments, message):
     assert result.code == UsageError.exit_code
     assert message in result.err
     assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("shortlist/shortlist_dense", "shortlist, estimated, writes 0.50 times as fast as shortlist, dense"),
+        ("shortlist_exact/llama.cpp", "shortlist, exact, writes 0.50 times as fast as llama.cpp"),
+        (
+            "shortlist_dense/ik_llama.cpp prefill",
+            "shortlist, dense, reads a prompt 0.50 times as fast as ik_llama.cpp",
+        ),
+    ],
+)
+def test_ratios_are_sentences(name, words):
+    assert sentence(name, 0.5) == words
+
+
+def test_what_a_peer_chose_is_shown_and_why_a_head_was_chosen_is_not(shortlist, measured):
+    measured.runs = [
+        {**ROW, "settings": "the dense head was chosen"},
+        {**ROW, "engine": "llama.cpp", "settings": "2 threads"},
+        {"engine": "shortlist", "head": "estimated", "error": "it is not fitted yet"},
+    ]
+    out = shortlist("bench", measured.model).out
+    assert "llama.cpp at its best: 2 threads\n" in out
+    assert "was chosen" not in out
+    assert "shortlist, estimated did not run: it is not fitted yet\n" in out
+
+
+def test_fitting_first(shortlist, measured, monkeypatch):
+    asked = []
+    monkeypatch.setattr("shortlist.cli.bench.fitted", lambda *arguments: asked.append(arguments))
+    shortlist("bench", measured.model, "--json")
+    assert asked == []
+    shortlist("bench", measured.model, "--json", "--fit", "--threads", "1")
+    assert asked == [(str(measured.model), 1)]
+    assert "--fit is for a real model" in shortlist("bench", "--synthetic", "llama-1b-q4_0", "--fit").err

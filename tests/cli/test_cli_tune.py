@@ -5,8 +5,10 @@ import json
 import pytest
 from builders import tiny_gguf
 
+from shortlist.calibrate.tune import Tuned
 from shortlist.cli import run_command, tune
 from shortlist.errors import UsageError
+from shortlist.recipe import Recipe
 
 TEXT = "the cat and a dog saw the bird in the " * 60
 
@@ -25,6 +27,7 @@ def test_a_recipe_is_written_and_used(tiny, text, tmp_path, capfd):
     assert err == "", "progress is for terminals"
     report = json.loads(out)
     assert report["verified"] is True
+    assert (report["interrupted"], report["out_of_time"]) == (False, False)
     assert report["measured"]["tuned"]["max_perplexity"] == pytest.approx(0.005)
     whole = report["measured"]["whole"]["shortlisted"]
     assert whole["perplexity_change"] + 1.96 * whole["perplexity_change_error"] <= 0.005
@@ -55,7 +58,35 @@ def test_ctrl_c_keeps_the_best_so_far_and_exits_with_130(tiny, text, tmp_path, m
     folder = tmp_path / "tuned"
     assert run_command(["tune", tiny, "--text", text, "-o", str(folder), "--threads", "1"]) == 130
     assert (folder / "recipe.json").exists()
-    assert "use it with --recipe" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"use it with --recipe {folder}" in out
+    assert "interrupted: this is the best" in out
+    assert "nothing was found" in out
+    command = ["tune", tiny, "--text", text, "-o", str(folder), "--threads", "1", "--json"]
+    assert run_command(command) == 130
+    report = json.loads(capsys.readouterr().out)
+    assert (report["interrupted"], report["out_of_time"], report["found"]) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "said"),
+    [
+        ({"out_of_time": True}, ["out of time", "nothing was found"]),
+        (
+            {"verified": False, "interrupted": True},
+            ["interrupted: this", "not verified", "nothing was found"],
+        ),
+        ({"recipe": Recipe("t", "f", {}, head="exact", ffn="dense")}, []),
+        ({}, ["nothing was found"]),
+    ],
+)
+def test_how_it_ended_is_said(capsys, tuned, said):
+    plain = {"verified": True, "interrupted": False, "out_of_time": False}
+    ended = Tuned(**{"recipe": Recipe("t", "f", {}, head="dense", ffn="dense"), **plain, **tuned})
+    tune.print_report(ended.recipe.summary(), ended, "folder")
+    out = capsys.readouterr().out
+    for words in ("out of time", "interrupted: this", "not verified", "nothing was found"):
+        assert (words in out) == (words in said)
 
 
 @pytest.mark.parametrize(("written", "share"), [("0.5%", 0.005), ("100%", 1.0), ("99.9%", 0.999)])

@@ -85,8 +85,8 @@ def test_what_is_shown_of_a_model(tiny):
     assert repr(checkpoint).endswith("tiny.gguf: closed>")
     with shortlist.load(tiny, head="dense", context=64) as model:
         assert repr(model) == f"<Model {tiny}: llama, 2 layers, dense head, context 64>"
-        assert re.fullmatch(r"<Tokenizer of .*: \d+ tokens, no chat template>", repr(model.tokenizer))
-        assert re.fullmatch(r"<Decoder llama, 2 layers, \d\.\d MB>", repr(model.decoder))
+        assert re.fullmatch(r"<Tokenizer of \d+ tokens, no chat template>", repr(model.tokenizer))
+        assert repr(model.decoder) == "<Decoder of llama, 2 layers>"
         stream = model.stream("the ", max_tokens=2)
         assert repr(stream) == "<Stream of <Generation '': 0 tokens, unfinished>>"
     assert repr(model) == f"<Model {tiny}, closed>"
@@ -99,11 +99,13 @@ def test_a_long_text_is_cut_where_it_is_shown(text, shown):
 
 
 def test_unknown_options_name_the_nearest(tiny):
-    with pytest.raises(shortlist.UsageError, match=r"no option contxt, did you mean context\?"):
+    with pytest.raises(shortlist.UsageError, match=r"no option contxt \(did you mean context\?\)"):
         shortlist.load(tiny, contxt=64)
     with shortlist.load(tiny, head="dense") as model:
         for use in (model.stream, model.generate):
-            with pytest.raises(shortlist.UsageError, match=r"no option max_token, did you mean max_tokens\?"):
+            with pytest.raises(
+                shortlist.UsageError, match=r"no option max_token \(did you mean max_tokens\?\)"
+            ):
                 use("the ", max_token=2)
 
 

@@ -46,7 +46,7 @@ def test_defaults():
 
 @pytest.mark.parametrize("kind", [SamplingOptions, GenerationOptions])
 def test_an_unknown_option_names_the_nearest(kind):
-    with pytest.raises(UsageError, match=r"no option temprature, did you mean temperature\?"):
+    with pytest.raises(UsageError, match=r"no option temprature \(did you mean temperature\?\)"):
         kind(temprature=1.0)
 
 

@@ -18,7 +18,9 @@ from shortlist.models.decoder import Decoder
 from shortlist.recipe import Recipe
 
 VERIFY_TOKENS, FEWEST_TOKENS = 4096, 512  # of the half that was not tuned on
-SEARCH_SHARE = 0.6  # of the seconds that are given; the others are for the verification
+# Of the seconds that are given: when the search ends, and when the verification reads no more text. The rest
+# is for what is under way then, and for the frontier.
+SEARCH_SHARE, VERIFY_SHARE = 0.6, 0.85
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Goal:
         Least share of positions whose greedy token is the dense model's.
     max_seconds : float, optional
         For all of it. The search ends at 60 % of them, and what it found by then is verified on as much text
-        as there is time for.
+        as there is time for, 512 tokens at least; the frontier is left out where the time is over.
 
     Raises
     ------
@@ -65,11 +67,27 @@ class Goal:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The recipe, whether it was verified, and whether Ctrl-C ended the work early."""
+    """What tuning came to.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    verified : bool
+        Whether it was measured on text that it was not tuned on.
+    interrupted, out_of_time : bool
+        Whether Ctrl-C, or the seconds that were given, ended the search early.
+    """
 
     recipe: Recipe
     verified: bool
     interrupted: bool
+    out_of_time: bool = False
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is shortlisted."""
+        recipe = self.recipe
+        return bool(recipe.layer_parts) or recipe.head != "dense" or recipe.ffn != "dense"
 
 
 class _OutOfTimeError(Exception):
@@ -139,38 +157,43 @@ def tune(
         min_agreement=goal.min_agreement,
         report=in_time,
     )
-    interrupted = False
+    interrupted = out_of_time = False
     try:
         search.run()
     except _OutOfTimeError:
-        pass
+        out_of_time = True
     except KeyboardInterrupt:
         interrupted = True
     verifier = Verifier(
         search.dense, make, tokenizer, name, held_out[:VERIFY_TOKENS], lambda share: report("verify", share)
     )
     quality = None
-    deadline = goal.max_seconds and start + goal.max_seconds
+    limit = goal.max_seconds or math.inf
+    deadline = start + VERIFY_SHARE * limit
     try:
         while True:
             quality = verifier.measure(search.rungs[-1].recipe, deadline)
             if goal.holds(quality):  # as the lowest rung does, which is all dense
                 break
-            search.lower()
+            if monotonic() > deadline:
+                del search.rungs[1:]
+            else:
+                search.lower()
     except KeyboardInterrupt:
         interrupted, quality = True, None
     recipe = search.rungs[-1].recipe
     measured = dict(recipe.measured)
     if quality is not None:
         measured["whole"] = quality.to_dict()
-    if quality is not None and not interrupted:
+    if quality is not None and not interrupted and monotonic() <= start + limit:
         try:
-            frontier = verifier.frontier([rung.recipe for rung in search.rungs], deadline)
-            measured["frontier"] = frontier
-            measured["whole"]["seconds_per_token"] = {
-                "dense": 1 / frontier[0]["tokens_per_s"],
-                "recipe": 1 / frontier[-1]["tokens_per_s"],
-            }
+            frontier = verifier.frontier([rung.recipe for rung in search.rungs], start + limit)
+            if frontier:
+                measured["frontier"] = frontier
+                measured["whole"]["seconds_per_token"] = {
+                    "dense": 1 / frontier[0]["tokens_per_s"],
+                    "recipe": 1 / frontier[-1]["tokens_per_s"],
+                }
         except KeyboardInterrupt:
             interrupted = True
     measured["tuned"] = {
@@ -178,6 +201,7 @@ def tune(
         "tuned_on_tokens": len(tuned_on),
         "verified": quality is not None,
         "interrupted": interrupted,
+        "out_of_time": out_of_time,
         "seconds": monotonic() - start,
     }
-    return Tuned(replace(recipe, measured=measured), quality is not None, interrupted)
+    return Tuned(replace(recipe, measured=measured), quality is not None, interrupted, out_of_time)

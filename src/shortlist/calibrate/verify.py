@@ -52,7 +52,7 @@ class Verifier:
         self._make, self._tokenizer, self._name = make, tokenizer, name
         self._tokens, self._report = tokens, report
 
-    def measure(self, recipe: Recipe, deadline: float | None) -> Quality:
+    def measure(self, recipe: Recipe, deadline: float) -> Quality:
         """Compare a recipe with the dense model.
 
         Parameters
@@ -63,13 +63,18 @@ class Verifier:
         """
         return self._compare(self._pair(recipe), self._tokens, deadline)
 
-    def frontier(self, recipes: Sequence[Recipe], deadline: float | None) -> list[dict[str, Any]]:
-        """Quality and speed of each recipe on the beginning of the text, as `shortlist report` draws them."""
+    def frontier(self, recipes: Sequence[Recipe], deadline: float) -> list[dict[str, Any]]:
+        """Quality and speed of each recipe on the beginning of the text, as `shortlist report` draws them.
+
+        None of them where the `monotonic` time passes `deadline` on the way.
+        """
         pairs = {describe(recipe): self._pair(recipe) for recipe in recipes}
         tokens = np.array(self._tokens, dtype=np.int32)
         times = take_turns({name: _token(pair, tokens) for name, pair in pairs.items()}, self._report)
         points = []
         for name, pair in pairs.items():
+            if monotonic() > deadline:
+                return []
             found = self._compare(pair, self._tokens[:FRONTIER_TOKENS], deadline).shortlisted
             points.append(
                 {
@@ -83,14 +88,14 @@ class Verifier:
             )
         return points
 
-    def _compare(self, pair: Pair, tokens: Sequence[int], deadline: float | None) -> Quality:
+    def _compare(self, pair: Pair, tokens: Sequence[int], deadline: float) -> Quality:
         return compare_on_text(
             tokens,
             self._tokenizer.encode(""),
             self._dense,
             pair,
             self._report,
-            enough=lambda: deadline is not None and monotonic() > deadline,
+            enough=lambda: monotonic() > deadline,
         )
 
     def _pair(self, recipe: Recipe) -> Pair:

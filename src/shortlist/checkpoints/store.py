@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from shortlist.checkpoints import hub
 from shortlist.checkpoints.catalogue import CATALOGUE, Entry
 from shortlist.errors import CheckpointError, DownloadError, UsageError
+from shortlist.nearest import did_you_mean
 from shortlist.paths import HOME_VARIABLE, cache_folder
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def pull(name: str, *, progress: bool) -> Path:
     except OSError as error:
         raise _explained(name, error) from None
     raise UsageError(
-        f"{name} is not a model that can be pulled: choose {_choices()} or hf:owner/repo[:file.gguf]"
+        f"{name} is not a model that can be pulled{did_you_mean(name, CATALOGUE)}: "
+        f"choose {_choices()} or hf:owner/repo[:file.gguf]"
     )
 
 
@@ -82,7 +84,8 @@ def resolve(name: str | Path) -> Path:
     if path.exists():
         return path
     raise UsageError(
-        f"there is no model {text}: name a GGUF file, a Hugging Face folder, hf:owner/repo[:file.gguf], "
+        f"there is no model {text}{did_you_mean(text, CATALOGUE)}: "
+        "name a GGUF file, a Hugging Face folder, hf:owner/repo[:file.gguf], "
         f"{_choices()}"
     )
 

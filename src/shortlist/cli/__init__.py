@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog="Example: shortlist pull gemma-3-270m")(pull.pull)
 app.command(epilog="Example: shortlist fit smollm2-135m")(fit.fit)

@@ -8,10 +8,13 @@ import typer
 from shortlist.cli import options as shared
 from shortlist.cli.fit import fitted
 from shortlist.cli.output import megabytes, print_json
+from shortlist.cli.tables import console, print_table
 from shortlist.errors import ShortlistError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+OWN = "shortlist"
 
 
 def bench(
@@ -84,17 +87,30 @@ def _say(text: str) -> None:
 
 def print_report(report: dict[str, Any], title: str) -> None:
     """The report as a table, and under it the peers' settings, the runs that failed and the ratios."""
-    from rich.console import Console
-
-    console = Console()
-    console.print(table(report, title))
+    out = console()
+    print_table(out, table(report, title))
     for run in report["runs"]:
         if "error" in run:
-            console.print(f"{run['engine']} did not run: {run['error']}", markup=False, highlight=False)
-        elif run["settings"]:
-            console.print(f"{run['engine']} at its best: {run['settings']}", markup=False, highlight=False)
+            out.print(f"{_called(run)} did not run: {run['error']}", soft_wrap=True)
+        elif run["settings"] and run["engine"] != OWN:
+            out.print(f"{run['engine']} at its best: {run['settings']}", soft_wrap=True)
     for name, ratio in report["ratios"].items():
-        console.print(f"{name}: {ratio:.2f}", highlight=False)
+        out.print(sentence(name, ratio), soft_wrap=True)
+
+
+def sentence(name: str, ratio: float) -> str:
+    """What a ratio says: `shortlist_exact/llama.cpp` of decoding speeds, with ` prefill` of reading."""
+    from shortlist.evaluate.bench import NAMES
+
+    engines, _, prefill = name.partition(" ")
+    words = {called: f"shortlist, {head}," for head, called in NAMES.items()}
+    first, second = (words.get(engine, engine) for engine in engines.split("/"))
+    does = "reads a prompt" if prefill else "writes"
+    return f"{first} {does} {ratio:.2f} times as fast as {second.rstrip(',')}"
+
+
+def _called(run: dict[str, Any]) -> str:
+    return f"{OWN}, {run['head']}" if run["engine"] == OWN else run["engine"]
 
 
 def table(report: dict[str, Any], title: str) -> "Table":
@@ -106,7 +122,7 @@ def table(report: dict[str, Any], title: str) -> "Table":
         title=f"{title}, {machine['threads']} threads, {machine['isa']}: "
         f"this machine reads {machine['read_gb_s']:.1f} GB/s"
     )
-    result.add_column("engine", no_wrap=True)
+    result.add_column("engine")
     for heading in ("decode\ntokens/s", "prefill\ntokens/s", "read per\ntoken", "GB/s", "of the\nmachine's"):
         result.add_column(heading, justify="right")
     result.add_column("peak\nmemory", justify="right")
@@ -114,7 +130,7 @@ def table(report: dict[str, Any], title: str) -> "Table":
         if "error" in run:
             continue
         result.add_row(
-            f"{run['engine']}, {run['head']}" if run["engine"] == "shortlist" else run["engine"],
+            _called(run),
             f"{run['decode_tokens_per_s']:.1f}",
             f"{run['prefill_tokens_per_s']:.0f}",
             megabytes(run["bytes_per_token"]),

@@ -9,6 +9,7 @@ import typer
 from shortlist.cli import options as shared
 from shortlist.cli.extras import require
 from shortlist.cli.output import megabytes, print_json, stage_bars
+from shortlist.cli.tables import console, print_table
 from shortlist.cli.text_input import read_text
 from shortlist.cli.tune import parse_share
 from shortlist.errors import UsageError
@@ -132,26 +133,23 @@ def parse_layers(value: str) -> tuple[int, ...]:
 
 
 def _print(result: "Conversion", output: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     # In two lines, so that a row fits on one.
     for column in ("perplexity", "active\nFFN", "active\nparameters", "read per\ntoken", "native\ntokens/s"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right")
     for stage in result.stages:
         table.add_row(*_cells(stage))
-    console = Console(highlight=False)
-    console.print(table)
+    out = console()
+    print_table(out, table)
     for name, value in result.notes.items():
-        console.print(f"{name}: {value:.1%}")
-    console.print(f"healed on {result.healed.tokens} tokens in {result.healed.seconds:.0f} s of steps")
+        out.print(f"{name}: {value:.1%}")
+    out.print(f"healed on {result.healed.tokens} tokens in {result.healed.seconds:.0f} s of steps")
     if result.native_note:
-        console.print(
-            f"the native runtime cannot read it: {result.native_note}", markup=False, soft_wrap=True
-        )
-    console.print(f"written to {output}", markup=False, soft_wrap=True)
+        out.print(f"the native runtime cannot read it: {result.native_note}", soft_wrap=True)
+    out.print(f"written to {output}", soft_wrap=True)
 
 
 def _cells(stage: "Stage") -> list[str]:

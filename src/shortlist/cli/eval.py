@@ -1,5 +1,6 @@
 """`shortlist eval`: what a shortlisted model costs in quality and saves in bytes, against the dense one."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ import typer
 from shortlist.cli import options as shared
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import megabytes, print_json, progress_bar
+from shortlist.cli.tables import console, print_table
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
 
@@ -40,6 +42,12 @@ def evaluate(
         encoded = loaded.tokenizer.encode(content, add_special=False)[:tokens]
         if not encoded:
             raise UsageError(f"{text} is empty: name a file with some text to predict")
+        if _is_dense(loaded):
+            print(
+                f"shortlist: all of {model} is dense here, so both columns are the same: "
+                f"name --exact or --recipe, or run shortlist fit {model}",
+                file=sys.stderr,
+            )
         with progress_bar("measuring") as progress, _dense(loaded, model, options) as dense:
             quality = compare_on_text(
                 encoded,
@@ -60,11 +68,18 @@ def evaluate(
         print_report(result)
 
 
+def _is_dense(loaded: "Model") -> bool:
+    return loaded.head.name == "dense" and _has_dense_layers(loaded)
+
+
+def _has_dense_layers(loaded: "Model") -> bool:
+    return loaded.decoder.ffn == "dense" and not (loaded.recipe and loaded.recipe.layer_parts)
+
+
 @contextmanager
 def _dense(loaded: "Model", name: str, options: dict[str, Any]) -> "Iterator[Model]":
     """The same model, loaded once more with all of its layers dense unless they are that already."""
-    recipe = loaded.recipe
-    if loaded.decoder.ffn == "dense" and not (recipe and recipe.layer_parts):
+    if _has_dense_layers(loaded):
         yield loaded
         return
     with load_model(name, head="dense", exact=False, ffn="dense", **options) as dense:
@@ -73,7 +88,6 @@ def _dense(loaded: "Model", name: str, options: dict[str, Any]) -> "Iterator[Mod
 
 def print_report(report: dict[str, Any]) -> None:
     """Dense and shortlisted side by side."""
-    from rich.console import Console
     from rich.table import Table
 
     dense, shortlisted = report["dense"], report["shortlisted"]
@@ -91,4 +105,4 @@ def print_report(report: dict[str, Any]) -> None:
     table.add_row("agreement of greedy tokens", "", f"{shortlisted['agreement']:.3%}")
     table.add_row("recall of the dense winner", "", f"{shortlisted['recall']:.3%}")
     table.add_row("total variation distance", "", f"{shortlisted['total_variation']:.2e}")
-    Console().print(table)
+    print_table(console(), table)

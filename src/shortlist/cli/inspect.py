@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from shortlist.cli import options as shared
 from shortlist.cli.output import megabytes, print_json
+from shortlist.cli.tables import console, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from shortlist.models.config import ModelConfig
 
 BAR = 24  # characters of a bar that stands for all bytes
+LEAST_BAR, BESIDE_BAR = 4, 50  # on a narrow terminal, and what stands beside it, about
 
 
 def inspect(model: shared.ModelName, recipe: shared.Recipe = None, json: shared.Json = False) -> None:
@@ -48,12 +50,11 @@ def describe_config(config: "ModelConfig") -> dict[str, Any]:
 
 def print_report(report: dict[str, Any]) -> None:
     """For people: a few lines, a bar for each part, the recipe."""
-    from rich.console import Console
     from rich.table import Table
 
     config, parts = report["config"], report["parts"]
     total = sum(part["bytes"] for part in parts.values())
-    console = Console(highlight=False)
+    out = console()
 
     facts = Table.grid(padding=(0, 2))
     facts.add_row("file", report["path"])
@@ -69,23 +70,22 @@ def print_report(report: dict[str, Any]) -> None:
     facts.add_row("vocabulary", f"{config['vocab_size']} tokens")
     facts.add_row("context", f"{config['context_length']} tokens")
     facts.add_row("weights", megabytes(total))
-    console.print(facts)
+    print_table(out, facts)
 
     bars = Table.grid(padding=(0, 2))
     for name, part in parts.items():
         share = part["bytes"] / total
-        bar = "█" * max(1, round(share * BAR))
+        bar = "█" * max(1, round(share * min(BAR, max(LEAST_BAR, out.width - BESIDE_BAR))))
         bars.add_row(name, bar, f"{share:.1%}", megabytes(part["bytes"]), ", ".join(part["types"]))
-    console.print()
-    console.print(bars)
-
-    console.print()
+    out.print()
+    print_table(out, bars)
+    out.print()
     if report["recipe"] is None:
-        console.print(
+        out.print(
             f"no recipe: shortlist fit {report['model']} fits one for the estimated head", soft_wrap=True
         )
     else:
-        console.print(describe_recipe(report["recipe"]))
+        print_table(out, describe_recipe(report["recipe"]))
 
 
 def describe_mixture(mixture: dict[str, Any]) -> str:

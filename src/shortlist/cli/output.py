@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from shortlist.cli.tables import console, print_table
+
 if TYPE_CHECKING:
     from shortlist.engine.stats import RunStats
 
@@ -62,7 +64,6 @@ def stage_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, float], None
 
 def print_stats(stats: "RunStats", notes: Sequence[str] = ()) -> None:
     """What a generation cost, and notes on how, on standard error: standard output holds the text alone."""
-    from rich.console import Console
     from rich.table import Table
 
     from shortlist.memory import peak_rss_bytes
@@ -80,10 +81,10 @@ def print_stats(stats: "RunStats", notes: Sequence[str] = ()) -> None:
     ):
         if value:
             table.add_row(name, value)
-    console = Console(file=sys.stderr, highlight=False)
-    console.print(table)
+    out = console(sys.stderr)
+    print_table(out, table)
     for note in notes:
-        console.print(note, markup=False, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 def _experts(stats: "RunStats") -> str:

@@ -9,6 +9,7 @@ from shortlist.cli import options as shared
 from shortlist.cli.inspect import describe_recipe
 from shortlist.cli.output import print_json, stage_bars
 from shortlist.cli.stages import TUNE_STAGES
+from shortlist.cli.tables import console, print_table
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
 from shortlist.paths import check_writable
@@ -77,7 +78,8 @@ def tune(
     recipe.save(tuned.recipe, Path(output))
     summary = tuned.recipe.summary()
     if json:
-        print_json({"recipe": output, "verified": tuned.verified, **summary})
+        ended = {"interrupted": tuned.interrupted, "out_of_time": tuned.out_of_time, "found": tuned.found}
+        print_json({"recipe": output, "verified": tuned.verified, **ended, **summary})
     else:
         print_report(summary, tuned, output)
     return 130 if tuned.interrupted else 0
@@ -101,10 +103,18 @@ def parse_share(value: str, option: str) -> float:
 
 def print_report(summary: dict[str, Any], tuned: "Tuned", output: str) -> None:
     """What the recipe does and measured, and how to use it."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(describe_recipe(summary))
+    out = console()
+    print_table(out, describe_recipe(summary))
+    if tuned.interrupted:
+        out.print("interrupted: this is the best of what was looked at by then", soft_wrap=True)
+    if tuned.out_of_time:
+        out.print(
+            "out of time: this is the best of what was looked at; --max-seconds gives more", soft_wrap=True
+        )
+    if not tuned.found:
+        out.print(
+            "nothing was found that is faster here and within the budget: all stays dense", soft_wrap=True
+        )
     if not tuned.verified:
-        console.print("not verified, because the work was interrupted: measure it with eval")
-    console.print(f"use it with --recipe {output}", markup=False, soft_wrap=True)
+        out.print("not verified, because the work was interrupted: measure it with eval", soft_wrap=True)
+    out.print(f"use it with --recipe {output}", soft_wrap=True)

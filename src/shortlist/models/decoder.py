@@ -66,7 +66,7 @@ class Decoder:
     """
 
     def __repr__(self) -> str:
-        return f"<Decoder {self.config.family}, {self.config.layers} layers, {self.nbytes / 1e6:.1f} MB>"
+        return f"<Decoder of {self.config.family}, {self.config.layers} layers>"
 
     def __init__(
         self,

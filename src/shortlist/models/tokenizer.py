@@ -82,7 +82,7 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         template = "a" if self.chat_template else "no"
-        return f"<Tokenizer of {self._name}: {self.vocab_size} tokens, {template} chat template>"
+        return f"<Tokenizer of {self.vocab_size} tokens, {template} chat template>"
 
     @classmethod
     def from_checkpoint(cls, checkpoint: "Checkpoint") -> "Tokenizer":
