@@ -2,16 +2,22 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from shortlist import checkpoints
 
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("untimed", deadline=None)
+# How long an example takes, or its making, says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# A shell that starts the suite in the background ignores SIGINT for it and all of its children. A handler of
+# Python's own is not inherited: children start with the default again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from shortlist.errors import ShortlistError
-from shortlist.paths import HOME_VARIABLE, cache_folder, locked, write_whole
+from shortlist.errors import ShortlistError, UsageError
+from shortlist.paths import HOME_VARIABLE, cache_folder, held, locked, write_whole
 
 
 def test_the_variable_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -100,3 +100,45 @@ def test_a_folder_that_is_not_there_needs_no_lock(tmp_path: Path):
         with locked(tmp_path, alone=True):
             pass
     assert len(list(Path("/proc/self/fd").iterdir())) == handles
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from shortlist.paths import held
+with held(Path(sys.argv[1]), "used"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_another_process_holds_is_refused_by_its_number_until_it_dies(tmp_path: Path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            words = f"{tmp_path} is being used by process {process.pid}: wait for it, or stop it first"
+            for _ in range(2):  # to be refused changes nothing
+                with pytest.raises(UsageError) as refused, held(tmp_path, "used"):
+                    pass
+                assert str(refused.value) == words
+        finally:
+            process.kill()
+    with held(tmp_path, "used"):
+        assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(UsageError, match=f"by process {os.getpid()}:"), held(tmp_path, "used"):
+            pass  # nor does this process hold it twice
+    with held(tmp_path, "used"):
+        pass
+
+
+def test_where_nothing_can_be_locked_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with held(tmp_path / "missing", "used"):
+        pass
+
+    def no_locks(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with held(tmp_path, "used"):
+        assert (tmp_path / ".lock").read_text() == ""

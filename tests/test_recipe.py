@@ -172,7 +172,7 @@ def test_damage_is_refused_in_one_line(saved, damage, message):
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_any_changed_byte_of_the_json_is_survived(saved, data):
     recipe, folder = saved

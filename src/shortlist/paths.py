@@ -100,6 +100,52 @@ def locked(folder: Path, *, alone: bool) -> Iterator[None]:
             os.close(handle)
 
 
+@contextmanager
+def held(folder: Path, doing: str) -> Iterator[None]:
+    """Keep other processes, and other threads, from doing the same in a folder meanwhile.
+
+    The system ends it with the process, however that ends. Where nothing can be locked, as on some networks'
+    drives, nothing is held.
+
+    Parameters
+    ----------
+    folder
+        Which is there.
+    doing
+        What, as a participle: "trained in".
+
+    Raises
+    ------
+    UsageError
+        Another process does so; the message names it.
+    """
+    path = folder / ".lock"
+    handle = -1
+    try:
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if handle >= 0:
+            _hold(handle, folder, doing)
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _hold(handle: int, folder: Path, doing: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        process = os.pread(handle, 20, 0).decode(errors="replace").strip() or "another one"
+        raise UsageError(
+            f"{folder} is being {doing} by process {process}: wait for it, or stop it first"
+        ) from None
+    except OSError:  # a drive without locks
+        return
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+
+
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)

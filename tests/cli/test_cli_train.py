@@ -62,7 +62,10 @@ def test_json(config, tmp_path, capsys, no_plots):
     assert document == {"folder": str(tmp_path / "run"), "step": 4, "finished": True, "note": None}
 
 
-def test_ctrl_c_stops_and_says_how_to_continue(config, tmp_path, capsys, monkeypatch, no_plots):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_it_and_it_says_how_to_continue(
+    number, code, config, tmp_path, capsys, monkeypatch, no_plots
+):
     from shortlist.training import metrics
 
     write = metrics.append
@@ -70,11 +73,11 @@ def test_ctrl_c_stops_and_says_how_to_continue(config, tmp_path, capsys, monkeyp
     def interrupt(run, line):
         write(run, line)
         if line["step"] == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     with monkeypatch.context() as patched:
         patched.setattr(metrics, "append", interrupt)
-        assert run_command(["train", str(config)]) == 130
+        assert run_command(["train", str(config)]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err == f"stopped after step 3 of 4: continue with shortlist train {tmp_path / 'tiny'}\n"

@@ -251,7 +251,7 @@ def test_several_queries_get_what_each_gets_alone(count, seed):
 
 
 @given(st.integers(1, 9), st.integers(0, 40), st.sampled_from([3, 20, None]))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_several_estimates_get_what_each_gets_alone(fitted, count, first, most):
     rows, _, state, queries = fitted
     head = EstimatedHead(rows, state, Confidence(4.0, most=most, probes=5))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -60,6 +61,51 @@ def test_a_continued_run_has_the_losses_of_an_uninterrupted_one(tmp_path, no_plo
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(continued.model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path, no_plots, number):
+    def report(line):
+        if line["step"] == 2:
+            signal.raise_signal(number)
+
+    run = training.train(tiny_config(tmp_path), tmp_path / "run", report=report)
+    assert (run.finished, run.step, run.stopped_by) == (False, 2, number)
+    assert training.load_run(tmp_path / "run").step == 2
+    assert training.resume(tmp_path / "run").stopped_by is None
+
+
+def test_a_run_is_continued_by_one_at_a_time(tmp_path, no_plots):
+    folder = tmp_path / "run"
+    refused = []
+
+    def again(line):
+        if not refused:
+            with pytest.raises(UsageError) as error:
+                training.resume(folder)
+            refused.append(str(error.value))
+
+    training.train(tiny_config(tmp_path), folder, report=interrupt_at(2))
+    before = losses(folder)
+    training.resume(folder, report=again)
+    assert refused == [
+        f"{folder} is being trained in by process {os.getpid()}: wait for it, or stop it first"
+    ]
+    assert losses(folder)[: len(before)] == before
+    assert [line["step"] for line in losses(folder)] == [2, 4, 6, 8]
+    refused.clear()
+    training.train(
+        tiny_config(tmp_path),
+        tmp_path / "new",
+        report=lambda line: refused or held_by(tmp_path / "new", refused),
+    )
+    assert len(refused) == 1
+
+
+def held_by(folder, refused):
+    with pytest.raises(UsageError, match="is being trained in by process"):
+        training.resume(folder)
+    refused.append(folder)
 
 
 def test_a_run_that_was_killed_goes_back_to_its_last_checkpoint(tmp_path, no_plots):

@@ -1,6 +1,7 @@
 """`shortlist train`: a small decoder, dense or with experts, on text files."""
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def train(
 ) -> int:
     """Train a small decoder as CONFIG says: its folder holds metrics, checkpoints, plots and the model.
 
-    Ctrl-C stops after the current step and keeps a checkpoint (exit code 130).
+    Ctrl-C and SIGTERM stop after the current step and keep a checkpoint (exit codes 130 and 143).
     """
     from shortlist.training import read_config
 
@@ -73,7 +74,7 @@ def train(
             f"stopped after step {step} of {steps}: continue with shortlist train {run.folder}",
             file=sys.stderr,
         )
-    return 0 if run.finished else 130
+    return 0 if run.finished else 128 + (run.stopped_by or signal.SIGINT)  # as shells report it
 
 
 def _summary(run: "Run") -> dict[str, Any]:

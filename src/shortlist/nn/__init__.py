@@ -1,5 +1,8 @@
 """PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from shortlist.nn.adopt import adopt
 from shortlist.nn.converted_files import load_converted
 from shortlist.nn.dispatch import Dispatcher, LocalDispatcher
@@ -9,12 +12,16 @@ from shortlist.nn.moe import MoE, after_step, auxiliary_losses, moe_layers, set_
 from shortlist.nn.patch import Patch, patch
 from shortlist.nn.quantized_experts import QuantizedExperts, quantize_experts
 
+if TYPE_CHECKING:
+    from shortlist.nn.trainer import GateCallback
+
 __all__ = [
     "GATES",
     "Dispatcher",
     "ExpertBank",
     "Experts",
     "Gate",
+    "GateCallback",
     "LocalDispatcher",
     "MoE",
     "Patch",
@@ -31,3 +38,9 @@ __all__ = [
     "quantize_experts",
     "set_progress",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "GateCallback":  # which imports the Trainer, and that takes seconds
+        raise AttributeError(f"module 'shortlist.nn' has no attribute {name!r}")
+    return import_module("shortlist.nn.trainer").GateCallback

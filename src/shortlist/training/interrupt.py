@@ -1,4 +1,4 @@
-"""Ctrl-C as a request to stop after the step that is being computed."""
+"""Ctrl-C and SIGTERM as requests to stop after the step that is being computed."""
 
 import signal
 import threading
@@ -6,25 +6,38 @@ from types import FrameType
 
 
 class Interrupt:
-    """While it is entered, the first Ctrl-C sets `requested`, and a second one raises `KeyboardInterrupt`.
+    """While it is entered, the first signal is kept as `number`, and a second one raises `KeyboardInterrupt`.
 
-    Signals reach the main thread alone, so in other threads it does nothing.
+    Signals reach the main thread alone, so in other threads it does nothing. SIGINT stays ignored where it
+    was: a shell starts its background jobs so, and Ctrl-C is then not meant for them.
+
+    Attributes
+    ----------
+    number : int or None
+        The signal that asked to stop.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.number: int | None = None
+        self._previous: dict[int, object] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came."""
+        return self.number is not None
 
     def __enter__(self) -> "Interrupt":
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._previous = signal.signal(signal.SIGINT, self._request)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
-    def _request(self, _signal: int, _frame: FrameType | None) -> None:
+    def _request(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.number = number

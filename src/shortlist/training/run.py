@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shortlist import documents
 from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.models.tokenizer import Tokenizer
-from shortlist.paths import write_whole
+from shortlist.paths import held, write_whole
 from shortlist.training import checkpoint, metrics
 from shortlist.training.config import FILE_NAME, Config, config_json, read_config
 from shortlist.training.export import export
@@ -43,9 +43,11 @@ class Run:
     validation_loss
         The latest, in nats for each token; None where none was measured yet.
     finished
-        All steps were taken; otherwise Ctrl-C stopped it.
+        All steps were taken; otherwise Ctrl-C or SIGTERM stopped it.
     note
         What a user should know of the result, if anything.
+    stopped_by
+        The signal that stopped it, where one did.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Run:
     validation_loss: float | None
     finished: bool
     note: str | None = None
+    stopped_by: int | None = None
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -95,13 +98,14 @@ def train(config: Config | str | Path, folder: str | Path, *, report: Report | N
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder {folder} cannot be made ({error.strerror}): name another") from None
-    try:
-        work = _Work(config, folder, texts)
-        write_whole(folder / FILE_NAME, config_json(config))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # so that it can be named again once the mistake is mended
-        raise
-    return work.run(report)
+    with held(folder, "trained in"):
+        try:
+            work = _Work(config, folder, texts)
+            write_whole(folder / FILE_NAME, config_json(config))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # so that it can be named again, the mistake mended
+            raise
+        return work.run(report)
 
 
 def resume(folder: str | Path, *, report: Report | None = None) -> Run:
@@ -112,15 +116,16 @@ def resume(folder: str | Path, *, report: Report | None = None) -> Run:
     Raises
     ------
     UsageError
-        There is no run, or something else of its configuration or text has changed.
+        There is no run, another process trains it, or something else than that has changed.
     CheckpointError
         The checkpoint is damaged.
     """
     folder = Path(folder)
     config = _config_of(folder)
-    work = _Work(config, folder, read_texts(config.data))
-    work.restore()
-    return work.run(report)
+    with held(folder, "trained in"):
+        work = _Work(config, folder, read_texts(config.data))
+        work.restore()
+        return work.run(report)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -221,6 +226,7 @@ class _Work:
             _last_validation(self.folder),
             finished,
             note,
+            interrupt.number,
         )
         if finished:
             draw_plots(run)
