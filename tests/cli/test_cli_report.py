@@ -1,8 +1,10 @@
 """`shortlist report`, with a measurement that returns at once; and what is refused before any work."""
 
 import json
+import re
 import sys
 from contextlib import ExitStack
+from io import StringIO
 
 import pytest
 from builders import tiny_gguf
@@ -130,3 +132,24 @@ def test_a_recipe_of_layers_is_compared_with_all_dense(tiny, tmp_path):
     assert budgets is not None
     assert 0 < budgets["channels"]["down"][1] < 1
     assert budgets["channels"]["down"][0] == budgets["channels"]["qkv"][1] == 1
+
+
+@pytest.mark.parametrize("width", [60, 40])
+def test_a_narrow_terminal_shows_the_whole_stage(monkeypatch, width):
+    import rich.console
+
+    written = StringIO()
+    console = rich.console.Console(file=written, force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(rich.console, "Console", lambda **_: console)
+    with report._stages() as progress:
+        progress("walking through the sample", 0.5)
+    lines = [
+        line
+        for line in re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "\n", written.getvalue()).splitlines()
+        if "sample" in line
+    ]
+    assert lines
+    for line in lines:
+        assert line.startswith("walking through the sample ")
+        assert line.rstrip().endswith("50%")
+        assert len(line.rstrip()) <= width

@@ -113,9 +113,13 @@ def _stages() -> Iterator[Callable[[str, float], None]]:
     """A bar on standard error, where that is a terminal, that says what is being measured."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
+    # The bar takes what is left of a line, so that a narrow terminal shows the whole stage.
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, transient=True, expand=True
+    ) as bars:
         task = bars.add_task("", total=1.0)
         yield lambda stage, share: bars.update(task, description=escape(stage), completed=share)
