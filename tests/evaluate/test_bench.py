@@ -10,7 +10,7 @@ from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
 from shortlist.evaluate import bench
 from shortlist.evaluate.bench import PREFILL_TOKENS, BenchOptions, measure, prompt_tokens, ratios
-from shortlist.evaluate.peers import PEERS, PeerEntry
+from shortlist.evaluate.peers import PEERS, PeerEntry, PeerError
 from shortlist.models.channels import channel_places
 from shortlist.recipe import Recipe
 
@@ -106,6 +106,8 @@ def test_turns_are_interleaved_and_medians_taken(tiny_random: Path, monkeypatch:
     assert turns == ["shortlist", "llama.cpp"] * 3
     own, peer = report["runs"]
     assert own["decode_tokens_per_s"] == 32 / 2.0
+    assert own["prefill_tokens_per_s"] == PREFILL_TOKENS == 512
+    assert (own["bytes_per_token"], own["peak_rss_mb"]) == (2e9, 5.0)
     assert own["bandwidth_share"] == pytest.approx(2e9 * 16 / 10e9)
     assert peer["decode_tokens_per_s"] == 32 / 9.0
     assert report["ratios"]["shortlist_dense/llama.cpp"] == pytest.approx(4.5)
@@ -148,9 +150,62 @@ def test_a_context_that_is_too_short_is_named(tmp_path: Path) -> None:
     [
         ({"peers": ("vllm",)}, "no peer vllm: choose llama.cpp, "),
         ({"decode_tokens": 0}, "from 1 to 1024, not 0"),
+        ({"decode_tokens": 1025}, "from 1 to 1024, not 1025"),
         ({"repetitions": 0}, "at least 1 repetition"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         BenchOptions(**options)
+
+
+def test_what_is_measured_where_nothing_is_said() -> None:
+    options = BenchOptions()
+    assert (options.decode_tokens, options.repetitions, options.ffn) == (128, 5, "auto")
+    assert (options.threads, options.peers, options.recipe) == (None, (), None)
+    assert options.heads == ("dense", "estimated", "exact")
+    assert BenchOptions(decode_tokens=1024).decode_tokens == 1024
+    assert BenchOptions(decode_tokens=1, repetitions=1).repetitions == 1
+
+
+@pytest.mark.parametrize(("context", "fits"), [(1055, False), (1056, True)])
+def test_prompt_and_answer_must_fit_the_context(
+    context: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    tiny_gguf("llama", path, max_position_embeddings=context)
+    monkeypatch.setattr(bench, "prompt_tokens", lambda _: [1] * 32)
+    options = BenchOptions(threads=1, heads=(), decode_tokens=1024, repetitions=1)
+    if fits:
+        assert measure(path, options)["runs"] == []
+    else:
+        with pytest.raises(UsageError, match="and bench needs 1056"):
+            measure(path, options)
+
+
+def test_an_engine_that_fails_in_a_round_is_left_out_of_the_rest(
+    tiny_random: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    class Failing:
+        settings = ""
+
+        def __init__(self, *_: object): ...
+
+        def __enter__(self) -> "Failing":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def decode(self, *_: object) -> dict[str, float]:
+            return {}
+
+        def prefill(self, _: object) -> dict[str, float]:
+            raise PeerError("out of memory")
+
+    monkeypatch.setattr(bench, "Worker", Failing)
+    options = BenchOptions(threads=1, peers=("llama.cpp",), heads=(), decode_tokens=1, repetitions=3)
+    report = measure(tiny_random, options, said.append)
+    assert report["runs"] == [{"engine": "llama.cpp", "head": "dense", "error": "out of memory"}]
+    assert said == ["loading llama.cpp", "round 1 of 3: llama.cpp"]

@@ -105,3 +105,17 @@ def test_the_loss_is_that_of_the_targets_exact_value_over_the_estimated_normalis
     shortlisted = Table(estimated, Read(1, 40))
     quality = compare([(STATES[:1], TARGETS[:1])], DENSE, shortlisted, 1000).shortlisted
     assert quality.perplexity == pytest.approx(1 / 0.25)
+
+
+def test_what_greedy_and_sampled_tokens_read_is_told_apart():
+    class Cheap(Table):
+        """Reads less where only the greatest is wanted."""
+
+        def argmax(self, hidden):
+            return super().argmax(hidden)[0], Read(1, 40)
+
+    found = compare([(STATES, TARGETS)], DENSE, Cheap(DENSE.table, Read(2, 90)), decoder_bytes=1000)
+    assert found.shortlisted.bytes_per_token == 1040
+    assert found.shortlisted.sampling_bytes_per_token == 1090
+    assert found.shortlisted.rows_share == pytest.approx(1 / 3)
+    assert found.dense.bytes_per_token == 1300

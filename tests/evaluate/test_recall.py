@@ -4,11 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist import _native
-from shortlist.estimators import Exact, LowRank, Random
+from shortlist.estimators import Exact, LowRank, Neighbour, Random
 from shortlist.evaluate.recall import (
+    BEST_ROWS,
+    FFN_KEPT,
+    FFN_WANTED,
+    HEAD_KEPT,
+    MEAN_RANK,
     all_estimators,
     best_units,
+    estimates,
+    estimators_for,
     ffn_recalls,
+    fitted,
     head_recalls,
     head_values,
     main_estimators,
@@ -110,3 +118,33 @@ def test_the_main_line_has_every_method_that_all_have():
     names = {estimator.name for estimator in all_estimators(True)}
     assert {estimator.name for estimator in main_estimators(True)} == names
     assert {"exact", "random"} <= names
+
+
+def test_how_many_are_wanted_and_kept_is_what_the_pages_say():
+    assert (HEAD_KEPT, FFN_WANTED, FFN_KEPT, BEST_ROWS, MEAN_RANK) == (0.01, 0.1, 0.2, 32, 64)
+
+
+def test_a_shortlist_of_a_layer_is_a_fifth_of_it(ffn):
+    (chance,) = [
+        recall for recall in ffn_recalls(ffn, lambda _: iter([Random()])) if recall.estimator == "random"
+    ]
+    assert chance.found["top 10 %"] == pytest.approx(0.2, abs=0.06)
+
+
+@pytest.mark.parametrize(("width", "learned", "mixed"), [(64, True, 0), (96, True, 1), (96, False, 0)])
+def test_mixed_width_is_learned_where_the_table_is_wide_enough(width, learned, mixed):
+    rng = np.random.default_rng(3)
+    table, queries = (rng.standard_normal((count, width), dtype=np.float32) for count in (100, 120))
+    found = list(estimators_for(table, queries, iter([Exact()]), learned=learned))
+    assert [estimator.name for estimator, _ in found] == ["exact", *["mixed_width"] * mixed]
+    assert all((seconds > 0) == (estimator.name == "mixed_width") for estimator, seconds in found)
+
+
+def test_a_neighbour_learns_from_step_to_step(ffn):
+    same = np.repeat(ffn.test[:1], 8, axis=0)
+    estimator = Neighbour()
+    exact = same @ ffn.table.T
+    state, _ = fitted(estimator, ffn.table, ffn.fit)
+    found = estimates(estimator, state, same, exact, 20)
+    errors = np.abs(found - exact).mean(axis=1)
+    assert errors[-1] < errors[0]

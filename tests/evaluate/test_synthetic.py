@@ -108,3 +108,26 @@ def test_writing_that_fails_leaves_no_file(
 def test_unknown_shape_is_named_with_those_that_exist() -> None:
     with pytest.raises(UsageError, match=r"llama-9b.*llama-1b-q4_0 or llama-1b-q8_0"):
         synthetic("llama-9b")
+
+
+def test_shapes_are_those_of_the_models_that_they_are_named_after() -> None:
+    one_b = SHAPES["llama-1b-q4_0"]
+    assert (one_b.layers, one_b.width, one_b.ffn_width, one_b.heads, one_b.kv_heads) == (
+        16,
+        2048,
+        8192,
+        32,
+        8,
+    )
+    assert (one_b.vocab_size, one_b.context_length, one_b.architecture, one_b.tied) == (
+        49152,
+        4096,
+        "llama",
+        True,
+    )
+    olmoe = SHAPES["olmoe-q4_0"]
+    assert (olmoe.experts, olmoe.experts_per_token, olmoe.ffn_width, olmoe.kv_heads) == (64, 8, 1024, 16)
+    assert (olmoe.architecture, olmoe.tied) == ("olmoe", False)
+    assert SHAPES["llama-1b-relu-16"].active == 0.16
+    assert not SHAPES["llama-1b-relu-16"].tied
+    assert SHAPES["llama-1b-q8_0"].weights is SHAPES["llama-1b-relu-8"].weights is Q8_0

@@ -6,7 +6,7 @@ import torch
 from builders import tiny_gguf
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.evaluate.tables import Tables
+from shortlist.evaluate.tables import ACTIVATIONS, Tables
 
 CLOSE = 0.02  # keys and values are kept in float16
 FIT, TEST = list(range(5, 45)), list(range(60, 80))
@@ -58,3 +58,21 @@ def test_queries_of_the_head_are_final_hidden_states(tiny):
         hidden = model.model(torch.tensor([TEST[:-1]])).last_hidden_state[0].numpy()
     np.testing.assert_allclose(head.test, hidden, atol=CLOSE)
     assert head.rows.rows == model.config.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("silu", torch.nn.functional.silu),
+        ("gelu_tanh", lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
+        ("relu", torch.relu),
+        ("relu2", lambda x: torch.relu(x) ** 2),
+    ],
+)
+def test_activations_are_those_of_torch(name, reference):
+    x = np.linspace(-8, 8, 200, dtype=np.float32)
+    np.testing.assert_allclose(ACTIVATIONS[name](x), reference(torch.tensor(x)).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_every_activation_of_a_gated_layer_is_there():
+    assert set(ACTIVATIONS) == {"silu", "gelu_tanh", "relu", "relu2"}

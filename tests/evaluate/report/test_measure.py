@@ -1,6 +1,7 @@
 """A whole report of a tiny model."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from report_example import example_figures
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.checkpoints.parts import describe_parts
-from shortlist.errors import UsageError
+from shortlist.errors import RecipeError, UsageError
 from shortlist.evaluate.peers import PeerError
 from shortlist.evaluate.report import speed
-from shortlist.evaluate.report.measure import Sizes, Subject, _bytes, measure
+from shortlist.evaluate.report.measure import Sizes, Subject, _bytes, _frontier, _sample, _tokens, measure
+from shortlist.evaluate.report.sample import sentence_start
 from shortlist.models.decoder import Decoder
 from shortlist.models.heads import ExactHead
 from shortlist.models.tokenizer import Tokenizer
@@ -142,3 +144,51 @@ def test_without_a_text_the_model_writes_one(subject, monkeypatch):
 def test_a_text_that_is_too_short_is_refused(subject):
     with pytest.raises(UsageError, match="the text has 2 tokens and 100 are needed: name a longer one"):
         measure(subject, "ab", SIZES)
+
+
+def test_so_much_is_measured_as_the_docs_say():
+    sizes = Sizes()
+    assert (sizes.fit, sizes.test, sizes.recall, sizes.head_rows, sizes.strip) == (1024, 384, 64, 8192, 120)
+    assert (sizes.fewest, sizes.speed_tokens) == (128, 48)
+
+
+def test_a_text_that_is_just_long_enough_is_split_in_proportion(subject):
+    fit, test = _tokens(subject, "ab" * 50, Sizes(fit=60, test=30, fewest=90), lambda *_: None)
+    assert (len(fit), len(test)) == (60, 30)  # no more than is wanted
+    tokens = subject.tokenizer.encode("ab" * 50, add_special=False)
+    fit, test = _tokens(subject, "ab" * 50, Sizes(fit=300, test=100, fewest=len(tokens)), lambda *_: None)
+    assert fit + test == tokens
+    assert len(fit) == len(tokens) * 3 // 4
+    with pytest.raises(UsageError, match=f"has {len(tokens)} tokens and {len(tokens) + 1} are needed"):
+        _tokens(subject, "ab" * 50, Sizes(fewest=len(tokens) + 1), lambda *_: None)
+
+
+def test_a_sample_starts_at_a_sentence_and_has_a_token_before_it_where_nothing_else_is(subject):
+    text = "and the cat. The dog and the bird went on and on and on"
+    tokens = subject.tokenizer.encode(text, add_special=False)
+    start = sentence_start(subject.tokenizer, tokens, 4)
+    assert start > 0
+    assert subject.tokenizer.decode(tokens[start:]).strip().startswith("The dog")
+    assert subject.prefix == []
+    assert _sample(subject, tokens, 4) == tokens[start - 1 : start + 4]
+    with_prefix = SimpleNamespace(tokenizer=subject.tokenizer, prefix=[1])
+    assert _sample(with_prefix, tokens, 4) == tokens[start : start + 4]
+    plain = tokens[:4]
+    assert _sample(subject, plain, 9) == plain
+
+
+POINT = {"name": "x", "tokens_per_s": 5, "perplexity_change": 0.1, "agreement": 1, "bytes_per_token": 7}
+
+
+def test_a_frontier_is_what_the_recipe_says():
+    assert _frontier(None) == []
+    assert _frontier(SimpleNamespace(measured={}, model="m")) == []
+    found = _frontier(SimpleNamespace(measured={"frontier": [POINT]}, model="m"))
+    assert found == [POINT]
+    assert [type(value) for value in found[0].values()] == [str, float, float, float, float]
+
+
+@pytest.mark.parametrize("damaged", [[{"name": "x"}], [7], [POINT | {"agreement": "much"}], 7])
+def test_a_damaged_frontier_is_one_line(damaged):
+    with pytest.raises(RecipeError, match="the frontier of the recipe of m is damaged: tune another recipe"):
+        _frontier(SimpleNamespace(measured={"frontier": damaged}, model="m"))

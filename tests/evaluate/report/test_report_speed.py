@@ -44,3 +44,32 @@ def test_a_peer_that_cannot_run_says_why(monkeypatch):
     monkeypatch.setattr(speed, "Worker", refuse)
     found = speed.peer_speed("llama.cpp", Path("folder"), 40, lambda *_: None)
     assert found == {"name": "llama.cpp", "error": "it needs a GGUF file"}
+
+
+def test_so_many_positions_are_timed_after_a_prompt_of_the_text(monkeypatch):
+    asked = []
+
+    def timed(decoder, heads, hidden, prompt, progress):
+        asked.append((decoder, sorted(heads), len(hidden), prompt))
+        return dict.fromkeys(heads, 0.5)
+
+    class Decoder:
+        layer_bytes = 1
+
+        def new_cache(self, capacity):
+            return None
+
+        def forward(self, tokens, cache):
+            return tokens[:, None].astype("float32")
+
+    monkeypatch.setattr(speed, "token_seconds", timed)
+    first, second = Decoder(), Decoder()
+    variants = {
+        "dense": speed.Variant(first, None),
+        "exact": speed.Variant(first, None),
+        "recipe": speed.Variant(second, None),
+    }
+    found = speed._seconds(variants, [7], list(range(100)), 12, lambda _: None)
+    assert found == {"dense": 0.5, "exact": 0.5, "recipe": 0.5}
+    prompt = [7, *range(16)]
+    assert asked == [(first, ["dense", "exact"], 12, prompt), (second, ["recipe"], 12, prompt)]

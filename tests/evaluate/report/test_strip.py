@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shortlist.evaluate.report.speed import Variant
-from shortlist.evaluate.report.strip import measure_strip
+from shortlist.evaluate.report.strip import CANDIDATES, measure_strip
 
 LOGITS = np.log(np.array([[1, 2, 4, 8, 1], [8, 4, 2, 1, 1], [1, 1, 1, 1, 12]], np.float32))
 
@@ -61,5 +61,6 @@ def test_the_choice_stands_with_its_rank_among_all(strip):
 
 def test_candidates_are_the_dense_model_s_likeliest(strip):
     texts, probabilities = zip(*strip[0]["candidates"], strict=True)
+    assert len(texts) == CANDIDATES == 5
     assert texts[:3] == ("\ufffd", "c", "b")
     assert probabilities[:3] == pytest.approx((8 / 16, 4 / 16, 2 / 16))
