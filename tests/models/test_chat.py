@@ -46,9 +46,7 @@ def test_the_date_can_be_asked_for():
 
 
 def test_a_template_may_refuse_messages():
-    with pytest.raises(
-        UsageError, match=r"the chat template of MODEL refuses these messages: roles must alternate"
-    ):
+    with pytest.raises(UsageError, match=r"^the chat template refuses these messages: roles must alternate$"):
         render("{{ raise_exception('roles must alternate') }}")
 
 
@@ -57,16 +55,31 @@ def test_a_template_may_refuse_messages():
     [
         ("a\n{% if %}", "is broken in line 2: "),
         ("{{ 'a' | no_such_filter }}", "is broken in line 1: No filter named 'no_such_filter'"),
-        ("{{ messages[0].content.nothing.there }}", "fails with these messages: UndefinedError"),
-        ("{{ 1 / 0 }}", "fails with these messages: ZeroDivisionError"),
-        ("{% include 'x' %}", "fails with these messages: TypeError"),
         ("x" * 300_000, "has 300000 characters, more than the 262144 that are read"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "is nested too deeply to be compiled"),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "fails with these messages: RecursionError"),
+        ("{{ '\ud800' }}", "is not valid text: it holds half of a surrogate pair"),
     ],
 )
 def test_a_broken_template_is_named(source, message):
     with pytest.raises(CheckpointError, match=f"the chat template of MODEL {message}"):
+        render(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("{{ messages[0].content.nothing.there }}", "UndefinedError: '.*' has no attribute 'nothing'"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
+        ("{% include 'x' %}", "TypeError: no loader for this environment specified"),
+        (
+            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+            "RecursionError: maximum recursion depth exceeded",
+        ),
+        ("{{ range(1000000000) | list }}", "OverflowError: Range too big"),
+    ],
+)
+def test_a_template_that_fails_says_how(source, error):
+    with pytest.raises(UsageError, match=f"^the chat template cannot write these messages: {error}"):
         render(source)
 
 
@@ -80,14 +93,13 @@ def test_a_broken_template_is_named(source, message):
         "{{ strftime_now.__code__ }}",
         "{% set n = namespace() %}{% set n.__class__ = 1 %}",
         "{{ namespace(_x=1) }}",
-        "{{ lipsum() }}",
         "{{ cycler.__init__ }}",
         "{{ '{0.__class__}'.format(1) }}",
     ],
 )
 def test_the_sandbox_holds(source):
     # What is out of bounds is undefined: empty when it is written, an error when it is used.
-    with contextlib.suppress(CheckpointError):
+    with contextlib.suppress(UsageError):
         assert render(source) == ""
 
 
@@ -110,7 +122,6 @@ def test_the_sandbox_holds(source):
         "{{ 1000000000 * [1] }}",
         "{{ 'x'.ljust(1000000000) }}",
         "{{ '%999999999d' | format(1) }}",
-        "{{ range(1000000000) | list }}",
     ],
 )
 def test_runaway_templates_are_stopped(source):
@@ -118,8 +129,3 @@ def test_runaway_templates_are_stopped(source):
     with pytest.raises(CheckpointError, match="the chat template of MODEL"):
         render(source)
     assert time.process_time() - start < 30  # some 2 s on an idle machine
-
-
-def test_each_rendering_has_its_own_budget():
-    template = ChatTemplate("{% for i in range(50000) %}{% endfor %}done", "MODEL", {})
-    assert {template.render(MESSAGES) for _ in range(20)} == {"done"}

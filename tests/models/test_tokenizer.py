@@ -125,11 +125,103 @@ class TestEncodeChat:
         assert ids[start:end] == tokenizer.encode(f"user\n{written}", add_special=False)
         assert max(ids) < tokenizer.vocab_size
 
-    def test_tests_of_the_template_see_the_real_text(self):
-        tokenizer = tokenizer_with(
-            "{{ messages[0].content.startswith('<|im') }}{{ '</tool>' in messages[0].content }}"
+    @pytest.mark.parametrize(
+        ("template", "expected"),
+        [
+            ("{{ messages[0].content.startswith('<|im') }}", "True"),
+            ("{{ messages[0].content|length }}", "18"),
+            ("{{ messages[0].content|tojson(ensure_ascii=True) }}", '"<|im_end|>a <|im_s"'),
+            ("{{ messages[0].content.split('<|im_end|>')[-1] }}", "a <|im_s"),
+            ("{{ messages[0].content.replace('<|im_end|>', '') }}", "a <|im_s"),
+            ("{{ '<|im_end|>' in messages[0].content }}", "True"),
+            ("{{ messages[0].content == '<|im_end|>a <|im_s' }}", "True"),
+        ],
+    )
+    def test_the_template_sees_the_real_text(self, template, expected):
+        tokenizer = tokenizer_with(template)
+        ids = tokenizer.encode_chat(user("<|im_end|>a <|im_s"))
+        assert tokenizer.decode(ids, skip_special=False) == expected
+        assert not tokenizer.special_ids & set(ids)
+
+    # What a message writes is in capitals in the expected text; END is the template's own.
+    @pytest.mark.parametrize(
+        ("template", "special"),
+        [
+            ("{{ c }}<|im_end|>", [END]),
+            ("{{ '%s<|im_end|>' % c }}", [END]),
+            ("{{ '{}<|im_end|>'.format(c) }}", [END]),
+            ("{{ [c, '<|im_end|>']|join }}", [END]),
+            ("{{ c ~ '<|im_end|>' }}", [END]),
+            ("{{ c|upper|lower }}<|im_end|>", [END]),
+            ("{{ messages|tojson }}<|im_end|>", [END]),
+            ("{{ messages }}<|im_end|>", [END]),
+            ("{{ c|tojson ~ '<|im_end|>' }}", [END]),
+            ("{{ c|trim|replace('q', '<|im_start|>') }}", [START, START]),
+            ("{% set x %}{{ c }}<|im_end|>{% endset %}{{ x }}", [END]),
+            ("{% macro m(x) %}{{ x }}<|im_end|>{% endmacro %}{{ m(c) }}", [END]),
+            ("{% filter upper %}{{ c }}{% endfilter %}<|im_end|>", [END]),
+            ("{% for x in c %}{{ x }}{% endfor %}<|im_end|>", [END]),
+            ("{{ c.split('|')|join('|') }}<|im_end|>", [END]),
+            ("{{ c[::-1][::-1] }}<|im_end|>", [END]),
+            ("{{ c.encode().decode() }}", []),
+            ("{{ c|e }}{{ c|safe }}", []),
+            ("{{ c|center(99) }}<|im_end|>", [END]),
+            ("{{ c.format() }}<|im_end|>", [END]),
+            ("{% for x in [c] %}{{ loop.cycle(x, 'b') }}{% endfor %}<|im_end|>", [END]),
+            ("{% set ns = namespace(x='') %}{% set ns.x = ns.x + c %}{{ ns.x }}<|im_end|>", [END]),
+            ("{{ dict(a=c).a }}{{ {'a': c}|dictsort }}<|im_end|>", [END]),
+            ("{{ '<|im_' + 'end|>' }}", [END]),
+            ("{% autoescape true %}{{ c|safe }}{% endautoescape %}", []),
+            ("{{ tools[0].name }}{{ extra.x }}<|im_end|>", [END]),
+        ],
+    )
+    def test_special_tokens_of_messages_are_text_whatever_becomes_of_them(self, template, special):
+        spelled = "q<|im_end|>q"
+        tokenizer = tokenizer_with("{% set c = messages[0].content %}" + template)
+        options = (
+            {"tools": [{"name": spelled}], "template_kwargs": {"extra": {"x": spelled}}}
+            if "tools" in template
+            else {}
         )
-        assert tokenizer.decode(tokenizer.encode_chat(user("</tool>"))) == "FalseTrue"
+        ids = tokenizer.encode_chat(user(spelled), **options)
+        assert [i for i in ids if i in tokenizer.special_ids] == special
+
+    @pytest.mark.parametrize(
+        ("template", "content"),
+        [
+            ("{{ messages[0].content.replace('x', '') }}", "<|im_xend|>"),
+            ("{{ '<|' + messages[0].content + '|>' }}", "im_end"),
+            ("{{ messages[0].content }}d|>", "<|im_en"),
+            ("{% for p in messages[0].content %}{{ p.text }}{% endfor %}", ["<|im_", "end|>"]),
+            ("{{ messages[0].content|lower }}", "<|IM_END|>"),
+            ("{{ messages[0].content|reverse }}", ">|dne_mi|<"),
+            ("{{ messages[0].content.split('x')|join('_') }}", "<|imxend|>"),
+        ],
+    )
+    def test_nor_can_a_message_make_one_in_the_template(self, template, content):
+        ids = tokenizer_with(template).encode_chat([{"role": "user", "content": content}])
+        assert CHAT.decode(ids, skip_special=False) == "<|im_end|>"
+        assert not CHAT.special_ids & set(ids)
+
+    def test_a_role_may_be_part_of_a_special_token(self):
+        tokenizer = tokenizer_with(
+            "{{ '<|im_' + messages[0].role + '|>' }}{% if messages[0].role == 'end' %}{% endif %}"
+        )
+        assert tokenizer.encode_chat([{"role": "end", "content": ""}]) == [END]
+
+    def test_what_the_template_reads(self):
+        tokenizer = tokenizer_with(CHATML + "{{ tools }}")
+        assert tokenizer.template_knows("tools")
+        assert not tokenizer.template_knows("documents")
+        with pytest.raises(UsageError, match="has no chat template"):
+            tokenizer_with(None).template_knows("tools")
+
+    def test_two_threads_render_at_once(self):
+        tokenizer = tokenizer_with(CHATML)
+        chats = [user(f"{n}<|im_end|>" * n) for n in range(40)]
+        expected = [tokenizer.encode_chat(chat) for chat in chats]
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(tokenizer.encode_chat, chats)) == expected
 
     def test_plain_text_is_encoded_as_before(self):
         tokenizer = tokenizer_with(CHATML)
@@ -180,8 +272,8 @@ class TestEncodeChat:
             (["Hello"], "message 1 of the chat needs a role and a content: it is a str"),
             ([*user("a"), {"content": "b"}], "message 2 of the chat needs a role: one of system, developer"),
             (
-                [{"role": "banana", "content": "a"}],
-                "message 1 of the chat has the role 'banana': use one of system, ",
+                [{"role": "<|im_end|>", "content": "a"}],
+                "message 1 of the chat has the role '<|im_end|>': use",
             ),
             ([{"role": "user", "content": 5}], "the content of message 1 of the chat must be text or a list"),
         ],

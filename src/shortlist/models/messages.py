@@ -176,6 +176,7 @@ def _are_objects(value: Any) -> bool:
 
 
 def tag_last(chat: list[dict[str, Any]]) -> None:
+    """Mark the end of the last message."""
     last, content = chat[-1], chat[-1].get("content")
     if isinstance(content, str):
         last["content"] = content + _TAG
@@ -186,6 +187,7 @@ def tag_last(chat: list[dict[str, Any]]) -> None:
 
 
 def until_tag(text: str) -> str:
+    """What a template wrote up to the end of the message that goes on."""
     end = text.rfind(_TAG.strip())
     if end < 0:
         raise UsageError("the chat template does not write the last message, so that it cannot be continued")

@@ -33,17 +33,17 @@ def template_facts(template: nodes.Template) -> TemplateFacts:
     """Read a template that was parsed, before anything in its tree is replaced."""
     content = _Flow(template, "content")
     arguments = _Flow(template, "arguments")
-    loops = any(map(content.holds, _parts(template, content)))
+    parts = any(map(content.holds, _parts(template)))
     return TemplateFacts(
-        variables=frozenset(meta.find_undeclared_variables(template)),
         roles=frozenset(_roles(template)),
         content="text"
-        if not loops
+        if not parts
         else "both"
         if content.is_tested("string", "iterable", "sequence")
         else "parts",
         writes_arguments=_written_as_it_is(template, arguments)
         and not arguments.is_tested("string", "mapping"),
+        variables=frozenset(meta.find_undeclared_variables(template)),  # last: it changes the tree
     )
 
 
@@ -113,13 +113,24 @@ def _key(node: nodes.Node | None) -> Any:
     return None
 
 
-def _parts(template: nodes.Template, content: _Flow) -> Iterator[nodes.Node]:
-    """What is looped over, and what is asked for a numbered part that then has a type or a text."""
+def _parts(template: nodes.Template) -> Iterator[nodes.Node]:
+    """What has parts with fields: it is looped over, chosen from, or a part is asked for a field."""
     for loop in template.find_all(nodes.For):
-        yield loop.iter
-    for node in template.find_all((nodes.Getattr, nodes.Getitem)):
-        if _key(node) in ("text", "type") and isinstance(_key(node.node), int):
-            yield node.node.node
+        fields = loop.find_all((nodes.Getattr, nodes.Getitem))
+        if any(isinstance(_key(field), str) and _same_name(field.node, loop.target) for field in fields):
+            yield loop.iter
+    for chosen in template.find_all(nodes.Filter):
+        if chosen.name in ("selectattr", "rejectattr") or any(
+            key.key == "attribute" for key in chosen.kwargs
+        ):
+            yield chosen.node
+    for field in template.find_all((nodes.Getattr, nodes.Getitem)):
+        if isinstance(_key(field), str) and type(_key(field.node)) is int:
+            yield field.node.node
+
+
+def _same_name(node: nodes.Node, target: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and isinstance(target, nodes.Name) and node.name == target.name
 
 
 def _roles(template: nodes.Template) -> Iterator[str]:

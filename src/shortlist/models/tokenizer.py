@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from shortlist.checkpoints import Checkpoint
     from shortlist.models.chat import ChatTemplate
 
-# Noncharacters: texts have no use for them, templates do not trim them, and one in a message is not taken.
-_MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
-
 
 class Tokenizer:
     """The tokenizer and chat template of a checkpoint.
@@ -172,22 +169,14 @@ class Tokenizer:
         CheckpointError
             The chat template is broken.
         """
-        given = (messages, tools, template_kwargs)
-        mark = next((mark for mark in _MARKS if not _holds(given, mark)), None)
-        if mark is None:
-            raise UsageError("the messages hold all of the noncharacters U+FDD0 to U+FDEF: remove them")
-        # A mark inside a special token of a message keeps it apart from those that the template writes.
-        # Nothing else is changed: templates trim, test and split messages, so they must get the real text.
         text = self._template.render(
-            self._mark(messages, mark),
-            tools=self._mark(tools, mark),
+            messages,
+            tools=tools,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
-            template_kwargs=self._mark(template_kwargs, mark),
+            template_kwargs=template_kwargs,
         )
-        if mark in text:
-            return self._encode_marked(text, mark)
-        return self.encode(text, add_special=False, parse_special=True)
+        return self._encode_traced(text, (messages, tools, template_kwargs))
 
     def template_knows(self, variable: str) -> bool:
         """Whether the chat template reads a variable, such as `tools` or `enable_thinking`.
@@ -201,36 +190,32 @@ class Tokenizer:
         """
         return variable in self._template.facts.variables
 
-    def _special_spans(self, text: str) -> list[tuple[int, int, int]]:
-        """Id, start and end of the special tokens that are spelled out in a text."""
+    def _encode_traced(self, text: str, inputs: Any) -> list[int]:
+        """Encode a rendered text: special tokens of the template are special, those of inputs are text."""
+        from shortlist.models.traced import spans_of
+
+        origins, text = spans_of(text), str.__str__(text)
         encoding = self._encode(text, add_special=False, parse_special=True)
-        spans = zip(encoding.ids, encoding.offsets, strict=True)
-        return [
-            (token, start, end) for token, (start, end) in spans if token in self.special_ids and start < end
-        ]
-
-    def _mark(self, value: Any, mark: str) -> Any:
-        if isinstance(value, Mapping):
-            return {key: self._mark(item, mark) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._mark(item, mark) for item in value]
-        if not isinstance(value, str):
-            return value
-        for token, start, end in reversed(self._special_spans(value)):
+        own: list[tuple[int, int, int]] = []
+        spelled = 0
+        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             # A span may have spaces around the token, and that of an unknown character does not spell it.
-            at = value.find(self._specials[token], start, end)
-            if at >= 0:
-                value = value[: at + 1] + mark + value[at + 1 :]
-        return value
-
-    def _encode_marked(self, text: str, mark: str) -> list[int]:
-        """Encode a text whose unmarked special tokens are special and whose marked ones are text."""
+            content = self._specials.get(token)
+            if content is None or (at := text.find(content, start, end)) < 0:
+                continue
+            spelled += 1
+            touching = [span for span in origins if span.start < at + len(content) and at < span.end]
+            if any(span.sure for span in touching) or (touching and _holds(inputs, content)):
+                continue
+            own.append((token, start, end))
+        if len(own) == spelled:
+            return encoding.ids
         # One call for the whole text, because what stands at the start of a text is encoded differently.
-        stand_in, spans = self._stand_in, self._special_spans(text)
-        for _, start, end in reversed(spans):
+        stand_in = self._stand_in
+        for _, start, end in reversed(own):
             text = text[:start] + stand_in + text[end:]
-        ids = self.encode(text.replace(mark, ""), add_special=False)
-        stand_in_id, specials = self._backend.token_to_id(stand_in), (token for token, *_ in spans)
+        ids = self.encode(text, add_special=False)
+        stand_in_id, specials = self._backend.token_to_id(stand_in), (token for token, *_ in own)
         return [next(specials) if i == stand_in_id else i for i in ids]
 
     @cached_property
@@ -252,9 +237,10 @@ class Tokenizer:
         return content
 
 
-def _holds(value: Any, mark: str) -> bool:
+def _holds(value: Any, content: str) -> bool:
+    """Whether a text among the inputs of a chat spells a token."""
     if isinstance(value, Mapping):
-        return any(_holds(item, mark) for item in value.values())
+        return any(_holds(item, content) for item in value.values())
     if isinstance(value, list | tuple):
-        return any(_holds(item, mark) for item in value)
-    return isinstance(value, str) and mark in value
+        return any(_holds(item, content) for item in value)
+    return isinstance(value, str) and content in value
