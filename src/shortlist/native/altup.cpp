@@ -46,8 +46,8 @@ AltUp::AltUp(int width, int active, float eps, std::vector<Matrix> expand, std::
   for (const Matrix& m : merge_) check_matrix({m}, width_, width_, "merge");
 }
 
-void AltUp::reserve(int slots) {
-  inputs_.reserve(slots);
+void AltUp::reserve(int slots, int members) {
+  inputs_.reserve(slots, members);
   x_.reserve(slots);
   const size_t n = static_cast<size_t>(slots) * static_cast<size_t>(width_);
   streams_.resize(std::max(streams_.size(), n * static_cast<size_t>(count_)));

@@ -26,7 +26,7 @@ class AltUp {
   // `expand` and `merge`, [width, width] each, make the streams beyond the first from the embedding, and one of all again.
   // Throws std::invalid_argument where they do not fit.
   AltUp(int width, int active, float eps, std::vector<Matrix> expand, std::vector<Matrix> merge, LayerInputs inputs);
-  void reserve(int slots);
+  void reserve(int slots, int members);
   // Throws std::invalid_argument where a tensor of layer `index` is missing or has another shape.
   void check(const AltUpLayer& layer, int index) const;
 

@@ -60,16 +60,15 @@ void bind_channels(nb::module_& m) {
       .def_ro("bytes_read", &ChannelInput::bytes_read, "Over all tokens so far.")
       .def_prop_ro("channel_bytes", &ChannelInput::channel_bytes, "Bytes of one channel of all matrices, without scales.")
       .def_prop_ro("all_bytes", &ChannelInput::all_bytes, "Bytes that a token reads that lists every channel.")
-      .def("record", [](ChannelInput& c) { c.recording = true; }, "Keep the inputs of all tokens from here on.")
+      .def("record", [](ChannelInput& c) { c.record(); }, "Keep the inputs of all tokens from here on.")
       .def(
           "recorded",
           [](ChannelInput& c) {
             float* out;
             const size_t width = static_cast<size_t>(std::max(c.inputs(), 1));
-            auto result = new_array<float>(c.recorded.size() / width, width, &out);
-            std::copy(c.recorded.begin(), c.recorded.end(), out);
-            c.recording = false;
-            c.recorded = {};
+            const std::vector<float> kept = c.recorded();
+            auto result = new_array<float>(kept.size() / width, width, &out);
+            std::copy(kept.begin(), kept.end(), out);
             return result;
           },
           "What was kept, float32 [tokens, inputs]; ends it.");

@@ -55,9 +55,10 @@ void bind_decoder(nb::module_& m) {
           "__init__",
           [](Cache* self, const Decoder& decoder, int64_t capacity, bool full_precision) {
             if (capacity < 1 || capacity > (int64_t{1} << 24)) throw std::invalid_argument("cache capacity is out of range");
-            new (self) Cache(decoder.kv_layers(), decoder.config(), capacity, full_precision);
+            nb::gil_scoped_release release;
+            new (self) Cache(decoder.cache_for(capacity, full_precision));
           },
-          "decoder"_a, "capacity"_a, "full_precision"_a = false)
+          "decoder"_a, "capacity"_a, "full_precision"_a = false, "For this decoder only.")
       .def_ro("length", &Cache::length)
       .def_ro("capacity", &Cache::capacity)
       .def_prop_ro("token_bytes", &Cache::token_bytes, "Bytes that one position takes.")
@@ -72,14 +73,13 @@ void bind_decoder(nb::module_& m) {
       .def(
           "truncate",
           [](Cache& c, int64_t length) {
-            if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be truncated to fewer positions");
-            c.length = length;
+            nb::gil_scoped_release release;
+            c.truncate(length);
           },
-          "length"_a)
+          "length"_a, "Keep the first positions.")
       .def(
           "discard",
           [](Cache& c, int64_t length) {
-            if (length < 0 || length > c.length) throw std::invalid_argument("a cache can only be cut to fewer positions");
             nb::gil_scoped_release release;
             c.discard(length);
           },
@@ -159,14 +159,13 @@ void bind_decoder(nb::module_& m) {
           "forward",
           [](Decoder& d, In1<int32_t> tokens, const std::vector<Cache*>& caches, const std::vector<int>& counts, int64_t vocabulary) {
             if (!d.layers()) throw std::invalid_argument("the decoder has no layers");
-            check_indices(tokens, vocabulary);
+            check_indices(tokens, std::min(vocabulary, d.vocabulary()));
             check_size(counts.size(), static_cast<int64_t>(caches.size()), "counts");
             check_size(tokens.shape(0), std::accumulate(counts.begin(), counts.end(), int64_t{0}), "tokens");
             if (std::set<Cache*>(caches.begin(), caches.end()).size() != caches.size()) throw std::invalid_argument("a cache comes twice");
             std::vector<Segment> segments;
             for (size_t i = 0; i < caches.size(); i++) {
               if (counts[i] < 0) throw std::invalid_argument("a segment cannot have fewer than no tokens");
-              if (caches[i]->length + counts[i] > caches[i]->capacity) throw std::length_error("the cache is full");
               segments.push_back({caches[i], counts[i]});
             }
             float* out;

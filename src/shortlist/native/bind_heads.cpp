@@ -28,7 +28,13 @@ void bind_heads(nb::module_& m) {
     return Query(h.data(), static_cast<int>(h.shape(0)), head.rows().view.cols);
   };
   nb::class_<Head>(m, "Head", "The language-model head: all rows, or those that a bound leaves.")
-      .def(nb::init<Matrix>(), "rows"_a)
+      .def(
+          "__init__",
+          [](Head* self, Matrix rows) {
+            nb::gil_scoped_release release;
+            new (self) Head(std::move(rows));
+          },
+          "rows"_a, "Raises NotFinite where a row holds a weight that is not a finite number.")
       .def(
           "dense",
           [query](const Head& head, In1<float> h) {
@@ -39,6 +45,16 @@ void bind_heads(nb::module_& m) {
             return result;
           },
           "hidden"_a, "Exact values of all rows: float32 [rows].")
+      .def(
+          "dense_together",
+          [queries](const Head& head, In2<float> h) {
+            float* out;
+            auto result = new_array<float>(h.shape(0), static_cast<size_t>(head.rows().view.rows), &out);
+            nb::gil_scoped_release release;
+            if (h.shape(0)) head.dense(queries(head, h), out);
+            return result;
+          },
+          "hidden"_a, "The same for each of hidden [n, width]: float32 [n, rows].")
       .def(
           "dense_argmax",
           [queries](const Head& head, In2<float> h) {
@@ -115,7 +131,7 @@ void bind_heads(nb::module_& m) {
             auto all_values = new_array<float>(n, &values), all_spread = new_array<float>(n, &spread);
             {
               nb::gil_scoped_release release;
-              low.estimate(query(head, h), values, spread);
+              low.estimate(query(head, h), head, values, spread);
             }
             return nb::make_tuple(all_values, all_spread);
           },

@@ -64,8 +64,8 @@ void bind_moe(nb::module_& m) {
             nb::gil_scoped_release release;
             const Activations inputs(x.data(), tokens, mixture.width());
             MixtureScratch scratch;
-            scratch.reserve(mixture, tokens, Pool::instance().threads());
-            Pool::instance().run([&](Team& team) { mixture.score(team, scratch, inputs.batch(tokens), out); });
+            auto reserve = [&](int members) { scratch.reserve(mixture, tokens, members); };
+            Pool::instance().run(reserve, [&](Team& team) { mixture.score(team, scratch, inputs.batch(tokens), out); });
             std::vector<Choice> chosen;
             for (int t = 0; t < tokens; t++) {
               float* weights = out + static_cast<size_t>(t) * static_cast<size_t>(experts);
@@ -88,8 +88,8 @@ void bind_moe(nb::module_& m) {
             nb::gil_scoped_release release;
             const Activations inputs(x.data(), tokens, mixture.width());
             MixtureScratch scratch;
-            scratch.reserve(mixture, tokens, Pool::instance().threads());
-            Pool::instance().run([&](Team& team) { mixture.run(team, scratch, inputs.batch(tokens), out, nullptr); });
+            auto reserve = [&](int members) { scratch.reserve(mixture, tokens, members); };
+            Pool::instance().run(reserve, [&](Team& team) { mixture.run(team, scratch, inputs.batch(tokens), out, nullptr); });
             return result;
           },
           "x"_a, "What the mixture makes of tokens [n, width]: float32 [n, width].");

@@ -49,6 +49,8 @@ void bind_rows(nb::module_& m) {
       .def_prop_ro("cols", [](const Rows& r) { return r.view.cols; })
       .def_prop_ro("format", [](const Rows& r) { return r.view.format.name(); })
       .def_prop_ro("nbytes", &Rows::bytes)
+      .def_rw("threads", &Rows::threads, "Of products with these rows, and of heads that read them; 0: as elsewhere.")
+      .def_rw("source", &Rows::source, "The file that they are from, which errors name.")
       .def_prop_ro("row_bytes", [](const Rows& r) { return r.view.row_bytes(); })
       .def_prop_ro("upper_row_bytes", [](const Rows& r) { return r.view.primary_stride; },
                    "Bytes of one row in the primary plane: the upper half and the scales of 8-bit rows.")
@@ -60,6 +62,7 @@ void bind_rows(nb::module_& m) {
             const size_t n = indices.shape(0), cols = static_cast<size_t>(r.view.cols);
             auto result = new_array<float>(n, cols, &out);
             nb::gil_scoped_release release;
+            Workers::Scope scope(r.threads);
             Pool::instance().run([&](Team& team) {
               const auto share = team.share(static_cast<int64_t>(n));
               for (int64_t i = share.begin; i < share.end; i++) unpack_row(r.view, indices.data()[i], out + static_cast<size_t>(i) * cols);
@@ -74,6 +77,7 @@ void bind_rows(nb::module_& m) {
             float* out;
             auto result = new_array<float>(static_cast<size_t>(r.view.rows), &out);
             nb::gil_scoped_release release;
+            Workers::Scope scope(r.threads);
             Query query(x.data(), r.view.cols);
             Pool::instance().run([&](Team& team) {
               const auto share = team.share(r.view.rows, 16);
@@ -92,6 +96,7 @@ void bind_rows(nb::module_& m) {
             const int64_t n = static_cast<int64_t>(indices.shape(0));
             auto result = new_array<float>(indices.shape(0), &out);
             nb::gil_scoped_release release;
+            Workers::Scope scope(r.threads);
             Query query(x.data(), r.view.cols);
             Pool::instance().run([&](Team& team) {
               const auto share = team.share(n, 16);
@@ -107,6 +112,7 @@ void bind_rows(nb::module_& m) {
             auto result = new_array<float>(x.shape(0), static_cast<size_t>(r.view.rows), &out);
             if (x.shape(0) == 0) return result;
             nb::gil_scoped_release release;
+            Workers::Scope scope(r.threads);
             Activations a = activations_of(x, r);
             const Batch batch = a.batch(static_cast<int>(x.shape(0)));
             Pool::instance().run([&](Team& team) {
@@ -126,6 +132,7 @@ void bind_rows(nb::module_& m) {
             auto result = new_array<float>(static_cast<size_t>(r.view.cols), &out);
             std::fill_n(out, r.view.cols, 0.0f);
             nb::gil_scoped_release release;
+            Workers::Scope scope(r.threads);
             Pool::instance().run([&](Team& team) {
               const auto columns = team.share(r.view.cols, kBlock);
               if (columns.begin < columns.end)

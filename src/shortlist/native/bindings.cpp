@@ -19,9 +19,11 @@ void bind_heads(nb::module_& m);
 void bind_bpe(nb::module_& m);
 void bind_index(nb::module_& m);
 void bind_grouped(nb::module_& m);
+void bind_workers(nb::module_& m);
 
 NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // an interrupted program would end with a page of them
+  nb::exception<NotFinite>(m, "NotFinite", nb::module_::import_("shortlist.errors").attr("CheckpointError").ptr());
   m.doc() = "Packed rows, the decoder and the head: the hot path of shortlist.";
   bind_rows(m);
   bind_packer(m);
@@ -34,23 +36,8 @@ NB_MODULE(_native, m) {
   bind_index(m);
   bind_grouped(m);
   m.def("isa", [] { return std::string(kernels().name); }, "Name of the instruction set in use.");
-  m.def("threads", [] { return Pool::instance().threads(); });
-  m.def(
-      "set_threads",
-      [](int n) {
-        if (n < 1 || n > 1024) throw std::invalid_argument("threads must be between 1 and 1024");
-        nb::gil_scoped_release release;
-        Pool::instance().resize(n);
-      },
-      "n"_a);
-  m.def(
-      "borrow_openmp",
-      [](size_t parallel, size_t team_size) {
-        nb::gil_scoped_release release;
-        Pool::instance().borrow({reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(parallel), reinterpret_cast<int (*)()>(team_size)});
-      },
-      "parallel"_a, "team_size"_a,
-      "From now on everything runs on the threads of an OpenMP runtime: the addresses of its GOMP_parallel and omp_get_num_threads.");
+  Pool::instance();  // from here on it knows of forks
+  bind_workers(m);
   m.def(
       "read_bandwidth_gb_s",
       [](int megabytes, int runs) {
@@ -77,13 +64,17 @@ NB_MODULE(_native, m) {
       "contenders",
       [](uint64_t seed, uint64_t position, In1<int64_t> rows, In1<double> upper, double floor, double lowest) {
         check_size(upper.shape(0), static_cast<int64_t>(rows.shape(0)), "upper");
-        std::vector<std::vector<int64_t>> places(static_cast<size_t>(Pool::instance().threads()));
-        std::vector<std::vector<double>> noises(places.size());
+        std::vector<std::vector<int64_t>> places;  // per member, like noises
+        std::vector<std::vector<double>> noises;
         {
           nb::gil_scoped_release release;
           const GumbelNoise noise(seed, position);
           static const NoiseFilter filter;
-          Pool::instance().run([&](Team& team) {
+          auto prepare = [&](int members) {
+            places.resize(static_cast<size_t>(members));
+            noises.resize(static_cast<size_t>(members));
+          };
+          Pool::instance().run(prepare, [&](Team& team) {
             const size_t id = static_cast<size_t>(team.id);
             const auto share = team.share(static_cast<int64_t>(rows.shape(0)));
             for (int64_t i = share.begin; i < share.end; i++) {
@@ -113,13 +104,6 @@ NB_MODULE(_native, m) {
       },
       "seed"_a, "position"_a, "rows"_a, "upper"_a, "floor"_a, "lowest"_a,
       "(places int64 [m], noise float64 [m]): where upper [n] reaches `lowest`, and plus the noise of rows [n] the floor, ascending.");
-  m.def("fail_in_thread", [](int member) {
-    nb::gil_scoped_release release;
-    Pool::instance().run([&](Team& team) {
-      if (team.id == member) throw std::runtime_error("a member of the team failed");
-      team.barrier();
-    });
-  }, "member"_a, "Raise in one thread of the pool (for the test that errors reach Python and nothing hangs).");
 }
 
 }  // namespace shortlist

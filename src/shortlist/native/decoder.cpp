@@ -14,8 +14,8 @@ namespace shortlist {
 
 // ---- cache --------------------------------------------------------------------------------------------------------
 
-Cache::Cache(int layers, const Config& config, int64_t capacity, bool full_precision)
-    : capacity(capacity), full_precision(full_precision), layers_(layers), kv_heads_(config.kv_heads),
+Cache::Cache(std::shared_ptr<Owner> owner, int layers, const Config& config, int64_t capacity, bool full_precision)
+    : owner(std::move(owner)), capacity(capacity), full_precision(full_precision), layers_(layers), kv_heads_(config.kv_heads),
       row_bytes_(static_cast<size_t>(config.head_dim) * (full_precision ? 4 : 2)), router_bytes_(static_cast<size_t>(config.router_rank) * sizeof(float)) {
   const size_t bytes = token_bytes() * static_cast<size_t>(capacity);
 #if defined(__linux__)
@@ -37,7 +37,15 @@ Cache::~Cache() {
 #endif
 }
 
+void Cache::truncate(int64_t positions) {
+  std::lock_guard lock(owner->busy);
+  if (positions < 0 || positions > length) throw std::invalid_argument("a cache can only be cut to fewer positions");
+  length = positions;
+}
+
 void Cache::discard(int64_t positions) {
+  truncate(positions);
+  std::lock_guard lock(owner->busy);
 #if defined(__linux__)
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), kept = static_cast<size_t>(positions), all = static_cast<size_t>(capacity);
   for (size_t i = 0; i <= heads(); i++) {
@@ -47,12 +55,11 @@ void Cache::discard(int64_t positions) {
     if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
   }
 #endif
-  length = positions;
 }
 
 void Cache::take_over(const Cache& from, int64_t positions) {
-  if (from.layers_ != layers_ || from.kv_heads_ != kv_heads_ || from.full_precision != full_precision || from.token_bytes() != token_bytes())
-    throw std::invalid_argument("the caches are not of the same kind");
+  if (from.owner != owner || from.full_precision != full_precision) throw std::invalid_argument("the caches are not of the same decoder and precision");
+  std::lock_guard lock(owner->busy);
   if (positions > from.length || positions > capacity) throw std::length_error("a cache can only take over positions that are there, and that it has room for");
   for (size_t i = 0; i <= heads(); i++) std::memcpy(part(i), from.part(i), row_bytes(i) * static_cast<size_t>(positions));
   length = positions;
@@ -63,32 +70,48 @@ void Cache::take_over(const Cache& from, int64_t positions) {
 Decoder::Decoder(Config config, Matrix embedding, Vector final_norm)
     : config_(std::move(config)), embedding_(std::move(embedding)), final_norm_(std::move(final_norm)),
       laurel_(config_.laurel_rank, config_.width, config_.norm_eps), normed_(config_.width), attended_(config_.heads * config_.head_dim) {
-  if (config_.kv_heads < 1 || config_.heads % config_.kv_heads || config_.head_dim % 2)
+  if (config_.kv_heads < 1 || config_.heads < 1 || config_.heads % config_.kv_heads || config_.head_dim < 2 || config_.head_dim % 2 || config_.ffn_width < 0)
     throw std::invalid_argument("heads must be a multiple of KV heads, and the head dimension even");
 }
 
+void Decoder::check_unused() const {
+  if (owner_.use_count() > 1) throw std::invalid_argument("a decoder is built before caches are made for it");
+}
+
+void Decoder::set_altup(AltUp altup) {
+  std::lock_guard lock(owner_->busy);
+  check_unused();
+  altup_ = std::make_unique<AltUp>(std::move(altup));
+}
+
+Cache Decoder::cache_for(int64_t capacity, bool full_precision) const {
+  std::lock_guard lock(owner_->busy);
+  return Cache(owner_, kv_layers_, config_, capacity, full_precision);
+}
+
 void Decoder::set_shared_router(SharedRouter router) {
+  std::lock_guard lock(owner_->busy);
+  check_unused();
   if (router.width() != config_.width) throw std::invalid_argument("the router is of another width than the decoder");
   config_.router_rank = router.rank();
   router_ = std::make_unique<SharedRouter>(std::move(router));
 }
 
 void Decoder::add_layer(Layer layer) {
+  std::lock_guard lock(owner_->busy);
+  check_unused();
   const Config& c = config_;
-  check_matrix(layer.q, c.heads * c.head_dim, c.width, "q");
-  if (layer.k || layer.v) {
-    check_matrix(layer.k, c.kv_heads * c.head_dim, c.width, "k");
-    check_matrix(layer.v, c.kv_heads * c.head_dim, c.width, "v");
-    layer.kv_layer = kv_layers_++;
+  const bool own_keys = layer.k || layer.v;
+  check_matrix(layer.q, c.heads * c.head_dim, c.width, "q", layer.qkv_input.get());
+  if (own_keys) {
+    check_matrix(layer.k, c.kv_heads * c.head_dim, c.width, "k", layer.qkv_input.get());
+    check_matrix(layer.v, c.kv_heads * c.head_dim, c.width, "v", layer.qkv_input.get());
+    layer.kv_layer = kv_layers_;
   } else if (layer.kv_layer < 0 || layer.kv_layer >= kv_layers_) {
     throw std::invalid_argument("a layer without keys and values must name one before it that has them");
   }
-  check_matrix(layer.o, c.width, c.heads * c.head_dim, "o");
+  check_matrix(layer.o, c.width, c.heads * c.head_dim, "o", layer.o_input.get());
   check_ffn(layer);
-  if (layer.qkv_input) layer.qkv_input->serve({&layer.q, &layer.k, &layer.v});
-  if (layer.o_input) layer.o_input->serve({&layer.o});
-  if (layer.gate_up_input) layer.gate_up_input->serve({&layer.gate, &layer.up});
-  if (layer.down_input) layer.down_input->serve({&layer.down});
   auto check_optional = [](const Vector& v, int n, const char* name) {
     if (!v.empty()) check_vector(v, n, name);
   };
@@ -109,21 +132,28 @@ void Decoder::add_layer(Layer layer) {
   check_optional(layer.o_bias, c.width, "o_bias");
   if (layer.laurel) laurel_.check(layer.laurel);
   if (altup_) altup_->check(layer.altup, layers());
+  if (!altup_ && !layer.altup.router.empty()) throw std::invalid_argument("a layer has streams, and the decoder has none");
   if (layer.mixture && !layer.mixture->router() && (!router_ || router_->experts() != layer.mixture->experts()))
     throw std::invalid_argument("a mixture without a router needs a shared one with as many experts");
   if (layer.rope_table < 0 || layer.rope_table >= static_cast<int>(c.rope.size())) throw std::invalid_argument("rope_table is out of range");
+  if (layer.window < 0) throw std::invalid_argument("a window is negative");
+  if (layer.qkv_input) layer.qkv_input->serve({&layer.q, &layer.k, &layer.v});
+  if (layer.o_input) layer.o_input->serve({&layer.o});
+  if (layer.gate_up_input) layer.gate_up_input->serve({&layer.gate, &layer.up});
+  if (layer.down_input) layer.down_input->serve({&layer.down});
   if (!layer.mixture) hidden_.try_emplace(layer.ffn_width(), layer.ffn_width());
+  kv_layers_ += own_keys;
   layers_.push_back(std::move(layer));
 }
 
-void Decoder::reserve(int tokens, int64_t positions) {
+void Decoder::reserve(int members) {
   const Config& c = config_;
-  const int members = Pool::instance().threads(), slots = std::max(tokens, members);
+  const int tokens = static_cast<int>(places_.size()), slots = std::max(tokens, members);
   const size_t n = static_cast<size_t>(slots), dim = static_cast<size_t>(c.head_dim), width = static_cast<size_t>(c.width);
   for (auto* a : {&normed_, &attended_}) a->reserve(slots);
   for (auto& [_, hidden] : hidden_) hidden.reserve(slots);
   if (c.laurel_rank) laurel_.reserve(slots);
-  if (altup_) altup_->reserve(slots);
+  if (altup_) altup_->reserve(slots, members);
   if (residual_.size() < n * width) {
     for (auto* v : {&residual_, &projected_}) v->resize(n * width);
     q_.resize(n * static_cast<size_t>(c.heads) * dim);
@@ -140,19 +170,27 @@ void Decoder::reserve(int tokens, int64_t positions) {
     listed_counts_.resize(n);
   }
   chosen_.resize(std::max(chosen_.size(), n));
-  scores_.resize(static_cast<size_t>(members));
-  const size_t needed = static_cast<size_t>(positions) * 4;  // attention takes up to four heads at a time
+  scores_.resize(std::max(scores_.size(), static_cast<size_t>(members)));
+  const size_t needed = static_cast<size_t>(longest_) * 4;  // attention takes up to four heads at a time
   for (auto& s : scores_)
     if (s.size() < needed) s.resize(needed + needed / 2);
 }
 
-void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segments, float* out) {
-  int64_t longest = 0;
+void Decoder::place(const std::vector<Segment>& segments) {
+  longest_ = 0;
   places_.clear();
   for (const Segment& segment : segments) {
-    for (int i = 0; i < segment.count; i++) places_.push_back({segment.cache, segment.cache->length + i});
-    longest = std::max(longest, segment.cache->length + segment.count);
+    const Cache& cache = *segment.cache;
+    if (cache.owner != owner_) throw std::invalid_argument("a cache belongs to the decoder that it was made for, and this one was made for another");
+    if (cache.length + segment.count > cache.capacity) throw std::length_error("the cache is full");
+    for (int i = 0; i < segment.count; i++) places_.push_back({segment.cache, cache.length + i});
+    longest_ = std::max(longest_, cache.length + segment.count);
   }
+}
+
+void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segments, float* out) {
+  std::lock_guard lock(owner_->busy);
+  place(segments);
   if (router_) {
     route_.resize(places_.size());
     for (size_t t = 0; t < places_.size(); t++) {
@@ -160,12 +198,11 @@ void Decoder::forward(const int32_t* tokens, const std::vector<Segment>& segment
       route_[t] = router_->choose(*embedding_, tokens[t], position ? cache->router_state(position - 1) : nullptr, cache->router_state(position));
     }
   }
-  reserve(static_cast<int>(places_.size()), longest);
-  Pool::instance().run([&](Team& team) { run(team, tokens, out); });
+  Pool::instance().run([&](int members) { reserve(members); }, [&](Team& team) { run(team, tokens, out); });
   for (const Segment& segment : segments) segment.cache->length += segment.count;
 }
 
-// Of a layer's feed-forward part, what is read first; null where the token says.
+// What is read first of a layer's feed-forward part; null where the token says.
 static Matrix first_rows(const Layer& layer) {
   if (layer.mixture) return layer.mixture->router() ? layer.mixture->router()->first() : nullptr;
   return layer.ffn ? layer.ffn->scores : layer.gate ? layer.gate.rows : layer.up.rows;

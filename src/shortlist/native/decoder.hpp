@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -51,22 +52,30 @@ struct Config {
 
 inline bool Layer::wide_norms(const Config& c) const { return q_norm.size() > static_cast<size_t>(c.head_dim); }
 
+// Shared by a decoder and the caches that were made for it: whose they are, and that one call at a time uses any of them.
+struct Owner {
+  std::mutex busy;
+};
+
 // Keys and values per layer and KV head, [capacity, head_dim] each, and what a shared router remembers, [capacity, router_rank].
 // Memory is reserved at once and used as it fills.
 class Cache {
  public:
-  Cache(int layers, const Config& config, int64_t capacity, bool full_precision);
+  Cache(std::shared_ptr<Owner> owner, int layers, const Config& config, int64_t capacity, bool full_precision);
   ~Cache();
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
 
+  const std::shared_ptr<Owner> owner;
   int64_t length = 0;
   const int64_t capacity;
   const bool full_precision;  // float32 instead of float16
   size_t token_bytes() const { return heads() * row_bytes_ + router_bytes_; }
-  // Keeps the first `length` positions and gives the memory of the others back.
+  // Keeps the first `length` positions. Throws std::invalid_argument where there are fewer.
+  void truncate(int64_t length);
+  // The same, and gives the memory of the others back.
   void discard(int64_t length);
-  // Makes the first `length` positions those of another cache of the same model, precision and at least that length.
+  // Makes the first `length` positions those of another cache of the same decoder, precision and at least that length.
   void take_over(const Cache& from, int64_t length);
   uint8_t* keys(int layer, int head) const { return at(layer, 0, head); }
   uint8_t* values(int layer, int head) const { return at(layer, 1, head); }
@@ -95,18 +104,20 @@ class Decoder {
  public:
   Decoder(Config config, Matrix embedding, Vector final_norm);
   // To be called before any layer is added, each of which must then have its part in it.
-  void set_altup(AltUp altup) { altup_ = std::make_unique<AltUp>(std::move(altup)); }
-  // Likewise, and before any cache is made.
+  void set_altup(AltUp altup);
+  // Likewise.
   void set_shared_router(SharedRouter router);
   void add_layer(Layer layer);
   const Config& config() const { return config_; }
   int layers() const { return static_cast<int>(layers_.size()); }
-  int kv_layers() const { return kv_layers_; }  // those with keys and values of their own
+  // Layers cannot be added while there are caches.
+  Cache cache_for(int64_t capacity, bool full_precision) const;
+  int64_t vocabulary() const { return embedding_->view.rows; }
   int64_t neurons_read() const { return neurons_read_; }  // by the shortlisted layers, all tokens so far
 
   // Appends to each segment's cache its tokens, which lie one segment after the other, and writes the final-normed hidden states
-  // of all of them, [tokens, width], to `out`. Matrices are read once for all. The caller has checked token ids and capacity, and
-  // that no cache comes twice.
+  // of all of them, [tokens, width], to `out`. Matrices are read once for all. The caller has checked token ids, and that no cache
+  // comes twice. Throws std::invalid_argument for a cache of another decoder, std::length_error for one without room.
   void forward(const int32_t* tokens, const std::vector<Segment>& segments, float* out);
 
  private:
@@ -118,13 +129,16 @@ class Decoder {
   void dense_ffn(Team& team, const Layer& layer, const Batch& normed, int count, const Rows* next);
   void shortlisted_ffn(Team& team, const Layer& layer, const Batch& x, int count, const Rows* next);
   void check_ffn(const Layer& layer) const;
-  void reserve(int tokens, int64_t positions);
+  void check_unused() const;
+  void place(const std::vector<Segment>& segments);
+  void reserve(int members);
 
+  const std::shared_ptr<Owner> owner_ = std::make_shared<Owner>();
   Config config_;
   Matrix embedding_;
   Vector final_norm_;
   std::vector<Layer> layers_;
-  int kv_layers_ = 0;
+  int kv_layers_ = 0;  // those with keys and values of their own
   std::unique_ptr<AltUp> altup_;
   std::unique_ptr<SharedRouter> router_;
   Laurel laurel_;
@@ -134,6 +148,7 @@ class Decoder {
     int64_t position;
   };
   std::vector<Place> places_;   // of the tokens of this pass
+  int64_t longest_ = 0;         // positions that one of them attends to
   std::vector<int32_t> route_;  // their experts, where mixtures share a router
 
   // Scratch of one forward pass, grown to the largest batch seen.

@@ -40,6 +40,7 @@ int first_left(const std::vector<int64_t>& counts, double share) {
 }  // namespace
 
 int64_t LowRank::distribution(const Query& h, const Head& head, float sigma, int64_t most, int probes, double share, float* logits) const {
+  Workers::Scope scope(head.rows().threads);
   // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
   static thread_local std::vector<int32_t> known;
   static thread_local std::vector<float> known_values, estimates;
@@ -68,13 +69,16 @@ int64_t LowRank::distribution(const Query& h, const Head& head, float sigma, int
   for (int32_t row : control) read[static_cast<size_t>(row)] = 1;
   const int64_t rows_read = std::count(read.begin(), read.end(), 1);
 
-  const size_t members = static_cast<size_t>(Pool::instance().threads());
-  std::vector<std::vector<int64_t>> counts(members, std::vector<int64_t>(kBins, 0));
-  std::vector<std::vector<int32_t>> parts(members);
+  std::vector<std::vector<int64_t>> counts;  // per member, like parts
+  std::vector<std::vector<int32_t>> parts;
+  auto prepare = [&](int members) {
+    counts.assign(static_cast<size_t>(members), std::vector<int64_t>(kBins, 0));
+    parts.resize(static_cast<size_t>(members));
+  };
   // A thread_local inside the lambda would be that of the worker.
   const float* const estimate = estimates.data();
   const char* const is_read = read.data();
-  Pool::instance().run([&](Team& team) {
+  Pool::instance().run(prepare, [&](Team& team) {
     const size_t id = static_cast<size_t>(team.id);
     const auto mine = team.share(rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {

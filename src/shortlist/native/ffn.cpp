@@ -9,15 +9,18 @@ void Decoder::check_ffn(const Layer& layer) const {
   const Config& c = config_;
   if (layer.mixture) {
     if (layer.mixture->width() != c.width) throw std::invalid_argument("a mixture of experts has the wrong width");
+    for (const Layer& other : layers_)
+      if (other.mixture && !other.mixture->shares_scratch_with(*layer.mixture))
+        throw std::invalid_argument("the mixtures of a decoder need experts, shared experts and routers of the same widths");
     return;
   }
   if (!(layer.ffn ? static_cast<bool>(layer.ffn->neurons) : static_cast<bool>(layer.up))) throw std::invalid_argument("a layer needs an FFN");
   const int width = layer.ffn_width();
   if (width > c.ffn_width) throw std::invalid_argument("the FFN of a layer is wider than that of the widest");
   if (!layer.ffn) {
-    if (layer.gate || layer.cutoff || !has_zeros(c.activation)) check_matrix(layer.gate, width, c.width, "gate");
-    check_matrix(layer.up, width, c.width, "up");
-    check_matrix(layer.down, c.width, width, "down");
+    if (layer.gate || layer.cutoff || !has_zeros(c.activation)) check_matrix(layer.gate, width, c.width, "gate", layer.gate_up_input.get());
+    check_matrix(layer.up, width, c.width, "up", layer.gate_up_input.get());
+    check_matrix(layer.down, c.width, width, "down", layer.down_input.get());
     if (!layer.gate_bias.empty()) check_vector(layer.gate_bias, width, "gate_bias");
     if (!layer.up_bias.empty()) check_vector(layer.up_bias, width, "up_bias");
     if (!layer.down_bias.empty()) check_vector(layer.down_bias, c.width, "down_bias");

@@ -10,13 +10,23 @@ namespace shortlist {
 
 namespace {
 
+// A logit that is not a number cannot be compared: it would lose in silence.
+void check_finite(const Rows& rows, const float* logits, int64_t count) {
+  if (!all_finite(logits, count))
+    throw NotFinite((rows.source.empty() ? "the head" : rows.source) + ": the head computes logits that are not finite numbers, so the file is damaged: " +
+                    "fetch it again, or convert it again");
+}
+
 // selectors/confidence.py and selectors/certified.py for one query, in steps of a job of the pool that every member takes. The
 // rows are cut into `probes` blocks; the best row by score of each block is read; the best exact value is the mark; rows whose
 // score + scale * margin reaches it are read too. Blocks do not depend on the number of threads, so neither do the rows that are read.
 class Race {
  public:
   Race(const Head& head, const Batch& x, const float* scores, const float* margins)
-      : m_(head.rows().view), x_(x), scores_(scores), margins_(margins), runners_(static_cast<size_t>(Pool::instance().threads())) {}
+      : m_(head.rows().view), x_(x), scores_(scores), margins_(margins), rows_(head.rows()) {}
+
+  // Before the job.
+  void seat(int members) { runners_.resize(static_cast<size_t>(members)); }
 
   // A block, whose scores are there.
   void probe(const Team& team, int64_t begin, int64_t end) {
@@ -120,6 +130,7 @@ class Race {
   void read(const int32_t* rows, int64_t count, Runner& mine) const {
     std::vector<float> values(static_cast<size_t>(count));
     kernels().dot_list(m_, x_, rows, count, values.data());
+    check_finite(rows_, values.data(), count);
     for (size_t i = 0; i < values.size(); i++) beat(mine.best, rows[i], values[i]);
     mine.best.rows += count;
   }
@@ -127,6 +138,7 @@ class Race {
   const RowsView& m_;
   const Batch x_;
   const float *scores_, *margins_;
+  const Rows& rows_;
   std::vector<Runner> runners_;
 };
 
@@ -159,21 +171,26 @@ std::vector<size_t> too_long(const std::vector<Race>& races, int64_t most) {
 
 Head::Head(Matrix rows) : rows_(std::move(rows)) {
   if (rows_->view.tiled) throw std::invalid_argument("a head is read by row: pack it without tiles");
+  rows_->check_finite();
 }
 
 void Head::dense(const Query& h, float* logits) const {
+  Workers::Scope scope(rows_->threads);
   const size_t rows = static_cast<size_t>(rows_->view.rows);
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);
     kernels().gemm(rows_->view, h.batch(), share.begin, share.end, logits, rows);
+    for (size_t q = 0; q < h.count(); q++) check_finite(*rows_, logits + q * rows + static_cast<size_t>(share.begin), share.end - share.begin);
   });
 }
 
 std::vector<Winner> Head::dense_argmax(const Query& h) const {
+  Workers::Scope scope(rows_->threads);
   constexpr int64_t block = 512;  // rows whose values stay in the cache until they are compared
   const RowsView& m = rows_->view;
-  std::vector<std::vector<Winner>> best(static_cast<size_t>(Pool::instance().threads()), std::vector<Winner>(h.count()));
-  Pool::instance().run([&](Team& team) {
+  std::vector<std::vector<Winner>> best;  // per member
+  auto prepare = [&](int members) { best.assign(static_cast<size_t>(members), std::vector<Winner>(h.count())); };
+  Pool::instance().run(prepare, [&](Team& team) {
     std::vector<Winner>& mine = best[static_cast<size_t>(team.id)];
     std::vector<float> values(h.count() * block);
     const auto share = team.share(m.rows, 16);
@@ -181,6 +198,7 @@ std::vector<Winner> Head::dense_argmax(const Query& h) const {
       const int64_t end = std::min(at + block, share.end);
       kernels().gemm(m, h.batch(), at, end, values.data() - at, block);
       for (size_t q = 0; q < mine.size(); q++) {
+        check_finite(*rows_, values.data() + q * block, end - at);
         float value;
         int64_t where;
         kernels().argmax(values.data() + q * block, end - at, &value, &where);
@@ -198,35 +216,44 @@ std::vector<Winner> Head::dense_argmax(const Query& h) const {
 }
 
 void Head::exact_rows(const Query& h, const int32_t* indices, int64_t count, float* values) const {
+  Workers::Scope scope(rows_->threads);
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(count, 16);
     kernels().dot_list(rows_->view, h.batch(), indices + share.begin, share.end - share.begin, values + share.begin);
+    check_finite(*rows_, values + share.begin, share.end - share.begin);
   });
 }
 
 void Head::bounds(const Query& h, float* middle, float* radius) const {
+  Workers::Scope scope(rows_->threads);
   if (rows_->view.format.bits != 8 || rows_->view.format.kind != Kind::Quantized)
     throw std::invalid_argument("bounds need 8-bit rows; these are " + rows_->view.format.name());
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);
     kernels().dot_upper(rows_->view, h.batch(), share.begin, share.end, middle + share.begin, radius + share.begin);
+    check_finite(*rows_, middle + share.begin, share.end - share.begin);
   });
 }
 
 std::vector<Winner> Head::certified_argmax(const Query& h) {
+  Workers::Scope scope(rows_->threads);
   const RowsView& m = rows_->view;
   if (m.format.bits != 8 || m.format.kind != Kind::Quantized)
     throw std::invalid_argument("the certified head needs 8-bit rows; these are " + m.format.name());
   const size_t rows = static_cast<size_t>(m.rows);
-  middle_.resize(std::max(middle_.size(), h.count() * rows));
-  radius_.resize(middle_.size());
   std::vector<Race> races;
-  for (size_t q = 0; q < h.count(); q++) races.emplace_back(*this, h.batch().token(static_cast<int>(q)), &middle_[q * rows], &radius_[q * rows]);
-  Pool::instance().run([&](Team& team) {
+  auto prepare = [&](int members) {  // here, as other threads may use the same room before and after
+    middle_.resize(std::max(middle_.size(), h.count() * rows));
+    radius_.resize(middle_.size());
+    for (size_t q = 0; q < h.count(); q++) races.emplace_back(*this, h.batch().token(static_cast<int>(q)), &middle_[q * rows], &radius_[q * rows]);
+    for (Race& race : races) race.seat(members);
+  };
+  Pool::instance().run(prepare, [&](Team& team) {
     auto score = [&](int64_t begin, int64_t end) {
       for (size_t q = 0; q < races.size(); q++) {
         const size_t at = q * rows + static_cast<size_t>(begin);
         kernels().dot_upper(m, h.batch().token(static_cast<int>(q)), begin, end, &middle_[at], &radius_[at]);
+        check_finite(*rows_, &middle_[at], end - begin);
       }
     };
     start(team, races, m.rows, kProbes, score, [](size_t) { return 1.0f; });
@@ -241,10 +268,11 @@ std::vector<Winner> Head::certified_argmax(const Query& h) {
 }
 
 LowRank::LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<float> residual)
-    : projection_(std::move(projection)), codes_(std::move(codes)), residual_(std::move(residual)), estimates_(residual_.size()) {
+    : projection_(std::move(projection)), codes_(std::move(codes)), residual_(std::move(residual)) {
   if (projection_->view.rows != projection_->view.cols || codes_->view.rank() > projection_->view.rows ||
       residual_.size() != static_cast<size_t>(codes_->view.rows))
     throw std::invalid_argument("projection, codes and residual do not fit together");
+  if (!all_finite(residual_.data(), static_cast<int64_t>(residual_.size()))) throw std::invalid_argument("the estimator holds values that are not numbers");
 }
 
 void LowRank::encode(Team& team, const Query& h, Coordinates& to) const {
@@ -274,29 +302,36 @@ std::vector<int32_t> LowRank::all_rows() const {
   return rows;
 }
 
-void LowRank::estimate(const Query& h, float* values, float* spread) const {
+void LowRank::estimate(const Query& h, const Head& head, float* values, float* spread) const {
+  check_head(head);
+  Workers::Scope scope(head.rows().threads);
   Coordinates coordinates(*this, h);
   Pool::instance().run([&](Team& team) {
     encode(team, h, coordinates);
     const auto share = team.share(codes_->view.rows, kTileRows);
     score(coordinates, share.begin, share.end, values, 0);
+    check_finite(head.rows(), values + share.begin, share.end - share.begin);
     for (int64_t r = share.begin; r < share.end; r++) spread[r] = residual_[static_cast<size_t>(r)] * coordinates.cut_off[0];
   });
 }
 
 void LowRank::check_head(const Head& head) const {
-  if (head.rows().view.rows != codes_->view.rows) throw std::invalid_argument("the estimator was fitted on another head");
+  if (head.rows().view.rows != codes_->view.rows || head.rows().view.cols != projection_->view.cols) throw std::invalid_argument("the estimator was fitted on another head");
 }
 
 void LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t most, int probes, std::vector<int32_t>& indices, std::vector<float>& values,
                         std::vector<float>& estimates, float& unit) const {
   check_head(head);
+  Workers::Scope scope(head.rows().threads);
   estimates.resize(residual_.size());
   Coordinates coordinates(*this, h);
   std::vector<Race> races{Race(head, h.batch(), estimates.data(), residual_.data())};
-  Pool::instance().run([&](Team& team) {
+  Pool::instance().run([&](int members) { races[0].seat(members); }, [&](Team& team) {
     encode(team, h, coordinates);
-    auto score_block = [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates.data(), 0); };
+    auto score_block = [&](int64_t begin, int64_t end) {
+      score(coordinates, begin, end, estimates.data(), 0);
+      check_finite(head.rows(), estimates.data() + begin, end - begin);
+    };
     start(team, races, codes_->view.rows, probes, score_block, [&](size_t q) { return sigma * coordinates.cut_off[q]; });
     if (team.id == 0) {
       unit = coordinates.cut_off[0];
@@ -309,20 +344,28 @@ void LowRank::shortlist(const Query& h, const Head& head, float sigma, int64_t m
       kernels().dot_range(head.rows().view, h.batch(), mine.begin, mine.end, values.data() + mine.begin);
     else
       kernels().dot_list(head.rows().view, h.batch(), indices.data() + mine.begin, mine.end - mine.begin, values.data() + mine.begin);
+    check_finite(head.rows(), values.data() + mine.begin, mine.end - mine.begin);
   });
 }
 
 std::vector<Winner> LowRank::argmax(const Query& h, Head& head, float sigma, int64_t most, int probes) {
   check_head(head);
+  Workers::Scope scope(head.rows().threads);
   const bool planes = head.rows().view.secondary;
   const size_t rows = residual_.size();
   Coordinates coordinates(*this, h);
-  estimates_.resize(std::max(estimates_.size(), h.count() * rows));
   std::vector<Race> races;
-  for (size_t q = 0; q < h.count(); q++) races.emplace_back(head, h.batch().token(static_cast<int>(q)), &estimates_[q * rows], residual_.data());
-  Pool::instance().run([&](Team& team) {
+  auto prepare = [&](int members) {  // as in certified_argmax
+    estimates_.resize(std::max(estimates_.size(), h.count() * rows));
+    for (size_t q = 0; q < h.count(); q++) races.emplace_back(head, h.batch().token(static_cast<int>(q)), &estimates_[q * rows], residual_.data());
+    for (Race& race : races) race.seat(members);
+  };
+  Pool::instance().run(prepare, [&](Team& team) {
     encode(team, h, coordinates);
-    auto score_block = [&](int64_t begin, int64_t end) { score(coordinates, begin, end, estimates_.data(), rows); };
+    auto score_block = [&](int64_t begin, int64_t end) {
+      score(coordinates, begin, end, estimates_.data(), rows);
+      for (size_t q = 0; q < h.count(); q++) check_finite(head.rows(), &estimates_[q * rows + static_cast<size_t>(begin)], end - begin);
+    };
     start(team, races, codes_->view.rows, probes, score_block, [&](size_t q) { return sigma * coordinates.cut_off[q]; });
     for (Race& race : races)
       if (race.reached() <= most) race.finish(team, planes);

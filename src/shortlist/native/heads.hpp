@@ -32,11 +32,13 @@ class Query {
   Activations activations_;
 };
 
+// All of it throws NotFinite where a logit, or an estimate of one, is not a finite number.
 class Head {
  public:
   explicit Head(Matrix rows);
   const Rows& rows() const { return *rows_; }
 
+  // Logits of all rows, [queries, rows].
   void dense(const Query& h, float* logits) const;
   // The winner of each query; what several read, they read together.
   std::vector<Winner> dense_argmax(const Query& h) const;
@@ -58,7 +60,7 @@ class LowRank {
   // projection [width, width]: its first `rank` rows give the code of a query, the others the residual query.
   LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<float> residual);
 
-  void estimate(const Query& h, float* values, float* spread) const;
+  void estimate(const Query& h, const Head& head, float* values, float* spread) const;
   // The shortlist: the best row by estimate of each of `probes` blocks, and the rows whose estimate + sigma * spread reaches
   // the best exact value among those; all rows, where more than `most` do.
   // Fills `indices` (ascending) and their exact `values`; `estimates` holds all rows' estimates, and `unit`, times a row's

@@ -15,13 +15,13 @@ LayerInputs::LayerInputs(Matrix table, Matrix projection, Vector norm, int width
   check_matrix({projection_}, table_->view.cols, width_, "layer_projection");
 }
 
-void LayerInputs::reserve(int slots) {
+void LayerInputs::reserve(int slots, int members) {
   narrow_.reserve(slots);
   const size_t n = static_cast<size_t>(slots), all = static_cast<size_t>(table_->view.cols);
   inputs_.resize(std::max(inputs_.size(), n * all));
   gated_.resize(std::max(gated_.size(), n * static_cast<size_t>(size_)));
   wide_.resize(std::max(wide_.size(), n * static_cast<size_t>(width_)));
-  rows_.resize(static_cast<size_t>(Pool::instance().threads()));
+  rows_.resize(std::max(rows_.size(), static_cast<size_t>(members)));
 }
 
 void LayerInputs::check(const LayerInput& layer) const {

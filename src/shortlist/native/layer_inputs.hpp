@@ -22,7 +22,7 @@ class LayerInputs {
   // `table` is [tokens, layers * size]; a token beyond it takes row 0. `projection` is [layers * size, width], `norm` [size].
   // Throws std::invalid_argument where they do not fit.
   LayerInputs(Matrix table, Matrix projection, Vector norm, int width, float eps);
-  void reserve(int slots);
+  void reserve(int slots, int members);
   void check(const LayerInput& layer) const;
   int layers() const { return static_cast<int>(table_->view.cols) / size_; }
 

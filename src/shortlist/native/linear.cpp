@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "kernels.hpp"
 
@@ -52,16 +53,19 @@ Batch Activations::batch(int tokens) const {
 // ---- shortlists of channels ---------------------------------------------------------------------------------------
 
 void ChannelInput::serve(const std::vector<const Linear*>& matrices) {
+  if (inputs_) throw std::invalid_argument("a shortlist of channels serves the matrices of one input, and this one has some already");
+  if (rest && rest->view.group() != 32) throw std::invalid_argument("what is not listed is multiplied in groups of 32 channels");
   for (const Linear* m : matrices) {
     if (!*m) continue;  // an FFN without a gate
     if (!m->channels) throw std::invalid_argument("matrices with a shortlist of channels must all lie by channel");
     const ChannelsView& v = m->channels->view;
+    if (inputs_ && v.inputs != inputs_) throw std::invalid_argument("matrices with a shortlist of channels must share one input");
     inputs_ = v.inputs;
     channel_bytes_ += static_cast<int64_t>(v.channel_bytes(v.padded_outputs));
     const bool halves = v.format.group == 16;
     if (halves) shortlist.granule = 16;
     group_bytes_ += static_cast<int64_t>(v.header_bytes(v.padded_outputs));
-    if (static_cast<bool>(rest) != static_cast<bool>(m->rest) || (rest && m->rest->view.cols != rest->view.outputs))
+    if (static_cast<bool>(rest) != static_cast<bool>(m->rest) || (rest && (m->rest->view.cols != rest->view.outputs || m->rest->view.rows != v.outputs)))
       throw std::invalid_argument("what is not listed needs both factors of its low rank");
     if (rest) rest_bytes_ += static_cast<int64_t>(m->rest->bytes());
   }
@@ -82,14 +86,27 @@ void ChannelInput::choose(const Batch& x, Chosen& chosen) const {
 void ChannelInput::count(const Batch& x, const Chosen& chosen) {
   channels_read += chosen.listed.count;
   bytes_read += chosen.listed.count * channel_bytes_ + chosen.listed.groups * group_bytes_ + rest_bytes_;
-  if (recording) recorded.insert(recorded.end(), x.x, x.x + inputs_);
+  std::lock_guard lock(kept_mutex_);
+  if (recording_) kept_.insert(kept_.end(), x.x, x.x + inputs_);
+}
+
+void ChannelInput::record() {
+  std::lock_guard lock(kept_mutex_);
+  recording_ = true;
+}
+
+std::vector<float> ChannelInput::recorded() {
+  std::lock_guard lock(kept_mutex_);
+  recording_ = false;
+  return std::exchange(kept_, {});
 }
 
 // ---- products -----------------------------------------------------------------------------------------------------
 
-void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name) {
+void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name, const ChannelInput* input) {
   if (!matrix || matrix.outputs() != rows || matrix.inputs() != cols)
     throw std::invalid_argument(std::string("layer tensor '") + name + "' has the wrong shape");
+  if (matrix.channels && !input) throw std::invalid_argument(std::string("layer tensor '") + name + "' lies by channel, and its input has no shortlist");
 }
 
 void check_vector(const Vector& vector, int64_t size, const char* name) {

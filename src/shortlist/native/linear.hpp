@@ -1,6 +1,7 @@
 // Linear layers of a decoder: the vectors that come in, and matrices by row, or by input channel where only some are read.
 #pragma once
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -73,11 +74,12 @@ class ChannelInput {
   ChannelShortlist shortlist;
   std::shared_ptr<Channels> rest;
   int64_t channels_read = 0, bytes_read = 0;  // all tokens so far
-  bool recording = false;
-  std::vector<float> recorded;  // inputs [tokens, inputs] while recording
+  // Inputs [tokens, inputs] are kept from here on, and given out.
+  void record();
+  std::vector<float> recorded();
 
   // Takes up the matrices, which share out what one channel and one group cost. Throws std::invalid_argument where they
-  // do not fit.
+  // do not fit, or where it has matrices already.
   void serve(const std::vector<const Linear*>& matrices);
   int inputs() const { return inputs_; }
   int64_t channel_bytes() const { return channel_bytes_; }
@@ -88,6 +90,9 @@ class ChannelInput {
 
  private:
   int inputs_ = 0;
+  std::mutex kept_mutex_;  // a decoder adds to what is kept, while another thread may ask for it
+  bool recording_ = false;
+  std::vector<float> kept_;
   int64_t channel_bytes_ = 0, group_bytes_ = 0, rest_bytes_ = 0;
 };
 
@@ -106,8 +111,9 @@ Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float
 void fetch_start(const Rows& rows, Team::Range share);
 inline void fetch_start(Team& team, const Rows& rows) { fetch_start(rows, team.share(rows.view.rows, kGrain)); }
 
-// Throw std::invalid_argument where a matrix or a vector of a layer is missing or of another size.
-void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name);
+// Throw std::invalid_argument where a matrix or a vector of a layer is missing or of another size, or where a matrix lies by channel
+// and its input has no shortlist of channels.
+void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name, const ChannelInput* input = nullptr);
 void check_vector(const Vector& vector, int64_t size, const char* name);
 
 }  // namespace shortlist

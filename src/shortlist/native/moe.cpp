@@ -110,6 +110,14 @@ size_t Mixture::always_bytes() const {
   return router + (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
 }
 
+bool Mixture::shares_scratch_with(const Mixture& other) const {
+  auto shared = [](const Mixture& m) { return m.shared_ ? m.shared_->width() : 0; };
+  auto inner = [](const Mixture& m) { return m.router_ && m.router_->hidden ? m.router_->hidden->view.rows : 0; };
+  const bool same = width() == other.width() && experts_[0].width() == other.experts_[0].width();
+  // Where one of two has no shared expert or no hidden router, the scratch is of the other's.
+  return same && (!shared(*this) || !shared(other) || shared(*this) == shared(other)) && (!inner(*this) || !inner(other) || inner(*this) == inner(other));
+}
+
 void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next, const int32_t* route) {
   MixtureScratch::Member& own = scratch.members_[static_cast<size_t>(team.id)];
   const bool one = x.tokens == 1;

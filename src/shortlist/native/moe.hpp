@@ -105,6 +105,7 @@ class Mixture {
   const std::vector<int64_t>& loads() const { return loads_; }  // tokens that chose each expert so far
   size_t expert_bytes() const { return experts_[0].bytes(); }
   size_t always_bytes() const;  // of router and shared expert
+  bool shares_scratch_with(const Mixture& other) const;  // whether one scratch serves both
 
   // The router's scores of all experts for x [tokens, width], [tokens, experts]: what one member of the team does. Ends with a barrier.
   void score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const;

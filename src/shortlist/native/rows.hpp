@@ -24,6 +24,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 
 #include "memory.hpp"
@@ -116,12 +117,24 @@ struct Batch {
   }
 };
 
+// Thrown where a weight or a result is not a finite number.
+struct NotFinite : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 class Rows {
  public:
   RowsView view;
   Block primary, secondary;
+  int threads = 0;     // that products with it run on; 0: those of the caller
+  std::string source;  // the file that it is from, for messages
   size_t bytes() const { return static_cast<size_t>(view.rows) * view.row_bytes(); }
+  // Throws NotFinite, which names the first row with a weight that is not finite; of matrices by row.
+  void check_finite() const;
 };
+
+// Whether all of n values are finite numbers.
+bool all_finite(const float* values, int64_t n);
 
 // Packs `rows` x `cols` weights of a GGUF or safetensors type, in as many pieces as the caller likes. `target` is "" (keep
 // the source's quantization), "q8" or "q4" (quantize a float source). `tiled` asks for tiles, which floats do not have.

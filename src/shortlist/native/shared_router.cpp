@@ -10,6 +10,7 @@ namespace shortlist {
 SharedRouter::SharedRouter(Matrix project, Vector decay, Matrix up, Vector up_bias, Matrix down, Vector down_bias)
     : project_(std::move(project)), up_(std::move(up)), down_(std::move(down)), decay_(std::move(decay)), up_bias_(std::move(up_bias)),
       down_bias_(std::move(down_bias)), embedded_(width()), remembered_(2 * rank()), hidden_(rank()) {
+  if (decay_.empty() || down_bias_.empty()) throw std::invalid_argument("a router needs a rank and experts");
   check_matrix({project_}, rank(), width(), "router_project");
   check_matrix({up_}, rank(), 2 * rank(), "router_up");
   check_vector(up_bias_, rank(), "router_up_bias");

@@ -1,34 +1,48 @@
 // One pool of threads for the whole process. Work is a team: every thread runs the same function and meets the others
 // at barriers, so that a decode step of a hundred small products wakes its threads once, not a hundred times.
-// Between jobs the workers spin for a fraction of a millisecond (the next token usually follows at once), then sleep.
+//
+// Who waits spins for a moment, as what it waits for usually follows at once, then sleeps. On a busy machine the thread that is
+// waited for may have lost its processor to another program: spinning would only take another processor from it.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 namespace shortlist {
 
+// Something that one thread announces, again and again, and that others wait for.
+class Signal {
+ public:
+  // How often it was announced: what is read before the reason for waiting is checked, so that nothing is missed.
+  uint32_t count() const { return count_.load(); }
+  void announce();
+  // Until it was announced after `seen` was read.
+  void wait(uint32_t seen, std::chrono::nanoseconds spin);
+
+ private:
+  std::atomic<uint32_t> count_{0};
+  std::atomic<int> asleep_{0};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+
 class Barrier {
  public:
-  void reset(int count) {
-    count_ = count;
-    arrived_.store(0, std::memory_order_relaxed);
-    broken_.store(false, std::memory_order_relaxed);
-  }
-  void wait();           // throws Broken when another member failed
-  void break_up() { broken_.store(true, std::memory_order_release); }
+  explicit Barrier(int count) : count_(count) {}
+  void wait();      // throws Broken when another member failed
+  void break_up();  // frees all who wait, and who come later
   struct Broken {};
 
  private:
-  int count_ = 1;
+  const int count_;
   std::atomic<int> arrived_{0};
-  std::atomic<uint32_t> generation_{0};
   std::atomic<bool> broken_{false};
+  Signal passed_;
 };
 
 class Team {
@@ -52,45 +66,62 @@ class Team {
   Barrier& barrier_;
 };
 
+using Work = std::function<void(Team&)>;
+using Prepare = std::function<void(int members)>;
+
 // How another runtime starts a team of threads: OpenMP's, by the names that GCC's library exports.
 struct Runtime {
   void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
   int (*team_size)() = nullptr;
+};
 
-  void run(int threads, const std::function<void(Team&)>& work) const;  // as Pool::run
+// Which threads compute what a thread of the program calls. A scope says it for the calls of the thread that opens it.
+struct Workers {
+  int threads = 0;  // 0: as it was around the scope, and the pool's default outside of all
+  Runtime runtime;  // if there, its threads instead of the pool's
+
+  class Scope;
+};
+
+class Workers::Scope {
+ public:
+  explicit Scope(const Workers& workers);
+  explicit Scope(int threads) : Scope(Workers{threads, {}}) {}
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  const Workers before_;
 };
 
 class Pool {
  public:
   static Pool& instance();
-  void resize(int threads);  // 1 or more; joins and restarts the workers
-  int threads() const { return threads_; }
-  // From now on jobs run on the runtime's threads. Between two parallel parts of a program these spin, and a second set of threads
-  // would have to share the processors with them.
-  void borrow(Runtime runtime);
-  // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here.
-  void run(const std::function<void(Team&)>& work);
+  // The default of calls that no scope gives a number of threads. Jobs that run are not touched.
+  void set_threads(int threads) { threads_.store(threads); }
+  int threads() const { return threads_.load(); }
+  // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here. One job runs at a
+  // time, and others wait for it.
+  void run(const Work& work) {
+    run([](int) {}, work);
+  }
+  // Calls prepare(members) first, when no other job runs and the team can only be smaller: the place to size what each member needs.
+  void run(const Prepare& prepare, const Work& work);
 
  private:
+  struct Job;
   explicit Pool(int threads) : threads_(threads) {}
-  void worker(int id, uint64_t seen);  // seen: the last job that was announced before this thread existed
-  void stop();
-  void member(int id);
+  void work_on(Signal& start, int id);
+  void run_own(Job& job, int size);
 
   std::mutex running_;  // one job at a time
-  Runtime borrowed_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<std::thread> workers_;
-  int threads_;
-  const std::function<void(Team&)>* work_ = nullptr;
-  std::atomic<uint64_t> job_{0};
+  std::atomic<int> threads_;
+  std::vector<std::unique_ptr<Signal>> starts_;  // of each thread, of which there are as many as the largest team had, but its caller
+  Job* job_ = nullptr;
   std::atomic<int> unfinished_{0};
-  std::atomic<int> asleep_{0};
-  std::atomic<bool> stopping_{false};
-  Barrier barrier_;
-  std::mutex error_mutex_;
-  std::exception_ptr error_;
+  Signal finished_;
+  bool forked_ = false;  // the threads of an OpenMP runtime do not survive a fork: from then on the pool's own do all work
 };
 
 }  // namespace shortlist
