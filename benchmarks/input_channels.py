@@ -23,7 +23,7 @@ from shortlist.checkpoints.base import TYPES, Checkpoint
 from shortlist.estimators import Magnitude
 from shortlist.evaluate.teacher_forced import WINDOW, windows
 from shortlist.models.channels import channel_places, matrices_of, place_table
-from shortlist.models.decoder import Decoder, set_threads
+from shortlist.models.decoder import Decoder, thread_count
 from shortlist.models.heads import DenseHead
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Part
@@ -67,7 +67,7 @@ def main() -> None:
 
 def print_speed(arguments: argparse.Namespace) -> None:
     """A row per shape and type: dense, then ratios to it."""
-    set_threads(arguments.threads)
+    _native.set_threads(thread_count(arguments.threads))
     print("| matrix | type | dense |", " | ".join(f"keep {keep}: speed, bytes" for keep in KEEPS), "|")
     print("|", " | ".join(["---"] * (3 + len(KEEPS))), "|")
     for name, (outputs, inputs) in SHAPES.items():

@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--implementations", nargs="+", default=list(IMPLEMENTATIONS))
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
-    _native.set_threads(torch.get_num_threads())
     gb_s = _native.read_bandwidth_gb_s()
     print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, reads {gb_s:.1f} GB/s")
     if arguments.quantized:

@@ -1,6 +1,7 @@
 """Stand-ins for the decoder, its heads and the tokenizer: NumPy only, small, deterministic."""
 
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +117,7 @@ class FakeDecoder:
     ffn = "dense"
     expert_loads = np.zeros((0, 0), np.int64)
     fingerprint = "0123456789abcdef"
+    threads = 2
     head_rows = SimpleNamespace(nbytes=2000)
     logit_cap = None
 
@@ -216,6 +218,7 @@ class FakeDenseHead:
 
     name = "dense"
     row_bytes = 10
+    workers = nullcontext()
 
     def __init__(self, scripted=False):
         self._head = FakeHead(scripted)

@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from engine.fakes import FixedHead
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -132,3 +133,62 @@ def test_a_sure_model_reads_few_rows():
         assert drawn.token == 123
         assert not drawn.full
         assert drawn.read.rows <= 20
+
+
+def drawn_and_dense(head, options, positions=range(60)):
+    """Tokens at several positions, from bounds and from all logits."""
+    unchanged = Adjustment(options, [], len(head.values))
+    exact = [sample_exact(head, HIDDEN, options, position, unchanged).token for position in positions]
+    return exact, [sample(head.values, options, position) for position in positions]
+
+
+def test_a_row_that_only_looks_like_one_of_top_k_is_not_drawn():
+    # The first row looks best, so that its value, 5, is taken for the k-th; the true one is 6.
+    head = FixedHead([5, 6], [5, 6], [9, 6])
+    exact, dense = drawn_and_dense(head, SamplingOptions(temperature=1.0, top_k=1, seed=0))
+    assert exact == dense
+    assert set(dense) == {1}
+
+
+def test_of_equal_rows_only_the_first_k_are_drawn():
+    head = FixedHead([1, 1, 1, 1, 0], [0, 0, 0, 0, -1], [2, 2, 2, 2, 1])
+    exact, dense = drawn_and_dense(head, SamplingOptions(temperature=1.0, top_k=3, seed=0))
+    assert exact == dense
+    assert set(dense) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_small_heads_with_ties_and_loose_bounds_draw_as_the_dense_one(block):
+    """The same cases in every run: where hypothesis only now and then meets the edge of a truncation."""
+    generator = np.random.default_rng(block)
+    for _ in range(100):
+        count = generator.integers(1, 9)
+        logits = generator.choice([-1.0, 0.0, 1.0, 2.0], count)
+        below, above = generator.choice([0.0, 0.0, 1.0, 3.0, 40.0], (2, count))
+        options = SamplingOptions(
+            temperature=generator.choice([0.5, 1.0, 3.0]),
+            top_k=int(generator.choice([0, 1, 2, 3, 5, count])),
+            top_p=generator.choice([1.0, 0.25, 0.5, 0.75, 0.9]),
+            min_p=generator.choice([0.0, 0.0, 0.05, 0.3, 1.0]),
+            seed=int(generator.integers(2**32)),
+        )
+        exact, dense = drawn_and_dense(FixedHead(logits, logits - below, logits + above), options, range(3))
+        assert exact == dense, (logits, below, above, options)
+
+
+def test_what_is_known_is_not_read_again_and_what_was_read_is_counted():
+    head = FixedHead([3, 2, 1], [3, 2, 1], [3, 2, 1])
+    drawn = sample_exact(head, HIDDEN, SamplingOptions(), 0, Adjustment(SamplingOptions(), [], 3))
+    assert (drawn.token, head.rows_read, drawn.read.rows) == (0, [0], 1)  # the one that looks best, at once
+
+
+def test_the_nucleus_narrows_its_bracket_before_it_reads_everything():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, 20_000).astype(np.float32)
+    head = FixedHead(logits, logits - 0.02, logits + 0.02)
+    options = SamplingOptions(temperature=1.0, top_p=0.9, seed=3)
+    unchanged = Adjustment(options, [], len(logits))
+    draws = [sample_exact(head, HIDDEN, options, position, unchanged) for position in range(20)]
+    assert [drawn.token for drawn in draws] == [sample(logits, options, position) for position in range(20)]
+    assert not any(drawn.full for drawn in draws)
+    assert max(drawn.read.rows for drawn in draws) <= 6000

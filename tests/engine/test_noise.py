@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist import _native
-from shortlist.engine.noise import MAX_NOISE, contenders, gumbel_noise, random_bits
+from shortlist.engine.noise import MAX_NOISE, MIN_NOISE, contenders, gumbel_noise, random_bits
 
 seeds = st.integers(0, 2**64 - 1)
 positions = st.integers(0, 2**31 - 1)
@@ -91,3 +91,32 @@ def test_native_contenders_are_the_definitions(seed, position, rows, spread, hei
     assert np.allclose(
         found[np.isin(places, twin_places)], twin_noise[np.isin(twin_places, places)], atol=1e-6
     )
+
+
+def test_the_filter_leaves_out_no_row_that_could_win_and_few_that_could_not():
+    """Every step of its table, at its beginning and its end, against the noise itself."""
+    end = 2**24
+    for step in range(141):
+        for need in (step / 8, step / 8 + 1e-9, (step + 1) / 8 - 1e-9):
+            least = _native.least_noise_bits(need)
+            if least:
+                assert _native.noise_of_bits(least - 1) < need
+            # What the table knows is the beginning of the step.
+            if need > 0 and least < end:
+                assert _native.noise_of_bits(min(least + 16, end - 1)) >= need - 0.126
+    assert _native.least_noise_bits(17.5) == end
+    assert _native.least_noise_bits(17.4) < end
+    assert [_native.least_noise_bits(need) for need in (0.0, -1.0, -np.inf, np.nan)] == [0, 0, 0, 0]
+    assert _native.noise_of_bits(end - 1) < 17.5
+
+
+def test_the_noise_of_bits_is_the_definitions():
+    rows = np.arange(50, dtype=np.int32)
+    bits = (random_bits(5, 9, rows) >> np.uint64(40)).tolist()
+    assert [_native.noise_of_bits(each) for each in bits] == _native.gumbel_noise(5, 9, rows).tolist()
+
+
+def test_the_limits_of_the_noise_are_those_of_its_bits():
+    least, greatest = _native.noise_of_bits(0), _native.noise_of_bits(2**24 - 1)
+    assert MIN_NOISE <= least < MIN_NOISE + 0.01
+    assert MAX_NOISE - 0.01 < greatest <= MAX_NOISE

@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shortlist import _native
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.estimators import Estimate
+from shortlist.estimators.bit_planes import BitPlanes, row_values, split_planes
 from shortlist.estimators.low_rank import LowRank
 from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
-from shortlist.selectors import Confidence
+from shortlist.selectors import Certified, Confidence
 from shortlist.selectors.distribution import distribution
 
 
@@ -116,13 +117,96 @@ def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
         _native.set_threads(before)
 
 
-def test_a_query_that_is_not_a_number_is_survived(fitted):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_query_that_is_not_a_number_is_an_error_of_every_head_and_way(fitted, value):
     rows, _, state, queries = fitted
     query = queries[0].copy()
-    query[3] = np.nan
-    logits, read = EstimatedHead(rows, state, Confidence(1.0, most=50, probes=16)).logits(query)
-    assert np.isnan(logits).all()
-    assert read.rows == rows.rows
+    query[3] = value
+    estimated = EstimatedHead(rows, state, Confidence(1.0, most=50, probes=16))
+    heads = [DenseHead(rows), estimated, *([ExactHead(rows)] if rows.format == "q8" else [])]
+    chosen = np.array([1, 5])
+    for head in heads:
+        for ask in (head.argmax, head.logits, lambda query, head=head: head.exact_rows(query, chosen)):
+            with pytest.raises(CheckpointError, match="the head computes logits that are not finite"):
+                ask(query)
+        if not isinstance(head, DenseHead):
+            with pytest.raises(CheckpointError, match="not finite"):
+                (head.estimate if isinstance(head, EstimatedHead) else head.bounds)(query)
+    with pytest.raises(CheckpointError, match="not finite"):
+        heads[0].logits_together(np.stack([queries[1], query]))
+    with pytest.raises(CheckpointError, match="not finite"):
+        heads[-1].argmax_together(np.stack([queries[1], query]))
+    with pytest.raises(CheckpointError, match="not finite"):
+        estimated.shortlist(query)
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 63, 199])
+def test_a_row_of_eight_bits_that_is_not_a_number_is_named(scale, row):
+    scales = np.full((200, 2), 0.01)
+    scales[row, 1] = scale
+    rows = pack(np.ones((200, 64)), scales)
+    rows.source = "models/m.gguf"
+    for head in (DenseHead, ExactHead):
+        with pytest.raises(CheckpointError, match=rf"^models/m.gguf: row {row} of the head holds .*: fetch"):
+            head(rows)
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("bits", [[], ["q8"], ["q4"]])
+def test_a_row_of_floats_that_is_not_a_number_is_named(kind, bits):
+    table = np.ones((70, 64), np.float32)
+    table[69, 63], table[7, 0] = np.nan, np.inf
+    raw = table.view(np.uint32) >> 16 if kind == "BF16" else table.astype("f2" if kind == "F16" else "f4")
+    raw = raw.astype(np.uint16) if kind == "BF16" else raw
+    rows = _native.Rows.pack(raw.view(np.uint8).reshape(-1), kind, 70, 64, *bits)
+    with pytest.raises(CheckpointError, match="the head: row 7 of the head"):
+        DenseHead(rows)
+
+
+def test_weights_of_any_finite_size_are_let_through_and_logits_that_overflow_are_not():
+    table = np.full((40, 64), 3e38, np.float32)
+    table[3] = 1.0
+    rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", *table.shape)
+    head, query = DenseHead(rows), np.ones(64, np.float32)
+    assert head.exact_rows(query, np.array([3])).tolist() == [64.0]
+    for ask in (head.argmax, head.logits, lambda query: head.exact_rows(query, np.array([4]))):
+        with pytest.raises(CheckpointError, match="not finite"):
+            ask(query)
+
+
+def test_a_head_keeps_to_the_threads_of_its_rows():
+    rows = pack(np.ones((300, 64)), np.full((300, 2), 0.01))
+    rows.threads = 3
+    head = DenseHead(rows)
+    assert head.workers.threads == 3
+    with head.workers:
+        assert _native.hold_pool(0)[1] == 3
+
+
+def test_what_two_objects_bring_together_must_fit(fitted):
+    rows, _, state, _ = fitted
+    low_rank = EstimatedHead(rows, state, Confidence(5.0))._low_rank
+    few = np.ones(64 * rows.cols, np.float32).view(np.uint8)
+    few = _native.Head(_native.Rows.pack(few, "F32", 64, rows.cols))
+    wide = np.ones(rows.rows * (rows.cols + 64), np.float32).view(np.uint8)
+    wide = _native.Head(_native.Rows.pack(wide, "F32", rows.rows, rows.cols + 64))
+    for head, width in ((few, rows.cols), (wide, rows.cols + 64)):
+        query = np.ones(width, np.float32)
+        calls = (
+            (low_rank.estimate, query),
+            (low_rank.shortlist, query, 5.0, 10, 4),
+            (low_rank.distribution, query, 5.0, 10, 4, 0.1),
+            (low_rank.argmax, query[None], 5.0, 10, 4),
+        )
+        for call, *given_ in calls:
+            with pytest.raises(ValueError, match="fitted on another head"):
+                call(head, *given_)
+    with pytest.raises(ValueError, match="the hidden state"):
+        few.dense(np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="a hidden state"):
+        few.dense_together(np.ones((2, 3), np.float32))
+    assert few.dense_together(np.ones((0, rows.cols), np.float32)).shape == (0, 64)
 
 
 def test_the_distribution_of_the_estimated_head_is_close_to_the_dense_one(fitted):
@@ -257,3 +341,28 @@ def test_several_estimates_get_what_each_gets_alone(fitted, count, first, most):
     head = EstimatedHead(rows, state, Confidence(4.0, most=most, probes=5))
     hidden = np.ascontiguousarray(queries[first : first + count])
     assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]
+
+
+@pytest.mark.parametrize("width", [64, 256, 576])
+def test_the_exact_head_is_bit_planes_with_certified(width):
+    """Estimates, bounds, which rows are read, and their values, beside the readable twins."""
+    rng = np.random.default_rng(width)
+    codes, scales = rng.integers(-128, 128, (3000, width)), rng.uniform(0.5, 1.5, (3000, width // 32)) / 100
+    rows = pack(codes, scales)
+    head, probes = ExactHead(rows), 256
+    state = split_planes((codes + 128).astype(np.uint8), scales.astype(np.float16))
+    for _ in range(10):
+        query = rng.normal(size=width).astype(np.float32)
+        twin = BitPlanes().estimate(state, query)
+        middle, radius = head._native.bounds(query)
+        assert np.allclose(middle, twin.values, rtol=1e-5, atol=1e-5 * np.abs(middle).max())
+        assert np.allclose(radius, twin.bound, rtol=0.02)
+        exact = partial(head.exact_rows, query)
+        assert np.allclose(exact(np.arange(9)), row_values(state, query, np.arange(9)), rtol=1e-4, atol=1e-4)
+        [(token, value, read, upper)] = head._native.certified_argmax(query[None])
+        same = Certified(probes).select(Estimate(middle, bound=radius), exact)
+        assert (read, upper) == (len(same.indices), rows.rows)
+        assert value == same.values.max()
+        assert token == same.indices[np.argmax(same.values)]
+        by_twin = Certified(probes).select(twin, exact)
+        assert len(np.setxor1d(same.indices, by_twin.indices)) <= 0.02 * len(same.indices) + 2

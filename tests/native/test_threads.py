@@ -1,10 +1,12 @@
-"""The pool of threads: errors, resizing, forks, and silence when idle."""
+"""The pool of threads: errors, whose threads a call takes, forks, waiting, and silence when idle."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,3 +88,125 @@ def test_an_unknown_instruction_set_is_one_clear_error():
     code = "from shortlist import _native; _native.isa()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "SHORTLIST_ISA is 'neon9'; it can be avx512, avx2 or portable" in done.stderr
+
+
+def held(seconds: float, started: threading.Event | None = None, **how) -> tuple[int, int]:
+    if started:
+        started.set()
+    return _native.hold_pool(seconds, **how)
+
+
+def test_one_job_runs_at_a_time():
+    first_is_in = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(held, 0.4, first_is_in)
+        first_is_in.wait()
+        time.sleep(0.1)  # in native code, for certain
+        begun = time.perf_counter()
+        most, _ = held(0.05)
+        assert time.perf_counter() - begun > 0.25, "the second job did not wait for the first"
+        assert (most, first.result()[0]) == (1, 1)
+
+
+@pytest.mark.parametrize(("member", "at_barrier"), [(0, True), (1, True), (0, False), (1, False)])
+def test_who_waits_sleeps(member, at_barrier):
+    held(0.01)
+    before = time.process_time()
+    held(0.5, member=member, at_barrier=at_barrier)
+    assert time.process_time() - before < 0.15
+
+
+def team() -> int:
+    return held(0)[1]
+
+
+def test_workers_count_inside_their_block_and_in_their_thread_alone():
+    assert team() == 2
+    with _native.Workers(3) as entered:
+        assert entered is None
+        assert team() == 3
+        with _native.Workers(1):
+            assert team() == 1
+            with _native.Workers(0):
+                assert team() == 1  # as around it
+        assert team() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(team).result() == 2
+    assert team() == 2
+
+
+def test_workers_end_with_their_block_whatever_happens_in_it():
+    with pytest.raises(RuntimeError, match="failed"), _native.Workers(3):
+        _native.fail_in_thread(2)
+    assert team() == 2
+    with pytest.raises(ValueError, match="in no such block"):
+        _native.Workers(3).__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("threads", [-1, 1025])
+def test_workers_out_of_range_are_refused(threads):
+    with pytest.raises(ValueError, match="between 1 and 1024"):
+        _native.Workers(threads)
+
+
+def test_a_runtime_needs_both_functions():
+    for pair in ((1, 0), (0, 1)):
+        with pytest.raises(ValueError, match="both"):
+            _native.Workers(2, *pair)
+
+
+def test_rows_bring_their_own_threads():
+    rows = _native.Rows.pack(np.ones(8 * 64, np.float32).view(np.uint8), "F32", 8, 64)
+    assert rows.threads == 0
+    rows.threads = 3
+    expected = np.full(8, 64.0)
+    assert np.array_equal(rows.matvec(X), expected)
+    assert team() == 2
+
+
+def test_a_new_process_uses_every_core_that_it_may():
+    code = "from shortlist import _native; print(_native.threads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(os.sched_getaffinity(0))
+
+
+def test_a_crowded_machine_gets_smaller_teams_and_tries_again_later():
+    crowd = _native.Crowd()
+    assert crowd.admitted(4, 0) == 4
+    crowd.report(4, 0, 5)
+    assert crowd.admitted(4, 10) == 4
+    crowd.report(4, 1, 10)  # one member was held up
+    assert crowd.admitted(4, 29) == 3
+    assert crowd.admitted(2, 29) == 2
+    assert crowd.admitted(4, 30) == 4  # tried again after 20 ms
+    crowd.report(4, 2, 31)
+    assert crowd.admitted(4, 110) == 2
+    assert crowd.admitted(4, 111) == 3  # after 80 ms, and one by one
+    assert crowd.admitted(4, 130) == 3
+    assert crowd.admitted(4, 131) == 4
+
+
+def test_pauses_grow_to_a_limit_and_begin_anew_after_quiet():
+    crowd, now = _native.Crowd(), 0
+    for pause in (20, 80, 320, 1280, 2000, 2000):
+        assert crowd.admitted(2, now) == 2
+        crowd.report(2, 2, now)
+        assert crowd.admitted(2, now + pause - 1) == 1
+        crowd.report(1, 1, now + pause - 1)  # alone, nobody waits for anybody
+        now += pause
+    assert crowd.admitted(2, now) == 2
+    crowd.report(2, 0, now + 100)
+    crowd.report(2, 1, now + 100)
+    assert crowd.admitted(2, now + 2099) == 1  # 100 ms were not yet enough
+    now += 2100
+    assert crowd.admitted(2, now) == 2
+    crowd.report(2, 0, now + 101)
+    crowd.report(2, 1, now + 101)
+    assert crowd.admitted(2, now + 120) == 1
+    assert crowd.admitted(2, now + 121) == 2
+
+
+def test_a_team_has_a_member_left():
+    crowd = _native.Crowd()
+    crowd.report(2, 2, 0)
+    assert crowd.admitted(2, 1) == 1

@@ -291,7 +291,12 @@ class BatchEngine:
                 self._tell(job, lambda job=job, hidden=hidden: job.choose(hidden))
         for group in together.values():
             head = group[0][0].text.chooser.head
-            winners = self._greatest(head, np.stack([hidden for _, hidden in group]))
+            try:
+                winners = self._greatest(head, np.stack([hidden for _, hidden in group]))
+            except Exception as error:
+                for job, _ in group:
+                    self._end(job, error)
+                continue
             for (job, hidden), winner in zip(group, winners, strict=True):
                 self._tell(job, lambda job=job, hidden=hidden, winner=winner: job.examine(winner, hidden))
 

@@ -142,7 +142,8 @@ class Chooser:
         estimated head hold estimates for what is unlikely, so where a bias or a constraint may make that
         likely, all rows are read.
         """
-        draw, logits = self._draw(hidden, position)
+        with self._dense.workers:
+            draw, logits = self._draw(hidden, position)
         return self.examine(draw, hidden, position, logits)
 
     def push(self, token: int) -> None:

@@ -31,7 +31,8 @@ def load(
     name
         One that was pulled, a GGUF file, a Hugging Face folder, or `hf:owner/repo[:file.gguf]`.
     threads
-        For the whole process; default is every core that it may use.
+        That compute for this model, whatever other models have; default is every core that the process may
+        use.
     head
         How the language-model head is read. `dense`: all rows. `estimated`: the rows that a low-rank estimate
         leaves, with a recipe that was named or that `shortlist fit` made. `exact`: the rows that provably

@@ -20,7 +20,7 @@ from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
 from shortlist.models.config import ModelConfig
 from shortlist.models.decoder import PREFILL_CHUNK, Decoder
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, softcap
+from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
 
@@ -248,7 +248,7 @@ class Model:
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """The dense logits after each token, whatever head is loaded; float32 [tokens, vocab]."""
-        return softcap(self.decoder.head_rows.matmul(self.hidden(tokens)), self.decoder.logit_cap)
+        return self.dense_head.logits_together(self.hidden(tokens))
 
     def close(self) -> None:
         """Release the weights and the KV cache; the model cannot be used afterwards."""

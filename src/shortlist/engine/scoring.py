@@ -30,7 +30,7 @@ def score_pieces(model: Model, tokens: Sequence[int], count: int) -> Iterator[li
     for hidden in model.hidden_pieces(tokens[:-1]):
         entries: list[TokenLogprobs | None] = []
         for start in range(0, len(hidden), ROWS):
-            for logits in model.dense_head.rows.matmul(hidden[start : start + ROWS]):
+            for logits in model.dense_head.logits_together(hidden[start : start + ROWS]):
                 entries.append(token_logprobs(logits, tokens[place], count, model.tokenizer))
                 place += 1
         yield entries

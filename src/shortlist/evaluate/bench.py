@@ -12,7 +12,7 @@ from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
 from shortlist.evaluate.bench_worker import Worker
 from shortlist.evaluate.peers import PEERS, PeerError
-from shortlist.models.decoder import Ffn, set_threads
+from shortlist.models.decoder import Ffn, thread_count
 from shortlist.models.tokenizer import Tokenizer
 
 OWN = "shortlist"
@@ -125,8 +125,7 @@ def measure(
     prompt = prompt_tokens(path)
     passage = (prompt * PREFILL_TOKENS)[:PREFILL_TOKENS]
     _check_context(path, max(PREFILL_TOKENS, len(prompt) + options.decode_tokens))
-    set_threads(options.threads)
-    threads = _native.threads()
+    threads = thread_count(options.threads)
     own = [*options.heads, *([RECIPE] if options.recipe else [])]
     runs = [_Run(OWN, head) for head in own] + [_Run(peer, "dense") for peer in options.peers]
     read_gb_s = []
@@ -140,7 +139,8 @@ def measure(
             except PeerError as error:
                 run.error = str(error)
         for repetition in range(options.repetitions):
-            read_gb_s.append(_native.read_bandwidth_gb_s())
+            with _native.Workers(threads):
+                read_gb_s.append(_native.read_bandwidth_gb_s())
             for run in runs:
                 if run.error:
                     continue

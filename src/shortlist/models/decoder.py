@@ -44,7 +44,8 @@ class Decoder:
         come from a cutoff. `auto`: exact where there are zeros and the weights are floats (the down
         projection of quantized ones would be rounded again), else dense.
     threads : int, optional
-        Threads of the native pool, which the whole process shares. Default: every core that it may use.
+        That compute what is asked of this decoder, and of heads that read its rows. Default: every core that
+        the process may use.
     parts : mapping of str to Part, optional
         Of a recipe. At places such as `layers.3.qkv` the input channels are shortlisted (`models.channels`);
         `head` is not the decoder's.
@@ -56,6 +57,7 @@ class Decoder:
         The same object when the model ties them.
     ffn : {"dense", "exact", "estimated"}
         What was chosen.
+    threads : int
     nbytes : int
         Packed bytes of all weights.
 
@@ -78,20 +80,28 @@ class Decoder:
         parts: Mapping[str, Part] | None = None,
     ):
         _check_weights(weights, checkpoint)
-        self.config = config = checkpoint.config
+        self.config = checkpoint.config
         parts = {place: part for place, part in (parts or {}).items() if place != "head"}
         check_parts(checkpoint, parts)
         by_channel = any(place.endswith((".gate_up", ".down")) for place in parts)
         self.ffn = _chosen_ffn(ffn, checkpoint, by_channel)
-        set_threads(threads)
+        self.threads = thread_count(threads)
+        self._workers = _native.Workers(self.threads)
         self.fingerprint = checkpoint.fingerprint
+        self._source = str(checkpoint.path)
         self._arena = _native.Arena()
+        with self._workers:
+            self._pack(checkpoint, weights, parts)
+
+    def _pack(self, checkpoint: Checkpoint, weights: str | None, parts: Mapping[str, Part]) -> None:
+        config = self.config
         table_format = "q8" if weights else ""
 
         self.embedding = pack_matrix(checkpoint, "embedding", table_format, self._arena)
         self.head_rows = self.embedding
         if not config.tied_head:
             self.head_rows = pack_matrix(checkpoint, "head", table_format, self._arena)
+        self.head_rows.threads, self.head_rows.source = self.threads, self._source
         tables = sorted({config.rope_of(i) for i in range(config.layers)})
         self._native = _native.Decoder(
             width=config.width,
@@ -325,16 +335,17 @@ class Decoder:
             Not all of them are finite.
         """
         tokens = np.concatenate([np.asarray(each, np.int32) for each, _ in segments])
-        hidden = self._native.forward(
-            tokens,
-            [cache for _, cache in segments],
-            [len(each) for each, _ in segments],
-            self.config.vocab_size,
-        )
+        with self._workers:
+            hidden = self._native.forward(
+                tokens,
+                [cache for _, cache in segments],
+                [len(each) for each, _ in segments],
+                self.config.vocab_size,
+            )
         self._tokens += len(tokens)
         if not np.isfinite(hidden).all():
             raise CheckpointError(
-                "this model computes values that are not numbers, so its weights are damaged: "
+                f"{self._source} computes values that are not numbers, so its weights are damaged: "
                 "fetch it again, or convert it again"
             )
         return hidden
@@ -387,9 +398,15 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_threads(threads: int | None) -> None:
-    """Size the native pool; default is every core that this process may use."""
+def thread_count(threads: int | None) -> int:
+    """The number that was asked for, or every core that this process may use.
+
+    Raises
+    ------
+    UsageError
+        It is out of range.
+    """
     available = available_threads()
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"--threads {threads} is out of range: choose between 1 and {available}")
-    _native.set_threads(threads or available)
+    return threads or available

@@ -2,6 +2,9 @@
 
 Where a model caps its logits, `cap` says so: it changes how far apart they are, never their order, so that
 greedy tokens are chosen before it.
+
+Every head raises `CheckpointError`, which names the file, where a weight of it or a logit is not a finite
+number: weights are looked at when a head is made, logits where they are computed.
 """
 
 from collections.abc import Mapping
@@ -41,12 +44,18 @@ class DenseHead:
         [vocabulary, width]
     cap : float, optional
         Of `ModelConfig.logit_cap`.
+
+    Attributes
+    ----------
+    workers : context manager
+        The threads that read the head, for what else is computed of its logits.
     """
 
     name = "dense"
 
     def __init__(self, rows: _native.Rows, cap: float | None = None):
         self.rows, self._cap = rows, cap
+        self.workers = _native.Workers(rows.threads)
         self._native = _native.Head(rows)
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
@@ -70,6 +79,10 @@ class DenseHead:
         """Float32 [n]: the same rows of `logits`, to the last bit."""
         values = self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
         return softcap(values, self._cap)
+
+    def logits_together(self, hidden: np.ndarray) -> np.ndarray:
+        """What `logits` gives for each of several hidden states, float32 [n, width]: [n, vocabulary]."""
+        return softcap(self._native.dense_together(hidden), self._cap)
 
     def _read_all(self) -> Read:
         return Read(self.rows.rows, self.rows.nbytes)
@@ -101,6 +114,7 @@ class EstimatedHead:
         cap: float | None = None,
     ):
         self.rows, self._cap = rows, cap
+        self.workers = _native.Workers(rows.threads)
         self._limits = (selector.sigma, selector.most or rows.rows, selector.probes)
         self._head = _native.Head(rows)
         width = rows.cols
@@ -206,6 +220,7 @@ class ExactHead:
                 "use --head dense, or --weights q8 with a float checkpoint"
             )
         self.rows, self._cap = rows, cap
+        self.workers = _native.Workers(rows.threads)
         self._native = _native.Head(rows)
         self.upper_bytes = rows.upper_row_bytes * rows.rows
         self.row_bytes = rows.row_bytes

@@ -165,6 +165,7 @@ void bind_decoder(nb::module_& m) {
             if (std::set<Cache*>(caches.begin(), caches.end()).size() != caches.size()) throw std::invalid_argument("a cache comes twice");
             std::vector<Segment> segments;
             for (size_t i = 0; i < caches.size(); i++) {
+              if (!caches[i]) throw std::invalid_argument("a segment needs a cache");
               if (counts[i] < 0) throw std::invalid_argument("a segment cannot have fewer than no tokens");
               segments.push_back({caches[i], counts[i]});
             }

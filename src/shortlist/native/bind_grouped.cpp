@@ -52,6 +52,7 @@ void bind_grouped(nb::module_& m) {
                                scale ? scale->data() : nullptr};
         if (!out_rows) check_size(out.shape(0), count, "out");
         if (scale) check_size(scale->shape(0), count, "scale");
+        if (scale && !out_rows) throw std::invalid_argument("scale is for what is added to out_rows");
         nb::gil_scoped_release release;
         grouped_product(weights.data(), matrix_rows, columns, transposed, loads, from, to);
       },

@@ -45,7 +45,7 @@ void bind_index(nb::module_& m) {
         const int width = static_cast<int>(queries.shape(1)), n = static_cast<int>(queries.shape(0));
         int64_t rows = 0;
         for (const Matrix& part : parts) {
-          require(part->view.cols == width && !part->view.tiled, "every part has the width of the queries and is stored by row");
+          require(part && part->view.cols == width && !part->view.tiled, "every part has the width of the queries and is stored by row");
           rows += part->view.rows;
         }
         require(shortlists.shape(0) == queries.shape(0) && best >= 1 && best <= count, "each query has a shortlist, and the best are some of it");
@@ -70,7 +70,7 @@ void bind_index(nb::module_& m) {
       "unpack_int8",
       [](const Rows& rows) {
         const RowsView& v = rows.view;
-        require(v.format.kind == Kind::Quantized && v.format.bits == 8 && !v.tiled, "8-bit rows, stored by row, are needed");
+        require(v.format.kind == Kind::Quantized && v.format.bits == 8 && v.format.group == 32 && !v.tiled, "8-bit rows, stored by row, are needed");
         const size_t n = static_cast<size_t>(v.rows), cols = static_cast<size_t>(v.cols), groups = (cols + 31) / 32;
         int8_t* codes;
         uint16_t* scales;

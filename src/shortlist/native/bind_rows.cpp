@@ -117,7 +117,7 @@ void bind_rows(nb::module_& m) {
             const Batch batch = a.batch(static_cast<int>(x.shape(0)));
             Pool::instance().run([&](Team& team) {
               const auto share = team.share(r.view.rows, 16);
-              if (share.end > share.begin) kernels().gemm(r.view, batch, share.begin, share.end, out, static_cast<size_t>(r.view.rows));
+              if (share.end > share.begin) kernels().gemm(r.view, batch, share.begin, share.end, out + share.begin, static_cast<size_t>(r.view.rows));
             });
             return result;
           },

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
+#include <thread>
 #include <thread>
 
 #include "bind_arrays.hpp"
@@ -52,36 +54,47 @@ void bind_workers(nb::module_& m) {
       "fail_in_thread",
       [](int member) {
         nb::gil_scoped_release release;
-        Pool::instance().run([&](Team& team) {
+        auto work = [&](Team& team) {
           if (team.id == member) throw std::runtime_error("a member of the team failed");
           team.barrier();
-        });
+        };
+        for (int i = 0; i < 1000; i++) {  // a busy machine may have left this member out
+          Pool::instance().run(work);
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
       },
       "member"_a, "Raise in one thread of the pool (for the test that errors reach Python and nothing hangs).");
   m.def(
       "hold_pool",
-      [](double seconds) {
+      [](double seconds, int member, bool at_barrier) {
         static std::atomic<int> jobs{0};
         int most = 0, members = 0;
         auto work = [&](Team& team) {
-          team.barrier();
-          if (team.id != 0) return;
-          members = team.size;
-          jobs++;
-          const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-          do {
-            most = std::max(most, jobs.load());
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-          } while (std::chrono::steady_clock::now() < end);
-          jobs--;
+          if (team.id == member || team.size == 1) {
+            jobs++;
+            const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+            do {
+              most = std::max(most, jobs.load());
+              std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            } while (std::chrono::steady_clock::now() < end);
+            jobs--;
+          }
+          if (at_barrier) team.barrier();
         };
         {
           nb::gil_scoped_release release;
-          Pool::instance().run(work);
+          Pool::instance().run([&](int count) { members = count; }, work);
         }
         return nb::make_tuple(most, members);
       },
-      "seconds"_a, "Keep the pool busy; (the most jobs that ran at once meanwhile, members of this one's team), for the tests.");
+      "seconds"_a, "member"_a = 0, "at_barrier"_a = false,
+      "One member sleeps while the others wait for it; (the most jobs that ran at once meanwhile, members that the team might have), for the tests.");
+
+  nb::class_<Crowd>(m, "Crowd", "Which teams are made smaller, for the tests; times in milliseconds.")
+      .def(nb::init<>())
+      .def("admitted", [](Crowd& crowd, int wanted, int64_t now) { return crowd.admitted(wanted, Crowd::Clock::time_point(std::chrono::milliseconds(now))); }, "wanted"_a, "now"_a)
+      .def("report", [](Crowd& crowd, int size, int held_up, int64_t now) { crowd.report(size, held_up, Crowd::Clock::time_point(std::chrono::milliseconds(now))); },
+           "size"_a, "held_up"_a, "now"_a);
 }
 
 }  // namespace shortlist

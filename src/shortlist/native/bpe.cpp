@@ -138,6 +138,7 @@ Bpe Bpe::from_merges(std::shared_ptr<const Vocabulary> vocabulary, const Strings
 
 Bpe Bpe::from_scores(std::shared_ptr<const Vocabulary> vocabulary, std::vector<float> scores, int32_t unknown) {
   if (scores.size() != vocabulary->size()) throw std::invalid_argument("each piece needs one score");
+  if (unknown < -1 || unknown >= static_cast<int64_t>(vocabulary->size())) throw std::invalid_argument("the piece for what is unknown is not in the vocabulary");
   Bpe bpe(std::move(vocabulary));
   bpe.scores_ = std::move(scores);
   bpe.unknown_ = unknown;

@@ -19,11 +19,13 @@ static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d
       }
       sum[half] = total.sum();
     }
-    d32[g] = d16[2 * g] = d16[2 * g + 1] = d;
+    // Codes are integers: what is not a number must show in their scale. The difference is 0, or not a number either.
+    const float all = magnitude.sum();
+    d32[g] = d16[2 * g] = d16[2 * g + 1] = d + (all - all);
     s16[2 * g] = d * sum[0];
     s16[2 * g + 1] = d * sum[1];
     s32[g] = d * (sum[0] + sum[1]);
-    l1[g] = d * magnitude.sum();
+    l1[g] = d * all;
   }
 }
 
@@ -185,16 +187,15 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
 }
 
 
-// out[t * stride + r] = row r . x_t for rows [begin, end). What a token gets does not depend on the others.
+// out[t * stride + r - begin] = row r . x_t for rows [begin, end). What a token gets does not depend on the others.
 static void gemm(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
-  out += begin;
   if (m.tiled) return dot_tiled_range(m, x, begin, end, out, stride);
   auto row = [begin](int64_t i) { return begin + i; };
   auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, m.secondary ? m.lower(begin + i) + kAhead : nullptr}; };
   dot_rows(m, x, row, next, end - begin, out, stride);
 }
 
-static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) { gemm(m, x, begin, end, out - begin, 0); }
+static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) { gemm(m, x, begin, end, out, 0); }
 
 // Rows picked from a list: each fetches the one that comes some places later.
 struct Listed {

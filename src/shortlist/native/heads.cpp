@@ -179,7 +179,7 @@ void Head::dense(const Query& h, float* logits) const {
   const size_t rows = static_cast<size_t>(rows_->view.rows);
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);
-    kernels().gemm(rows_->view, h.batch(), share.begin, share.end, logits, rows);
+    kernels().gemm(rows_->view, h.batch(), share.begin, share.end, logits + share.begin, rows);
     for (size_t q = 0; q < h.count(); q++) check_finite(*rows_, logits + q * rows + static_cast<size_t>(share.begin), share.end - share.begin);
   });
 }
@@ -196,7 +196,7 @@ std::vector<Winner> Head::dense_argmax(const Query& h) const {
     const auto share = team.share(m.rows, 16);
     for (int64_t at = share.begin; at < share.end; at += block) {
       const int64_t end = std::min(at + block, share.end);
-      kernels().gemm(m, h.batch(), at, end, values.data() - at, block);
+      kernels().gemm(m, h.batch(), at, end, values.data(), block);
       for (size_t q = 0; q < mine.size(); q++) {
         check_finite(*rows_, values.data() + q * block, end - at);
         float value;
@@ -278,7 +278,7 @@ LowRank::LowRank(Matrix projection, std::shared_ptr<Codes> codes, std::vector<fl
 void LowRank::encode(Team& team, const Query& h, Coordinates& to) const {
   const size_t width = static_cast<size_t>(projection_->view.rows), rank = static_cast<size_t>(codes_->view.rank());
   const auto share = team.share(static_cast<int64_t>(width), 16);
-  kernels().gemm(projection_->view, h.batch(), share.begin, share.end, to.all.data(), width);
+  kernels().gemm(projection_->view, h.batch(), share.begin, share.end, to.all.data() + share.begin, width);
   team.barrier();
   const auto mine = team.share(static_cast<int64_t>(h.count()));
   for (size_t q = static_cast<size_t>(mine.begin); q < static_cast<size_t>(mine.end); q++) {

@@ -20,7 +20,7 @@ struct Kernels {
   const char* name;
   int lanes;  // floats of a register
 
-  // The int8 form of `padded` floats (see Batch).
+  // The int8 form of `padded` floats (see Batch). Where one is not a finite number, neither is the scale of its group.
   void (*quantize)(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1);
 
   // out[r - begin] = row r . x for rows [begin, end), x a batch of one.
@@ -31,8 +31,8 @@ struct Kernels {
   // that always holds on |dot - middle|, rounding of both included.
   void (*dot_upper)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* middle, float* radius);
   void (*dot_upper_list)(const RowsView&, const Batch&, const int32_t* indices, int64_t count, float* middle, float* radius);
-  // out[t * stride + r] = row r . x_t for rows [begin, end) and all tokens of the batch: the same arithmetic again, so that a
-  // token's values do not depend on which others there are.
+  // out[t * stride + r - begin] = row r . x_t for rows [begin, end) and all tokens of the batch: the same arithmetic again, so that
+  // a token's values do not depend on which others there are.
   void (*gemm)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride);
   // out[t * stride + r - begin] = row r . x_t for rows [begin, end) of an estimate's codes and all tokens of the batch.
   void (*dot_codes)(const CodesView&, const Batch&, int64_t begin, int64_t end, float* out, size_t stride);

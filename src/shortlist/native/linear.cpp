@@ -149,7 +149,7 @@ Team::Range multiply(Team& team, const Linear& matrix, const Input& input, float
     if (matrix.channels)
       multiply_channels(matrix, input, share.begin, share.end, out, stride);
     else
-      kernels().gemm(matrix.rows->view, input.x, share.begin, share.end, out, stride);
+      kernels().gemm(matrix.rows->view, input.x, share.begin, share.end, out + share.begin, stride);
     if (!bias.empty())
       for (int t = 0; t < input.x.tokens; t++)
         kernels().add(bias.data() + share.begin, static_cast<int>(count), out + static_cast<size_t>(t) * stride + share.begin);

@@ -142,7 +142,7 @@ static Team::Range multiply_few(Team& team, const Rows& rows, const Vector& bias
   const auto share = team.share(rows.view.rows, x.tokens == 1 ? 4 : 16);
   const size_t count = static_cast<size_t>(share.end - share.begin);
   if (!count) return share;
-  kernels().gemm(rows.view, x, share.begin, share.end, out, stride);
+  kernels().gemm(rows.view, x, share.begin, share.end, out + share.begin, stride);
   if (!bias.empty())
     for (int t = 0; t < x.tokens; t++) kernels().add(bias.data() + share.begin, static_cast<int>(count), out + static_cast<size_t>(t) * stride + share.begin);
   return share;
@@ -278,8 +278,8 @@ void Mixture::hidden_units(Team& team, const Plan& plan, MixtureScratch::Member&
     if (g + 1 < plan.groups.size()) fetch_start(plan.groups[g + 1].block->first(), own.rows[g + 1]);
     const size_t width = static_cast<size_t>(block.width()), first = static_cast<size_t>(group.at) * width;
     MixtureScratch::Hidden& hidden = *group.hidden;
-    if (block.gate) kernels().gemm(block.gate->view, group.x, rows.begin, rows.end, &hidden.gate[first], width);
-    kernels().gemm(block.up->view, group.x, rows.begin, rows.end, &hidden.up[first], width);
+    if (block.gate) kernels().gemm(block.gate->view, group.x, rows.begin, rows.end, &hidden.gate[first + static_cast<size_t>(rows.begin)], width);
+    kernels().gemm(block.up->view, group.x, rows.begin, rows.end, &hidden.up[first + static_cast<size_t>(rows.begin)], width);
     for (int i = 0; i < group.count; i++) {
       const size_t at = first + static_cast<size_t>(i) * width + static_cast<size_t>(rows.begin);
       activate(activation_, block.gate ? &hidden.gate[at] : &hidden.up[at], block.gate ? &hidden.up[at] : nullptr, static_cast<int>(rows.end - rows.begin),
@@ -300,12 +300,11 @@ void Mixture::add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, 
     const auto& group = plan.groups[g];
     if (g + 1 < plan.groups.size()) fetch_start(*plan.groups[g + 1].block->down, columns);
     const Batch hidden = group.hidden->activations.batch(group.at + group.count).slice(group.at, group.count);
-    own.products.resize(std::max(own.products.size(), static_cast<size_t>(group.count) * count + static_cast<size_t>(columns.begin)));
-    // Column c of the matrix lies at c: those of this member begin where its share does.
+    own.products.resize(std::max(own.products.size(), static_cast<size_t>(group.count) * count));
     kernels().gemm(group.block->down->view, hidden, columns.begin, columns.end, own.products.data(), count);
     for (int i = 0; i < group.count; i++) {
       const auto& pair = plan.pairs[static_cast<size_t>(group.first + i)];
-      const float* product = &own.products[static_cast<size_t>(i) * count + static_cast<size_t>(columns.begin)];
+      const float* product = &own.products[static_cast<size_t>(i) * count];
       float* to = out + static_cast<size_t>(pair.token) * stride + columns.begin;
       for (size_t c = 0; c < count; c++) to[c] += pair.weight * product[c];
     }

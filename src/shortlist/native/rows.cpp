@@ -148,7 +148,16 @@ const Source& find_source(const std::string& type) {
 // ---- float sources to int8 or 4 bits ------------------------------------------------------------------------------
 
 // Symmetric int8: scale = max|w| / 127 rounded to float16 first, so that codes fit the scale that is stored.
+// A group with a weight that is not a number is none either: its codes could not say so.
+bool spoil(const float* w, Decoded to) {
+  if (all_finite(w, 32)) return false;
+  to.scales[0] = to.minima[0] = 0x7e00;  // NaN
+  std::fill_n(to.codes, 32, uint8_t{0});
+  return true;
+}
+
 void quantize8(const float* w, Decoded to) {
+  if (spoil(w, to)) return;
   float top = 0.0f;
   for (int i = 0; i < 32; i++) top = std::max(top, std::fabs(w[i]));
   to.scales[0] = float_to_half(top / 127.0f);
@@ -160,6 +169,7 @@ void quantize8(const float* w, Decoded to) {
 }
 // Scale and minimum: 16 levels from the smallest to the largest weight of the group.
 void quantize4(const float* w, Decoded to) {
+  if (spoil(w, to)) return;
   const auto [low, high] = std::minmax_element(w, w + 32);
   to.minima[0] = float_to_half(*low);
   const float base = half_to_float(to.minima[0]);
@@ -302,6 +312,7 @@ Packer::Packer(const std::string& type, int64_t rows, int64_t cols, const std::s
 }
 
 void Packer::add(const uint8_t* data, size_t bytes) {
+  std::lock_guard lock(busy_);
   const RowsView& v = rows_.view;
   const int64_t count = static_cast<int64_t>(bytes / row_bytes_), first = done_;
   if (bytes % row_bytes_ || count > v.rows - first) throw std::invalid_argument("tensor data has the wrong size");
@@ -320,7 +331,9 @@ void Packer::add(const uint8_t* data, size_t bytes) {
 }
 
 Rows Packer::finish() {
+  std::lock_guard lock(busy_);
   if (done_ != rows_.view.rows) throw std::invalid_argument("tensor data has the wrong size");
+  done_++;  // more than there are, for whoever comes again
   return std::move(rows_);
 }
 

@@ -24,6 +24,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -142,12 +143,13 @@ class Packer {
  public:
   // Throws std::invalid_argument on an unknown type or sizes that do not fit.
   Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, bool tiled, Arena& arena);
-  // The next rows: `bytes` must be a whole number of them. Throws std::invalid_argument otherwise.
+  // The next rows: `bytes` must be a whole number of them. Throws std::invalid_argument otherwise. One call at a time.
   void add(const uint8_t* data, size_t bytes);
   // Throws std::invalid_argument while rows are missing.
   Rows finish();
 
  private:
+  std::mutex busy_;
   const struct Source& source_;
   Rows rows_;
   size_t row_bytes_;

@@ -35,9 +35,13 @@ int32_t SharedRouter::choose(const Rows& embedding, int64_t token, const float* 
   std::copy_n(after, n, p + n);
   float* hidden = hidden_.x(0);
   multiply(up_, remembered_, hidden);
-  for (int i = 0; i < n; i++) hidden[i] = std::max(0.0f, hidden[i] + up_bias_[static_cast<size_t>(i)]);
+  for (int i = 0; i < n; i++) {
+    const float value = hidden[i] + up_bias_[static_cast<size_t>(i)];
+    hidden[i] = value < 0.0f ? 0.0f : value;  // NaN stays NaN
+  }
   multiply(down_, hidden_, scores_.data());
   kernels().add(down_bias_.data(), experts(), scores_.data());
+  if (!all_finite(scores_.data(), experts())) throw NotFinite("the router that all mixtures share computes scores that are not finite numbers");
   return static_cast<int32_t>(std::max_element(scores_.begin(), scores_.end()) - scores_.begin());
 }
 

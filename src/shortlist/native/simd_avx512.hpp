@@ -53,7 +53,8 @@ inline F abs(F a) { return {_mm512_abs_ps(a.v)}; }
 
 // The same range reduction and polynomial as the AVX2 path.
 inline F exp(F a) {
-  __m512 x = _mm512_min_ps(_mm512_max_ps(a.v, _mm512_set1_ps(-87.3f)), _mm512_set1_ps(88.0f));
+  // In this order what is not a number stays so.
+  __m512 x = _mm512_min_ps(_mm512_set1_ps(88.0f), _mm512_max_ps(_mm512_set1_ps(-87.3f), a.v));
   __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), x);
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-6f), r);

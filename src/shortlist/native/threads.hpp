@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace shortlist {
@@ -27,6 +28,7 @@ class Signal {
  private:
   std::atomic<uint32_t> count_{0};
   std::atomic<int> asleep_{0};
+  std::atomic<std::chrono::nanoseconds> woken_{};  // when sleepers were last told, on the steady clock
   std::mutex mutex_;
   std::condition_variable wake_;
 };
@@ -95,10 +97,30 @@ class Workers::Scope {
   const Workers before_;
 };
 
+// How many members a team may have on a machine that runs other programs too. Every barrier waits for the slowest member, and a
+// member that shares a processor with a busy program is slower than all the work of a team without it: it is left out, and tried
+// again later, after longer pauses the more often that was in vain.
+class Crowd {
+ public:
+  using Clock = std::chrono::steady_clock;
+  // Members of the next team, at most `wanted`.
+  int admitted(int wanted, Clock::time_point now);
+  // A team of `size` has worked, and `held_up` of its members had to wait for a processor.
+  void report(int size, int held_up, Clock::time_point now);
+
+ private:
+  static constexpr std::chrono::milliseconds kShortest{20}, kLongest{2000};
+  int most_ = 1 << 20;
+  std::chrono::milliseconds pause_ = kShortest;
+  Clock::time_point next_try_{};
+  std::optional<Clock::time_point> larger_since_;  // the last try, as long as it goes well
+};
+
 class Pool {
  public:
   static Pool& instance();
-  // The default of calls that no scope gives a number of threads. Jobs that run are not touched.
+  // The default of calls that no scope gives a number of threads: as many as the process may use, until it is set. Jobs that run are
+  // not touched.
   void set_threads(int threads) { threads_.store(threads); }
   int threads() const { return threads_.load(); }
   // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here. One job runs at a
@@ -113,11 +135,12 @@ class Pool {
   struct Job;
   explicit Pool(int threads) : threads_(threads) {}
   void work_on(Signal& start, int id);
-  void run_own(Job& job, int size);
+  void run_own(Job& job);
 
   std::mutex running_;  // one job at a time
   std::atomic<int> threads_;
   std::vector<std::unique_ptr<Signal>> starts_;  // of each thread, of which there are as many as the largest team had, but its caller
+  Crowd crowd_;
   Job* job_ = nullptr;
   std::atomic<int> unfinished_{0};
   Signal finished_;

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shortlist import _native
 from shortlist.nn.activations import Activation, activation_of
-from shortlist.nn.native_threads import match_threads
+from shortlist.nn.native_threads import torch_workers
 from shortlist.nn.recycled import Recycled
 from shortlist.nn.segments import Matrices
 
@@ -100,14 +100,14 @@ def product(
     weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed: bool = False, **where
 ) -> None:
     """`_native.grouped_product`, of tensors."""
-    match_threads()
-    _native.grouped_product(*_arrays(weights, x, load, out), transposed=transposed, **_named(where))
+    with torch_workers():
+        _native.grouped_product(*_arrays(weights, x, load, out), transposed=transposed, **_named(where))
 
 
 def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> None:
     """`_native.grouped_outer`, of tensors."""
-    match_threads()
-    _native.grouped_outer(*_arrays(left, right, load, out), **_named(where))
+    with torch_workers():
+        _native.grouped_outer(*_arrays(left, right, load, out), **_named(where))
 
 
 def _arrays(*tensors: Tensor):

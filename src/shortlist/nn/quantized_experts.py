@@ -11,7 +11,7 @@ from shortlist.errors import UsageError
 from shortlist.nn.dispatch import Segments
 from shortlist.nn.experts import ExpertBank, Experts
 from shortlist.nn.moe import moe_layers
-from shortlist.nn.native_threads import match_threads
+from shortlist.nn.native_threads import torch_workers
 from shortlist.nn.segments import Frozen, Matrices, Work, frozen_ffn, products
 
 GROUP = 32
@@ -103,10 +103,10 @@ class QuantizedExperts(ExpertBank):
         gradients = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)
         if gradients or x.device.type != "cpu":
             return frozen_ffn(x, weights, work, self.frozen())
-        match_threads()
         chosen = [e if count else None for e, count in enumerate(work.load)]
-        ups, downs = ([self._packed(name, e) for e in chosen] for name in (self.up_name, "down_proj"))
-        return products(x, weights, work, ups, downs, times=_native_times)
+        with torch_workers():
+            ups, downs = ([self._packed(name, e) for e in chosen] for name in (self.up_name, "down_proj"))
+            return products(x, weights, work, ups, downs, times=_native_times)
 
     def _packed(self, name: str, expert: int | None) -> _native.Rows | None:
         """Rows for the native kernels, kept from the first time that a token chooses the expert."""

@@ -8,7 +8,6 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
-from shortlist import _native
 from shortlist.engine.model import Model
 from shortlist.errors import UsageError
 from shortlist.memory import peak_rss_bytes
@@ -68,7 +67,7 @@ def introduction(model: Model, settings: ServerSettings, url: str) -> str:
     facts = (
         f"{settings.name} ({model.config.family})",
         f"{model.head.name} head, {recipe}",
-        f"{_native.threads()} threads",
+        f"{model.decoder.threads} threads",
         f"{peak_rss_bytes() / 1e6:.0f} MB",
     )
     return f"{url}  {'  '.join(facts)}"
