@@ -31,6 +31,7 @@ class FixedHead:
         self.lower = np.asarray(lower, dtype=np.float32)
         self.upper = np.asarray(upper, dtype=np.float32)
         self.rows_read = []
+        self.reads = self.full = 0  # over several draws
 
     def bounds(self, hidden):
         return self.lower, self.upper

@@ -136,31 +136,75 @@ def test_a_sure_model_reads_few_rows():
 
 
 def drawn_and_dense(head, options, positions=range(60)):
-    """Tokens at several positions, from bounds and from all logits."""
+    """Tokens at several positions, from bounds and from all logits; checks what draws say of their reads."""
     unchanged = Adjustment(options, [], len(head.values))
-    exact = [sample_exact(head, HIDDEN, options, position, unchanged).token for position in positions]
+    exact = []
+    for position in positions:
+        head.rows_read.clear()
+        drawn = sample_exact(head, HIDDEN, options, position, unchanged)
+        exact.append(drawn.token)
+        assert len(head.rows_read) == len(set(head.rows_read))
+        rows, read = len(head.rows_read), drawn.read
+        everything = len(head.values), 11_000 + 10 * rows
+        assert (read.rows, read.bytes) == (everything if drawn.full else (rows, 1000 + 10 * rows))
+        head.reads, head.full = head.reads + rows, head.full + drawn.full
     return exact, [sample(head.values, options, position) for position in positions]
 
 
-def test_a_row_that_only_looks_like_one_of_top_k_is_not_drawn():
-    # The first row looks best, so that its value, 5, is taken for the k-th; the true one is 6.
-    head = FixedHead([5, 6], [5, 6], [9, 6])
-    exact, dense = drawn_and_dense(head, SamplingOptions(temperature=1.0, top_k=1, seed=0))
+@pytest.mark.parametrize(
+    ("head", "options", "possible"),
+    [
+        # The first row looks best, so that its value, 5, is taken for the k-th; the true one is 6.
+        (([5, 6], [5, 6], [9, 6]), {"top_k": 1}, {1}),
+        # Likewise it is not what min-p compares with.
+        (([5, 6], [5, 6], [9, 6]), {"min_p": 0.5}, {1}),
+        # Its upper end reaches what min-p asks for; its value does not.
+        (([6, 5], [6, 5], [6, 6]), {"min_p": 0.5}, {0}),
+        # k + 1 equal rows.
+        (([1, 1, 1, 1, 0], [0, 0, 0, 0, -1], [2, 2, 2, 2, 1]), {"top_k": 3}, {0, 1, 2}),
+        (([1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0]), {"top_k": 3}, {0, 1, 2}),
+        # The lower end of the last row equals the values of the two before it, and its value is greater.
+        (([10, 8, 8, 9], [10, 7.5, 7.5, 8], [10, 9.9, 9.9, 9]), {"top_k": 3}, {0, 1, 3}),
+    ],
+)
+def test_rows_at_the_edge_of_a_truncation(head, options, possible):
+    exact, dense = drawn_and_dense(FixedHead(*head), SamplingOptions(temperature=1.0, seed=0, **options))
     assert exact == dense
-    assert set(dense) == {1}
+    assert set(dense) == possible
 
 
-def test_of_equal_rows_only_the_first_k_are_drawn():
-    head = FixedHead([1, 1, 1, 1, 0], [0, 0, 0, 0, -1], [2, 2, 2, 2, 1])
-    exact, dense = drawn_and_dense(head, SamplingOptions(temperature=1.0, top_k=3, seed=0))
+@pytest.mark.parametrize("count", [3, 7, 10, 11])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9])
+def test_where_rounding_decides_what_the_nucleus_holds_it_is_the_dense_draws(count, share):
+    head = FixedHead(*[[1.0] * count] * 3)
+    options = SamplingOptions(temperature=1.0, top_p=share, seed=0)
+    exact, dense = drawn_and_dense(head, options, range(80))
     assert exact == dense
-    assert set(dense) == {0, 1, 2}
+
+
+def test_the_row_in_the_middle_of_its_bounds_is_read_first():
+    head = FixedHead([4, 8], [4, 3], [4, 9])
+    drawn_and_dense(head, SamplingOptions(), range(1))
+    assert head.rows_read == [1]
+
+
+# Rows read in each block, and draws that read all.
+READS = [
+    (1004, 4),
+    (1014, 4),
+    (1023, 6),
+    (856, 4),
+    (933, 6),
+    (907, 6),
+    (874, 6),
+    (1034, 11),
+]
 
 
 @pytest.mark.parametrize("block", range(8))
 def test_small_heads_with_ties_and_loose_bounds_draw_as_the_dense_one(block):
-    """The same cases in every run: where hypothesis only now and then meets the edge of a truncation."""
-    generator = np.random.default_rng(block)
+    """The same cases in every run, and what they read: hypothesis meets edges by chance."""
+    generator, reads, full = np.random.default_rng(block), 0, 0
     for _ in range(100):
         count = generator.integers(1, 9)
         logits = generator.choice([-1.0, 0.0, 1.0, 2.0], count)
@@ -172,14 +216,11 @@ def test_small_heads_with_ties_and_loose_bounds_draw_as_the_dense_one(block):
             min_p=generator.choice([0.0, 0.0, 0.05, 0.3, 1.0]),
             seed=int(generator.integers(2**32)),
         )
-        exact, dense = drawn_and_dense(FixedHead(logits, logits - below, logits + above), options, range(3))
+        head = FixedHead(logits, logits - below, logits + above)
+        exact, dense = drawn_and_dense(head, options, range(3))
         assert exact == dense, (logits, below, above, options)
-
-
-def test_what_is_known_is_not_read_again_and_what_was_read_is_counted():
-    head = FixedHead([3, 2, 1], [3, 2, 1], [3, 2, 1])
-    drawn = sample_exact(head, HIDDEN, SamplingOptions(), 0, Adjustment(SamplingOptions(), [], 3))
-    assert (drawn.token, head.rows_read, drawn.read.rows) == (0, [0], 1)  # the one that looks best, at once
+        reads, full = reads + head.reads, full + head.full
+    assert (reads, full) == READS[block], "as many as there must be, and no more"
 
 
 def test_the_nucleus_narrows_its_bracket_before_it_reads_everything():

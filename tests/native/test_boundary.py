@@ -37,6 +37,7 @@ def new_decoder(**changes) -> _native.Decoder:
         attention_scale=0.2,
         activation="silu",
         rope=[[1.0] * (HEAD_DIM // 2)],
+        rope_scales=[1.0],
         embedding=pack(VOCABULARY, WIDTH),
         final_norm=np.ones(WIDTH, np.float32),
     )
