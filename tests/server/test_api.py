@@ -286,6 +286,18 @@ def test_embeddings_are_pooled_hidden_states(client, alone):
     assert np.frombuffer(base64.b64decode(coded), "<f4").tolist() == np.float32(last).tolist()
 
 
+def test_long_texts_are_pooled_over_their_pieces(client, alone, monkeypatch):
+    text = "the cat and the dog " * 4
+    hidden = alone.hidden(alone.encode(text))
+    monkeypatch.setattr("shortlist.engine.model.PREFILL_CHUNK", 8)
+    for pooling, expected in (("mean", hidden.mean(axis=0)), ("last", hidden[-1])):
+        response = client.post("/v1/embeddings", json={"input": text, "pooling": pooling}).json()
+        vector = response["data"][0]["embedding"]
+        assert np.allclose(vector, expected / np.linalg.norm(expected), atol=1e-4)
+        assert np.isclose(np.linalg.norm(vector), 1)
+    assert response["usage"] == {"prompt_tokens": len(hidden), "total_tokens": len(hidden)}
+
+
 def test_texts_become_tokens_and_back(client, alone):
     text = "Grüße 🙂 <|im_end|>"
     tokens = client.post("/tokenize", json={"content": text}).json()["tokens"]
@@ -312,6 +324,7 @@ def test_what_is_served_is_told(client):
     assert model["shortlist"]["head"] == "exact"
     assert client.get("/v1/models/tiny").json() == model
     assert client.get("/v1/models/other").status_code == 404
+    assert client.get("/v1/models/").json() == client.get("/v1/models").json()
     assert client.get("/health").json() == {"status": "ok"}
 
 
@@ -326,12 +339,16 @@ def test_metrics_count(client):
     complete(client, shortlist={"audit": 1}, max_tokens=5)
     after = values()
     name = 'shortlist_requests_total{endpoint="/v1/completions",status="200"}'
-    assert after[name] == before[name] + 1
+    assert after[name] == before.get(name, 0) + 1
     assert (
         after["shortlist_engine_generated_tokens_total"]
         == before["shortlist_engine_generated_tokens_total"] + 5
     )
     assert after["shortlist_audited_tokens_total"] == before["shortlist_audited_tokens_total"] + 5
+    assert after["shortlist_agreed_tokens_total"] == before["shortlist_agreed_tokens_total"] + 5
+    for name, tokens in (("first_token", 1), ("between_tokens", 4)):
+        name = f"shortlist_{name}_seconds_count"
+        assert after[name] == before[name] + tokens
     assert (
         after['shortlist_request_seconds_count{part="decode"}']
         == before['shortlist_request_seconds_count{part="decode"}'] + 1

@@ -64,6 +64,59 @@ def test_openai_json_schema(client):
     assert json.loads(answer.choices[0].message.content)["n"] <= 99
 
 
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {
+            "type": "object",
+            "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}},
+            "required": ["n"],
+        },
+    },
+}
+
+
+def test_openai_tools(client):
+    options = {
+        "model": "tiny",
+        "messages": MESSAGES,
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "temperature": 0,
+    }
+    answer = client.chat.completions.create(**options)
+    (call,) = answer.choices[0].message.tool_calls
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert call.function.name == "add"
+    assert json.loads(call.function.arguments)["n"] in range(10)
+    assert "does not show tools" in answer.model_extra["warnings"][0]
+
+    with client.chat.completions.stream(**options) as stream:
+        whole = stream.get_final_completion()
+    assert whole.choices[0].message.tool_calls[0].function.arguments == call.function.arguments
+
+    told = {"role": "tool", "tool_call_id": call.id, "content": "7"}
+    again = [*MESSAGES, answer.choices[0].message, told]
+    options |= {"messages": again, "tool_choice": "none", "max_tokens": 4}
+    assert client.chat.completions.create(**options).choices[0].message.content is not None
+
+
+def test_openai_says_what_is_refused(client):
+    for options, name in (
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"modalities": ["audio"]}, "modalities"),
+        ({"extra_body": {"guided_grammar": "x"}}, "guided_grammar"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=name) as refused:
+            client.chat.completions.create(model="tiny", messages=MESSAGES, **options)
+        assert (refused.value.param, refused.value.code) == (name, "unsupported_parameter")
+    with pytest.raises(openai.BadRequestError, match="maximum context length") as long:
+        client.completions.create(model="tiny", prompt="x " * 5000)
+    assert long.value.code == "context_length_exceeded"
+
+
 QUESTIONS = [
     {"question": "The cat sat on the", "choices": [" mat", " dog", " moon and the sun"], "answer": 0},
     {"question": "Water is", "choices": [" wet", " a colour"], "answer": 0},

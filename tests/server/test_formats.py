@@ -18,7 +18,10 @@ def refused(**fields):
     with pytest.raises((ApiError, ValidationError)) as raised:
         constraint(**fields)
     error = raised.value
-    return error.message if isinstance(error, ApiError) else error.errors()[0]["msg"]
+    if not isinstance(error, ApiError):
+        return error.errors()[0]["msg"]
+    assert error.status == 400
+    return error.message
 
 
 def wrapped(schema, **more):

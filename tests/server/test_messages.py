@@ -15,7 +15,10 @@ def refused(**message):
     with pytest.raises((ApiError, ValidationError)) as raised:
         plain(**message)
     error = raised.value
-    return error.message if isinstance(error, ApiError) else error.errors()[0]["msg"]
+    if not isinstance(error, ApiError):
+        return error.errors()[0]["msg"]
+    assert error.status == 400
+    return error.message
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -22,6 +22,8 @@ async def models(request: Request) -> dict[str, Any]:
 async def model(name: str, request: Request) -> dict[str, Any]:
     """The model of that name."""
     service: Service = request.app.state.service
+    if not name:  # as some clients spell the list
+        return await models(request)
     if name != service.settings.name:
         raise no_model(name, service.settings.name)
     return _described(service)
