@@ -305,3 +305,10 @@ def is_running(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"  # nobody may collect orphans here
+
+
+def test_a_name_that_was_mistyped_names_the_nearest():
+    with pytest.raises(UsageError, match=r"smolm2-135m \(did you mean smollm2-135m\?\): name a GGUF"):
+        resolve("smolm2-135m")
+    with pytest.raises(UsageError, match=r"gema-3-270m is not a model .* \(did you mean gemma-3-270m\?\)"):
+        pull("gema-3-270m", progress=False)

@@ -198,3 +198,12 @@ def shakespeare():
     from pathlib import Path
 
     return Path(__file__).parents[2] / "benchmarks" / "data" / "shakespeare.txt"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "tokens", "option"), [("1", "0", "--heal-minutes"), ("0", "5", "--heal-tokens")]
+)
+def test_a_budget_that_the_other_forbids_is_refused(minutes, tokens, option, tmp_path, capsys):
+    command = ["convert", "/nonesuch.gguf", "--method", "cluster", "-o", str(tmp_path / "moe")]
+    assert run_command([*command, "--heal-minutes", minutes, "--heal-tokens", tokens]) == 2
+    assert f"{option} does nothing beside" in capsys.readouterr().err

@@ -197,7 +197,13 @@ def test_eval_compares_with_the_dense_head(tiny, text, capsys):
     assert report["shortlisted"]["bytes_per_token"] != report["dense"]["bytes_per_token"]
     assert report["recipe"] is None
     assert run_command(["eval", str(tiny), "--text", text, "--exact", "--tokens", "20"]) == 0
-    assert "agreement" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "agreement" in out
+    assert err == ""
+    assert run_command(["eval", str(tiny), "--text", text, "--head", "dense", "--tokens", "9999"]) == 0
+    err = capsys.readouterr().err
+    assert "tokens: all are used" in err
+    assert "both columns are the same" in err
 
 
 @pytest.mark.parametrize(

@@ -114,5 +114,6 @@ def test_flags(name):
 @pytest.mark.parametrize("name", FLAGS)
 def test_help_shows_an_example(shortlist, name):
     result = shortlist(name, "--help")
+    assert shortlist(name, "-h").out == result.out
     assert result.code == 0
     assert f"Example: shortlist {name} " in result.out

@@ -103,3 +103,21 @@ def test_without_the_extra_it_says_what_to_install(shortlist, monkeypatch, missi
     assert result.err == (
         f"shortlist: serving needs {missing}, which is not installed: pip install 'shortlist[serve]'\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "message"),
+    [
+        ("exact", ["--max-prompt", "60001"], "--max-prompt does nothing above the context of 60000 tokens"),
+        ("dense", ["--audit", "2"], "--audit does nothing where the head is dense"),
+        ("exact", ["--max-prompt", "60000", "--audit", "2"], None),
+        ("dense", [], None),
+    ],
+)
+def test_options_that_do_nothing_are_refused(shortlist, monkeypatch, head, options, message):
+    listened = []
+    monkeypatch.setattr("shortlist.server.listen.listen", lambda *_args, **_options: listened.append(True))
+    monkeypatch.setattr("engine.fakes.FakeHead.name", head)
+    result = shortlist("serve", "hello", "--port", "0", *options)
+    assert (result.code, bool(listened)) == ((0, True) if message is None else (2, False))
+    assert message is None or message in result.err

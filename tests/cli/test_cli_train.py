@@ -52,6 +52,8 @@ def test_a_run_from_begin_to_end(config, tmp_path, capfd):
     assert err == "", "quiet where there is no terminal"
     assert run_command(["train", str(folder), "--plots"]) == 0
     assert capfd.readouterr().out == f"{folder / 'plots' / 'loss.svg'}\n"
+    assert run_command(["train", str(folder), "--plots", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"plots": [str(folder / "plots" / "loss.svg")]}
     assert run_command(["run", str(folder), "the cat", "-n", "2"]) == 0
 
 

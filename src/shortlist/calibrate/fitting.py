@@ -8,10 +8,11 @@ from typing import Literal
 from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.calibrate.head import Report, calibrate_head
+from shortlist.errors import UsageError
 from shortlist.models.decoder import Decoder
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.nearest import options_checked
-from shortlist.paths import check_writable
+from shortlist.paths import HOME_VARIABLE, check_writable
 
 
 @options_checked
@@ -49,9 +50,17 @@ def fit(
         folder = recipes.default_folder(checkpoint.fingerprint)
         if not again and (folder / recipes.FILE_NAME).exists():
             return recipes.load(folder, checkpoint.fingerprint)
-        check_writable(folder)  # before a minute of work
+        _check_cache(folder)  # before a minute of work
         decoder = Decoder(checkpoint, weights=weights, ffn="dense", threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
         recipe = calibrate_head(decoder, tokenizer, str(name), text=text, report=report)
     recipes.save(recipe, folder)
     return recipe
+
+
+def _check_cache(folder: Path) -> None:
+    try:
+        check_writable(folder)
+    except UsageError as error:
+        why = str(error).rpartition(":")[0]
+        raise UsageError(f"{why}: set {HOME_VARIABLE} to a folder that can be written") from None

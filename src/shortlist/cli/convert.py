@@ -12,6 +12,7 @@ from shortlist.cli.output import megabytes, print_json, stage_bars
 from shortlist.cli.tables import console, print_table
 from shortlist.cli.text_input import read_text
 from shortlist.cli.tune import parse_share
+from shortlist.cli.unused import refuse_unused
 from shortlist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ def convert(
     Ctrl-C while healing ends it and keeps what is healed so far; before that, nothing is written (exit code
     130 both times).
     """
+    refuse_unused(
+        "--heal-minutes", bool(heal_minutes) and heal_tokens == 0, "beside --heal-tokens 0: leave one out"
+    )
+    refuse_unused(
+        "--heal-tokens", bool(heal_tokens) and heal_minutes == 0, "beside --heal-minutes 0: leave one out"
+    )
     chosen = None if layers is None else parse_layers(layers)
     share = None if active is None else parse_share(active, "--active")
     texts = [(name, read_text(name)) for name in text or ()]

@@ -42,6 +42,8 @@ def evaluate(
         encoded = loaded.tokenizer.encode(content, add_special=False)[:tokens]
         if not encoded:
             raise UsageError(f"{text} is empty: name a file with some text to predict")
+        if tokens is not None and len(encoded) < tokens:
+            print(f"shortlist: {text} has only {len(encoded)} tokens: all are used", file=sys.stderr)
         if _is_dense(loaded):
             print(
                 f"shortlist: all of {model} is dense here, so both columns are the same: "

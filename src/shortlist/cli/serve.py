@@ -10,6 +10,7 @@ import typer
 from shortlist.cli import options as shared
 from shortlist.cli.extras import require
 from shortlist.cli.loading import load_model
+from shortlist.cli.unused import refuse_unused
 from shortlist.errors import UsageError
 
 KEYS_VARIABLE = "SHORTLIST_API_KEYS"
@@ -103,6 +104,16 @@ def serve(
             threads=threads,
         ) as loaded,
     ):
+        refuse_unused(
+            "--max-prompt",
+            max_prompt is not None and max_prompt > loaded.context,
+            f"above the context of {loaded.context} tokens: give less, or leave it out",
+        )
+        refuse_unused(
+            "--audit",
+            audit is not None and loaded.head.name == "dense",
+            "where the head is dense, with which it compares: leave it out, or name another --head",
+        )
         listen(loaded, settings, socket, drain_seconds=drain)
 
 

@@ -56,8 +56,11 @@ def train(
     from shortlist import training
 
     if plots:
-        for path in training.draw_plots(training.load_run(config)):
-            print(path)
+        drawn = [str(path) for path in training.draw_plots(training.load_run(config))]
+        if json:
+            print_json({"plots": drawn})
+        else:
+            print("\n".join(drawn))
         return 0
     with _progress() as report:
         if settings is None:
