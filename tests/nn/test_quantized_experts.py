@@ -1,6 +1,7 @@
 """Quantized fused experts against the float experts that they were made of."""
 
 import copy
+import pickle
 
 import gguf
 import pytest
@@ -40,7 +41,7 @@ def test_outputs_are_near(bits, gated, tokens):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_memory(bits):
     experts = Experts(4, 64, 96)
-    codes = sum(b.nbytes for b in QuantizedExperts.of(experts, bits).buffers())
+    codes = sum(p.nbytes for p in QuantizedExperts.of(experts, bits).parameters())
     assert codes / sum(p.nbytes for p in experts.parameters()) == {8: 34, 4: 18}[bits] / (32 * 4)
 
 
@@ -83,6 +84,35 @@ def test_saved_and_loaded_again(bits, tmp_path):
         assert other.bfloat16().experts.down_proj.dtype == torch.uint8
 
 
+def test_rows_are_packed_again_where_codes_were_written_or_replaced():
+    moe, other = layer(), layer()
+    torch.nn.init.normal_(other.experts.down_proj)
+    quantize_experts(moe)
+    quantize_experts(other)
+    other.gate.load_state_dict(moe.gate.state_dict())
+    x = torch.randn(3, 64)
+    with torch.no_grad():
+        moe(x)
+        expected = other(x)
+        assert not torch.equal(moe(x), expected)
+        moe.experts.down_proj.copy_(other.experts.down_proj)
+        moe.experts.gate_up_proj = other.experts.gate_up_proj
+        assert torch.equal(moe(x), expected)
+
+
+def test_a_quantized_layer_can_be_pickled_and_made_on_the_meta_device():
+    moe = layer()
+    quantize_experts(moe)
+    x = torch.randn(3, 64)
+    with torch.no_grad():
+        expected = moe(x)
+        assert torch.equal(pickle.loads(pickle.dumps(moe))(x), expected)
+        with torch.device("meta"):
+            empty = MoE(SoftmaxTopK(64, 4), QuantizedExperts(4, 64, 96))
+        empty.to_empty(device="cpu").load_state_dict(moe.state_dict())
+        assert torch.equal(empty(x), expected)
+
+
 def test_what_cannot_be_quantized_is_refused():
     with pytest.raises(UsageError, match="8 or 4 bits, not 3"):
         QuantizedExperts(2, 32, 32, bits=3)
@@ -90,3 +120,27 @@ def test_what_cannot_be_quantized_is_refused():
         QuantizedExperts(2, 48, 32)
     with pytest.raises(UsageError, match="not UnequalExperts"):
         quantize_experts(MoE(SoftmaxTopK(32, 2), UnequalExperts(32, [32, 64])))
+    with pytest.raises(UsageError, match="Linear has no mixture-of-experts layers: patch it first"):
+        quantize_experts(torch.nn.Linear(2, 2))
+    moe = layer()
+    moe.experts.down_proj.data[2, 3, 4] = float("nan")
+    with pytest.raises(UsageError, match="not finite cannot be quantized"):
+        quantize_experts(moe)
+
+
+@pytest.mark.parametrize("last", [Experts(4, 64, 24), UnequalExperts(64, [32, 64, 32, 32])])
+def test_all_layers_are_quantized_or_none(last):
+    model = torch.nn.ModuleList([layer(), MoE(SoftmaxTopK(64, 4), last)])
+    before = [each.experts for each in model]
+    with pytest.raises(UsageError):
+        quantize_experts(model)
+    assert [each.experts for each in model] == before
+
+
+def test_experts_that_layers_share_stay_shared():
+    first = layer()
+    model = torch.nn.ModuleList([first, MoE(SoftmaxTopK(64, 4), first.experts)])
+    quantize_experts(model)
+    assert model[0].experts is model[1].experts
+    with pytest.raises(UsageError, match="not QuantizedExperts"):
+        quantize_experts(model)

@@ -11,6 +11,7 @@ from shortlist.nn.gates import GATES, Gate, Routing, SoftmaxTopK
 from shortlist.nn.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
 from shortlist.nn.patch import Patch, patch
 from shortlist.nn.quantized_experts import QuantizedExperts, quantize_experts
+from shortlist.nn.quantized_files import load_quantized
 
 if TYPE_CHECKING:
     from shortlist.nn.trainer import GateCallback
@@ -33,6 +34,7 @@ __all__ = [
     "after_step",
     "auxiliary_losses",
     "load_converted",
+    "load_quantized",
     "moe_layers",
     "patch",
     "quantize_experts",

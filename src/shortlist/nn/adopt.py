@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from shortlist.errors import UsageError
 from shortlist.nn.activations import ACTIVATIONS
-from shortlist.nn.experts import Experts
+from shortlist.nn.experts import ExpertBank, Experts
 from shortlist.nn.gates import Gate, Routing
 from shortlist.nn.losses import load_balance, router_z
 from shortlist.nn.moe import MoE
@@ -119,6 +119,11 @@ def adopt(block: nn.Module) -> MoE:
     with torch.device("meta"):
         experts = Experts(count, width, hidden, source.config.hidden_act)
     experts.gate_up_proj, experts.down_proj = up, down
+    return around(block, experts)
+
+
+def around(block: nn.Module, experts: ExpertBank) -> MoE:
+    """The layer of a block's router and shared expert, and of experts in the place of its own."""
     return MoE(
         AdoptedGate(block.get_submodule("gate")),
         experts,

@@ -1,6 +1,9 @@
 """Fused experts in 8 or 4 bits, in GGUF's own blocks: fused when quantized, when saved and when run."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import Any
 
 import gguf
 import torch
@@ -8,12 +11,15 @@ from torch import Tensor, nn
 
 from shortlist import _native
 from shortlist.errors import UsageError
+from shortlist.nn.blocks import find_blocks
 from shortlist.nn.dispatch import Segments
 from shortlist.nn.experts import ExpertBank, Experts
 from shortlist.nn.moe import moe_layers
 from shortlist.nn.native_threads import torch_workers
 from shortlist.nn.segments import Frozen, Matrices, Work, frozen_ffn, products
 
+METHOD = "shortlist_experts"
+"""`quant_method` in the `quantization_config` of a model with quantized experts."""
 GROUP = 32
 TYPES = {8: gguf.GGMLQuantizationType.Q8_0, 4: gguf.GGMLQuantizationType.Q4_0}
 
@@ -74,20 +80,30 @@ class QuantizedExperts(ExpertBank):
             (self.up_name, (1 + gated) * hidden, width),
             ("down_proj", width, hidden),
         ):
-            self.register_buffer(name, torch.zeros(count, rows, columns // GROUP * block, dtype=torch.uint8))
-        self._rows: dict[tuple[str, int], _native.Rows] = {}
-        self.register_load_state_dict_post_hook(lambda experts, _: experts._rows.clear())
+            codes = torch.zeros(count, rows, columns // GROUP * block, dtype=torch.uint8)
+            self.register_parameter(name, nn.Parameter(codes, requires_grad=False))
+        self._rows = PackedRows()
 
     @classmethod
     @torch.no_grad()
-    def of(cls, experts: Experts, bits: int = 8) -> "QuantizedExperts":
+    def of(cls, experts: Experts, bits: int = 8) -> QuantizedExperts:
         """Rounds the weights of experts, one expert at a time."""
         made = cls(experts.count, experts.width, experts.hidden, experts.activation, experts.gated, bits)
         for name, source in zip((made.up_name, "down_proj"), experts.matrices(), strict=True):
-            for codes, matrix in zip(made.get_buffer(name), source, strict=True):
+            for codes, matrix in zip(made.get_parameter(name), source, strict=True):
+                if not matrix.isfinite().all():
+                    raise UsageError("experts with weights that are not finite cannot be quantized")
                 values = matrix.float().cpu().numpy()
                 codes.copy_(torch.from_numpy(gguf.quants.quantize(values, TYPES[bits])))
         return made.to(source.device)
+
+    @property
+    def base_layer(self) -> nn.Module:
+        """What peft asks of a module that it wraps. Codes are parameters so that it finds them, and asks."""
+        raise UsageError(
+            "quantized experts take no adapter: leave them out of target_parameters, "
+            "or train before quantize_experts"
+        )
 
     def matrices(self) -> Matrices:
         """None that could be trained."""
@@ -95,7 +111,7 @@ class QuantizedExperts(ExpertBank):
 
     def frozen(self) -> Frozen:
         """The experts' matrices, each unpacked when it is asked for."""
-        return _Unpacked(self.get_buffer(self.up_name), self.bits), _Unpacked(self.down_proj, self.bits)
+        return _Unpacked(self.get_parameter(self.up_name), self.bits), _Unpacked(self.down_proj, self.bits)
 
     def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
         work = Work(segments.rows, segments.load.tolist(), self.activation, self.gated)
@@ -112,16 +128,32 @@ class QuantizedExperts(ExpertBank):
         """Rows for the native kernels, kept from the first time that a token chooses the expert."""
         if expert is None:
             return None
-        if (name, expert) not in self._rows:
-            blocks = self.get_buffer(name)[expert]
+        codes = self.get_parameter(name)
+        rows = self._rows.of(name, codes)
+        if expert not in rows:
+            blocks = codes[expert]
             columns = self.width if name == self.up_name else self.hidden
-            self._rows[name, expert] = _native.Rows.pack(
+            rows[expert] = _native.Rows.pack(
                 blocks.numpy().reshape(-1), TYPES[self.bits].name, len(blocks), columns, tiled=True
             )
-        return self._rows[name, expert]
+        return rows[expert]
+
+
+class PackedRows:
+    """The native rows of codes, by expert, for as long as the codes are what they were."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[tuple[int, int], dict[int, _native.Rows]]] = {}
+
+    def of(self, name: str, codes: Tensor) -> dict[int, _native.Rows]:
+        """Those of the codes of that name: none where the tensor is another, or was written to."""
+        now = codes.data_ptr(), codes._version
+        if name not in self._rows or self._rows[name][0] != now:
+            self._rows[name] = now, {}
+        return self._rows[name][1]
 
     def __getstate__(self) -> dict:
-        return super().__getstate__() | {"_rows": {}}  # a copy packs its own
+        return {"_rows": {}}  # a copy packs its own
 
 
 class _Unpacked(Sequence[Tensor]):
@@ -151,7 +183,10 @@ def unpack(blocks: Tensor, bits: int) -> Tensor:
 
 
 def quantize_experts(model: nn.Module, bits: int = 8) -> None:
-    """Replaces the experts of all mixture-of-experts layers of a model by their quantized form.
+    """Replaces the experts of all mixture-of-experts layers of a model by their quantized form, or none.
+
+    The configuration of a `transformers` model then says so (`quantization_config`): what `save_pretrained`
+    writes loads with `load_quantized`, and is refused by other readers.
 
     Parameters
     ----------
@@ -163,12 +198,24 @@ def quantize_experts(model: nn.Module, bits: int = 8) -> None:
     Raises
     ------
     UsageError
-        A layer has experts of unequal size.
+        There are no such layers, or one has experts that cannot be quantized. The model is then as it was.
     """
-    for layer in moe_layers(model):
+    layers = list(moe_layers(model))
+    if not layers:
+        raise UsageError(f"{type(model).__name__} has no mixture-of-experts layers: patch it first")
+    made: dict[nn.Module, QuantizedExperts] = {}
+    for layer in layers:
         if not isinstance(layer.experts, Experts):
             raise UsageError(f"only Experts can be quantized, not {type(layer.experts).__name__}")
-        layer.experts = QuantizedExperts.of(layer.experts, bits)
+        if layer.experts not in made:  # layers may share them
+            made[layer.experts] = QuantizedExperts.of(layer.experts, bits)
+    for layer in layers:
+        layer.experts = made[layer.experts]
+    config: Any = getattr(model, "config", None)
+    if hasattr(config, "model_type"):
+        blocks = [getattr(layer, name) for layer, name in find_blocks(model)]
+        quantized = [index for index, block in enumerate(blocks) if block in layers]
+        config.quantization_config = {"quant_method": METHOD, "bits": bits, "layers": quantized}
 
 
 def _native_times(rows: _native.Rows, x: Tensor) -> Tensor:
