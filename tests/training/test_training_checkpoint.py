@@ -40,6 +40,29 @@ def test_one_checkpoint_is_kept_and_a_failed_one_leaves_the_last(tmp_path, monke
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
 
 
+def test_the_newest_of_several_is_the_latest(tmp_path):
+    assert checkpoint.latest(tmp_path) is None
+    for step in (9, 100, 20):  # an older one may be left where it could not be removed
+        (tmp_path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step-00000100"
+
+
+def test_a_checkpoint_that_is_there_is_not_written_again(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    first = checkpoint.save(tmp_path, 3, model, optimizer, {"more": 1})
+    assert checkpoint.save(tmp_path, 3, model, optimizer, {"more": 2}) == first
+    assert checkpoint.load_state(first)["more"] == 1
+
+
+def test_a_state_of_more_than_16_mb_is_refused(tmp_path):
+    (tmp_path / "state.json").write_text('{"step": 3}' + " " * (1 << 24))
+    with pytest.raises(CheckpointError, match="it is too large"):
+        checkpoint.load_state(tmp_path)
+    (tmp_path / "state.json").write_text('{"step": 3}' + " " * ((1 << 24) - 11))
+    assert checkpoint.load_state(tmp_path) == {"step": 3}
+
+
 @pytest.mark.parametrize(
     "change",
     [

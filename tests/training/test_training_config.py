@@ -3,7 +3,18 @@
 import pytest
 
 from shortlist.errors import UsageError
-from shortlist.training.config import Config, DataConfig, GateConfig, MoEConfig, config_json, read_config
+from shortlist.training.config import (
+    USUAL_LOSSES,
+    Config,
+    DataConfig,
+    GateConfig,
+    LoopConfig,
+    ModelConfig,
+    MoEConfig,
+    config_json,
+    read_config,
+)
+from shortlist.training.tables import to_table
 
 SMALL = """
 [data]
@@ -92,3 +103,74 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
 
 def test_a_model_without_experts_has_none():
     assert Config(DataConfig(("a",))).moe is None
+
+
+def test_what_is_left_out_is_as_documented():
+    assert to_table(Config(DataConfig(("a",)), moe=MoEConfig())) == {
+        "data": {"text": ["a"], "validation": [], "validation_share": 0.05, "vocabulary": 2048},
+        "model": {
+            "type": "llama",
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "tie_word_embeddings": True,
+        },
+        "moe": {"experts": 8, "shared": 0, "masked": 0.1, "gate": {"kind": "softmax", "wrap": []}},
+        "training": {
+            "steps": 1000,
+            "batch": 16,
+            "context": 128,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "warmup": 50,
+            "weight_decay": 0.1,
+            "clip": 1.0,
+            "seed": 0,
+            "precision": "float32",
+            "device": "auto",
+            "log_every": 10,
+            "validate_every": 200,
+            "checkpoint_every": 200,
+            "validation_tokens": 32_768,
+        },
+    }
+    assert USUAL_LOSSES == {"load_balance": 0.01, "router_z": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "fits", "does_not"),
+    [
+        (DataConfig, "validation_share", (0.001, 0.9), (0.0009, 0.91)),
+        (DataConfig, "vocabulary", (257, 1 << 20), (256, (1 << 20) + 1)),
+        (ModelConfig, "hidden_size", (4, 1 << 20), (0, (1 << 20) + 4)),
+        (ModelConfig, "intermediate_size", (1, 1 << 20), (0, (1 << 20) + 1)),
+        (ModelConfig, "num_hidden_layers", (1, 1 << 20), (0, (1 << 20) + 1)),
+        (ModelConfig, "num_key_value_heads", (1, 2, 4), (0, 3, 5)),
+        (MoEConfig, "experts", (0, 1 << 14, (0, 1 << 14)), (-1, (1 << 14) + 1, (1, -1))),
+        (MoEConfig, "width", (1, 1 << 20, None), (0, (1 << 20) + 1)),
+        (MoEConfig, "shared", (0, 1 << 20), (-1, (1 << 20) + 1)),
+        (MoEConfig, "masked", (0, 1), (-0.1, 1.1)),
+        (MoEConfig, "losses", ({"l1": -3.0},), ({"l1": float("inf")}, {"l1": float("nan")})),
+        (LoopConfig, "steps", (1,), (0,)),
+        (LoopConfig, "batch", (1,), (0,)),
+        (LoopConfig, "log_every", (1,), (0,)),
+        (LoopConfig, "validate_every", (1,), (0,)),
+        (LoopConfig, "checkpoint_every", (1,), (0,)),
+        (LoopConfig, "validation_tokens", (1,), (0,)),
+        (LoopConfig, "context", (2, 1 << 20), (1, (1 << 20) + 1)),
+        (LoopConfig, "warmup", (0,), (-1,)),
+        (LoopConfig, "seed", (0, (1 << 63) - 1), (-1, 1 << 63)),
+        (LoopConfig, "learning_rate", (0,), (-0.1, float("nan"))),
+        (LoopConfig, "weight_decay", (0,), (-0.1,)),
+        (LoopConfig, "clip", (0,), (-0.1,)),
+    ],
+)
+def test_limits_are_part_of_what_fits(make, key, fits, does_not):
+    given = {"text": ("a",)} if make is DataConfig else {}
+    for value in fits:
+        assert getattr(make(**given, **{key: value}), key) == value
+    for value in does_not:
+        with pytest.raises(UsageError, match=key):
+            make(**given, **{key: value})

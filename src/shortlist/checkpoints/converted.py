@@ -27,8 +27,8 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
     gate = moe.part("gate")
     experts = moe.integer("experts", MAX_EXPERTS)
     per_token, margin, router_width, router_rank = None, 0.0, 0, 0
-    match gate.one_of("kind", ("softmax", "norm_threshold", "shared_router")):
-        case "softmax":
+    match gate.one_of("kind", ("softmax", "dual_price", "norm_threshold", "shared_router")):
+        case "softmax" | "dual_price":
             per_token = gate.integer("k", experts)
         case "norm_threshold":
             router_width = gate.integer("width", _MAX_ROUTER)
@@ -50,6 +50,7 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
         router_width=router_width,
         router_rank=router_rank,
         ternary=bool(moe.get("ternary", False)),
+        prices=gate.get("kind") == "dual_price",
     )
 
 

@@ -56,6 +56,8 @@ class MixtureConfig:
     router_rank
         Numbers that one router for all mixtures remembers, which reads tokens alone; 0: each mixture has a
         router of its own.
+    prices
+        A price of each expert is taken off the scores for the choice, not for the weights.
     ternary
         Weights of the experts are -1, 0 or 1 times a scale for each row.
     shared_width
@@ -75,6 +77,7 @@ class MixtureConfig:
     router_width: int = 0
     router_rank: int = 0
     ternary: bool = False
+    prices: bool = False
 
 
 @dataclass(frozen=True)

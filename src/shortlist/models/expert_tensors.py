@@ -34,6 +34,7 @@ HF_EXPERT_NAMES = {
     "mlp.gate.up.bias": "router_hidden_bias",
     "mlp.gate.down.weight": "router",
     "mlp.gate.down.bias": "router_bias",
+    "mlp.gate.price": "router_price",
     "mlp.shared_expert_gate.weight": "shared_gate",
     "mlp.shared_expert.gate_proj.weight": "shared.gate",
     "mlp.shared_expert.up_proj.weight": "shared.up",
@@ -90,6 +91,8 @@ def mixture_shapes(mixture: MixtureConfig, width: int, *, gated: bool) -> dict[s
     if inner := mixture.router_width:
         shapes |= {"router_hidden": (inner, width), "router_hidden_bias": (inner,)}
         shapes["router_bias"] = (mixture.experts,)
+    if mixture.prices:
+        shapes["router_price"] = (mixture.experts,)
     for expert in range(mixture.experts):
         matrices = block(f"experts.{expert}", mixture.width)
         shapes |= matrices

@@ -44,8 +44,8 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
             for each in names
         )
 
-    def bias(name: str) -> np.ndarray | None:
-        return vector(checkpoint.tensors[f"{prefix}.{name}"]) if mixture.router_width else None
+    def values(name: str, there: object) -> np.ndarray | None:
+        return vector(checkpoint.tensors[f"{prefix}.{name}"]) if there else None
 
     return _native.Mixture(
         router=None if mixture.router_rank else matrix("router"),
@@ -57,8 +57,9 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
         shared=block("shared") if mixture.shared_width else None,
         shared_gate=matrix("shared_gate") if mixture.shared_gate else None,
         router_hidden=matrix("router_hidden") if mixture.router_width else None,
-        router_hidden_bias=bias("router_hidden_bias"),
-        router_bias=bias("router_bias"),
+        router_hidden_bias=values("router_hidden_bias", mixture.router_width),
+        router_bias=values("router_bias", mixture.router_width),
+        router_price=values("router_price", mixture.prices),
     )
 
 

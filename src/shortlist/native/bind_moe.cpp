@@ -26,10 +26,10 @@ void bind_moe(nb::module_& m) {
           "__init__",
           [](Mixture* self, Matrix router, const nb::list& experts, int per_token, bool normalize, float margin, const std::string& activation,
              const std::optional<nb::tuple>& shared, Matrix shared_gate, Matrix router_hidden, const std::optional<In1<float>>& router_hidden_bias,
-             const std::optional<In1<float>>& router_bias) {
+             const std::optional<In1<float>>& router_bias, const std::optional<In1<float>>& router_price) {
             auto vector = [](const std::optional<In1<float>>& values) { return values ? to_vector(*values) : Vector(); };
             std::optional<Router> rule;
-            if (router) rule = Router{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias)};
+            if (router) rule = Router{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias), vector(router_price)};
             std::vector<Expert> blocks;
             for (nb::handle block : experts) blocks.push_back(expert_of(nb::cast<nb::tuple>(block)));
             std::optional<Expert> always;
@@ -37,9 +37,10 @@ void bind_moe(nb::module_& m) {
             new (self) Mixture(std::move(rule), std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
           },
           nb::kw_only(), "router"_a.none(), "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a, "shared"_a = nb::none(),
-          "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(),
+          "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(), "router_price"_a = nb::none(),
           "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; routers and `shared_gate` are floats. Without `per_token` all "
-          "experts are chosen whose score is at least the largest plus `margin`; without a router one, by the decoder's.")
+          "experts are chosen whose score is at least the largest plus `margin`; without a router one, by the decoder's. `router_price` is taken off the scores "
+          "for the choice, not for the weights.")
       .def_prop_ro("expert_bytes", &Mixture::expert_bytes, "Packed bytes of one expert.")
       .def_prop_ro("per_token", &Mixture::per_token, "Experts that a token computes; 0: it depends.")
       .def_prop_ro("always_bytes", &Mixture::always_bytes, "Packed bytes of the router and of the shared expert, which every token reads.")

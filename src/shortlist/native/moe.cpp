@@ -43,8 +43,14 @@ void Router::choose(float* scores, std::vector<Choice>& chosen) const {
     return;
   }
   std::vector<std::pair<float, int32_t>> best;
+  if (!price.empty()) {
+    Vector prices(scores, scores + experts());
+    for (int e = 0; e < experts(); e++) prices[static_cast<size_t>(e)] -= price[static_cast<size_t>(e)];
+    top_k(prices.data(), experts(), per_token, best);
+  }
   softmax(scores, experts());
-  top_k(scores, experts(), per_token, best);
+  if (price.empty()) top_k(scores, experts(), per_token, best);
+  else for (auto& [value, expert] : best) value = scores[expert];
   float sum = 1.0f;
   if (normalize) sum = std::accumulate(best.begin(), best.end(), 0.0f, [](float total, const auto& one) { return total + one.first; });
   for (const auto& [value, expert] : best) chosen.push_back({expert, value / sum});

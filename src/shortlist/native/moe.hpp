@@ -35,6 +35,7 @@ struct Router {
   float margin = 0.0f;     // how far below, without per_token
   Matrix hidden;           // if there, rows are multiplied with relu(hidden x + hidden_bias)
   Vector hidden_bias, bias;
+  Vector price;  // if there, taken off the scores, with `per_token`: for the choice alone, not for the weights
 
   const Matrix& first() const { return hidden ? hidden : rows; }  // that is read
   int experts() const { return static_cast<int>(rows->view.rows); }

@@ -13,7 +13,7 @@ from torch import nn
 
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.nn.experts import Experts
-from shortlist.nn.gates import Gate, SoftmaxTopK
+from shortlist.nn.gates import DualPrice, Gate, SoftmaxTopK
 from shortlist.nn.gates.norm_threshold import NormThreshold
 from shortlist.nn.moe import MoE
 from shortlist.nn.patch import Patch, patch
@@ -21,7 +21,7 @@ from shortlist.nn.shared_router import SharedRoute, SharedRouter, follow
 
 FORMAT = 1
 MAX_SIZE = 1 << 20  # of anything that a file may ask for
-KINDS = ("softmax", "norm_threshold", "shared_router")
+KINDS = ("softmax", "dual_price", "norm_threshold", "shared_router")
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class GateConfig:
     Parameters
     ----------
     kind
-        `softmax` uses `k` and `normalize`, `norm_threshold` uses `tau` and `width`, `shared_router` uses
-        `width`.
+        `softmax` uses `k` and `normalize`, and so does `dual_price`, which normalizes where k > 1;
+        `norm_threshold` uses `tau` and `width`, `shared_router` uses `width`.
     """
 
-    kind: Literal["softmax", "norm_threshold", "shared_router"]
+    kind: Literal["softmax", "dual_price", "norm_threshold", "shared_router"]
     k: int | None = None
     tau: float | None = None
     normalize: bool = False
@@ -95,6 +95,8 @@ def make_gate(config: MoEConfig, width: int) -> Gate:
     gate = config.gate
     if gate.kind == "softmax":
         return SoftmaxTopK(width, config.experts, gate.k or 1, normalize=gate.normalize)
+    if gate.kind == "dual_price":
+        return DualPrice(width, config.experts, gate.k or 1)
     if gate.kind == "norm_threshold":
         return NormThreshold(width, config.experts, gate.tau or 1.0, hidden=gate.width or 1)
     return SharedRoute(width, config.experts)

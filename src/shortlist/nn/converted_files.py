@@ -45,25 +45,29 @@ def save_converted(model: Any, config: MoEConfig, tokenizer: Any, folder: Path) 
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
-    settings = model.config.to_diff_dict() | {
-        "model_type": model.config.model_type,
-        "architectures": [type(model).__name__],
-        "dtype": "bfloat16",
-        "shortlist": config.to_json(),
-    }
-    settings.pop("quantization_config", None)  # a model that was read from a GGUF file still names it
-    tensors = stored_tensors(model, config)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as work:
             place = Path(work) / "converted"
-            place.mkdir()
-            save_file(tensors, place / WEIGHTS, metadata={"format": "pt"})
-            (place / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+            write_model(model, config, place)
             tokenizer.save_pretrained(place)
             place.rename(folder)
     except (OSError, safetensors.SafetensorError) as error:
         raise ShortlistError(f"{folder} cannot be written ({error}): name a folder with space") from None
+
+
+def write_model(model: Any, config: MoEConfig, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write config.json and the weights into a new folder; rounds the model's own weights to `dtype`."""
+    settings = model.config.to_diff_dict() | {
+        "model_type": model.config.model_type,
+        "architectures": [type(model).__name__],
+        "dtype": str(dtype).removeprefix("torch."),
+        "shortlist": config.to_json(),
+    }
+    settings.pop("quantization_config", None)  # a model that was read from a GGUF file still names it
+    folder.mkdir()
+    save_file(stored_tensors(model, config, dtype), folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def check_space(model: Any, folder: Path) -> None:
@@ -117,14 +121,14 @@ def load_converted(folder: str | Path) -> Any:
 
 
 @torch.no_grad()
-def stored_tensors(model: Any, config: MoEConfig) -> dict[str, Tensor]:
+def stored_tensors(model: Any, config: MoEConfig, dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
     """What the file holds, under its names there; rounds the model's own weights to it."""
     tensors = {}
     for name, tensor in model.state_dict().items():
         if ".parametrizations." in name or (name == "lm_head.weight" and model.config.tie_word_embeddings):
             continue
         if ".mlp.gate." not in name and not name.startswith("model.router."):
-            rounded = tensor.bfloat16()
+            rounded = tensor.to(dtype)
             tensor.copy_(rounded)
             tensor = rounded
         tensors[_file_name(name)] = tensor.contiguous()

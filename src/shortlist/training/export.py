@@ -5,27 +5,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors
+import torch
 
-from shortlist.errors import ShortlistError
-from shortlist.nn import SoftmaxTopK
+from shortlist.checkpoints import open_checkpoint
+from shortlist.errors import CheckpointError, ShortlistError
+from shortlist.nn import Experts, SoftmaxTopK
+from shortlist.nn.blocks import find_blocks
+from shortlist.nn.converted import GateConfig, MoEConfig, dense_sizes
+from shortlist.nn.converted_files import write_model
+from shortlist.nn.gates import DualPrice
 from shortlist.nn.moe import MoE, moe_layers
 from shortlist.training.config import Config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+NO_FORMAT = (
+    "no format of a folder holds these experts, this gate or this decoder, so there is no config.json: "
+    "load it with shortlist.training.load_run"
+)
 _ROUTER = ".mlp.gate.router.weight"
 
 
 def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None:
     """Write `config.json` and `model.safetensors` beside the tokenizer.
 
-    A dense model is saved as what it is, a llama with experts behind softmax gates as a mixtral.
+    A dense model is saved as what it is, a llama with experts behind softmax gates as a mixtral. Others with
+    experts behind `softmax` or `dual_price` gates are saved as converted models are
+    (`shortlist.nn.load_converted`), which the native runtime reads and `transformers` does not.
 
     Returns
     -------
     str or None
-        Why nothing was written: no family of `transformers` is this model.
+        What a user should know: that `transformers` does not read the model, or nothing but `load_run`.
 
     Raises
     ------
@@ -33,18 +45,23 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
         It cannot be written.
     """
     saved = model if config.moe is None else _as_mixtral(model)
-    if saved is None:
-        return (
-            "no family of transformers has these experts or this gate, so there is no config.json: "
-            "load it with shortlist.training.load_run"
-        )
+    own = _own_format(model) if saved is None else None
+    if saved is None and own is None:
+        return NO_FORMAT
     staging = folder / ".model"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        _save(saved, staging)
+        if saved is not None:
+            _save(saved, staging)
+        else:
+            assert own is not None
+            write_model(model, own, staging, torch.float32)
+            open_checkpoint(staging).close()  # a decoder that the native runtime does not know is refused
         # The configuration comes last: then all is there.
         for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):
             file.replace(folder / file.name)
+    except CheckpointError:
+        return NO_FORMAT
     except (OSError, safetensors.SafetensorError) as error:
         raise ShortlistError(
             f"the model cannot be written to {folder} ({error}): free some space there, then write it with "
@@ -52,7 +69,9 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return None
+    return (
+        "transformers has no such gate or experts: load it with shortlist.nn.load_converted" if own else None
+    )
 
 
 def _save(model: "PreTrainedModel", folder: Path) -> None:
@@ -98,6 +117,36 @@ def _as_mixtral(model: "PreTrainedModel") -> "PreTrainedModel | None":
         return None
     twin.load_state_dict(weights)
     return twin
+
+
+def _own_format(model: "PreTrainedModel") -> MoEConfig | None:
+    """How the format of converted models describes its mixtures, where it can."""
+    found = {
+        index: layer
+        for index, (parent, name) in enumerate(find_blocks(model))
+        if isinstance(layer := getattr(parent, name), MoE)
+    }
+    described = {_described(layer) for layer in found.values()}
+    if len(described) != 1 or None in described:
+        return None
+    (one,) = described
+    assert one is not None
+    experts, width, shared, gate = one
+    return MoEConfig("train", experts, width, shared, gate, ternary=False, layers=tuple(found))
+
+
+def _described(layer: MoE) -> tuple[int, int, int, GateConfig] | None:
+    """Number and width of the experts, width of the shared one, gate."""
+    gate, experts, shared = layer.gate, layer.experts, layer.shared_expert
+    if not isinstance(experts, Experts) or not experts.gated or layer.shared_expert_gate is not None:
+        return None
+    if type(gate) is SoftmaxTopK:
+        kind = GateConfig("softmax", k=gate.k, normalize=gate.normalize)
+    elif type(gate) is DualPrice:
+        kind = GateConfig("dual_price", k=gate.k, normalize=gate.k > 1)
+    else:
+        return None
+    return experts.count, experts.hidden, dense_sizes(shared)[1] if shared is not None else 0, kind
 
 
 def _is_mixtral(layer: MoE, first: MoE) -> bool:
