@@ -176,6 +176,8 @@ _EXPERTS = {
 _NO_EXPERTS = {
     "expert_count": refused("experts, which this family has not", 0),
     "expert_used_count": refused("experts, which this family has not", 0),
+    "expert_feed_forward_length": refused("experts, which this family has not", 0),
+    "expert_weights_norm": refused("experts, which this family has not", False),
 }
 _GEMMA3N = {
     "activation_sparsity_scale": used("cutoff of the gates of each layer"),
