@@ -67,7 +67,7 @@ def test_the_class_of_a_model_that_names_none(tmp_path: Path, kind: str):
         ({"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}, "add_prefix_space is not supported"),
         (
             {"tokenizer_class": "Qwen2Tokenizer", "add_bos_token": True},
-            "puts bos_token around texts, which is None and not in vocab.json",
+            "puts bos_token around texts, which is .None. and not in vocab.json",
         ),
     ],
 )

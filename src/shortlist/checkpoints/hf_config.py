@@ -41,6 +41,13 @@ def hf_family(settings: Settings) -> Family:
     """
     by_type = {family.hf_model_type: family for family in FAMILIES.values()}
     by_type |= {family.hf_wrapper: family for family in FAMILIES.values() if family.hf_wrapper}
+    kind = settings.get("model_type", None)
+    if isinstance(kind, str) and kind not in by_type and "text_config" in settings:
+        settings.fail(
+            "model_type",
+            f"is {kind!r:.60}, a model that also sees or hears, which is not supported: "
+            "use a GGUF file of its text part, or a model of text alone",
+        )
     return by_type[settings.one_of("model_type", by_type)]
 
 

@@ -76,7 +76,7 @@ def _without_tokenizer_json(folder: Path, config: dict[str, Any]) -> tuple[Backe
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     if vocabulary.is_file() and merges.is_file():
         rules = class_rules(folder, config, _read_json(folder / "config.json"))
-        config = rules.names | config
+        config = {**rules.names, **config}
         texts = config | {name: _content(config.get(name)) for name in _NAMES}
         return build_backend(folder, rules, texts, _read_json(vocabulary), _read_text(merges)), config
     if (folder / "tokenizer.model").is_file():

@@ -31,7 +31,7 @@ _END = "<|endoftext|>"
 _GPT2 = ClassRules("gpt-2", {"bos_token": _END, "eos_token": _END, "unk_token": _END})
 _QWEN2 = ClassRules("qwen2", {"eos_token": _END, "unk_token": _END, "pad_token": _END})
 _CLASSES = {"GPT2Tokenizer": _GPT2, "Qwen2Tokenizer": _QWEN2}
-_OF_MODELS = dict.fromkeys(("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"), _QWEN2)
+_OF_MODELS: dict[str, ClassRules] = dict.fromkeys(("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"), _QWEN2)
 """The class of models whose tokenizer_config.json names none."""
 
 
@@ -89,7 +89,7 @@ def build_backend(
     backend.pre_tokenizer = known.cut()
     backend.decoder = decoders.ByteLevel()
     around = {"bos_token": config.get("add_bos_token"), "eos_token": config.get("add_eos_token")}
-    tokens = {name: config.get(name) for name, wanted in around.items() if wanted}
+    tokens = {name: str(config.get(name)) for name, wanted in around.items() if wanted}
     for name, token in tokens.items():
         if token not in vocabulary:
             raise CheckpointError(
