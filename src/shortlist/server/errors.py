@@ -85,6 +85,8 @@ def as_api_error(error: Exception, public: Callable[[str], str]) -> ApiError:
             return error
         case RequestValidationError():
             return _validation_error(error)
+        case HTTPException(status_code=400):  # FastAPI's, of a body that Python's parser gives up on
+            return _no_json()
         case HTTPException():
             return ApiError(error.status_code, str(error.detail))
         case QueueFull():
@@ -145,7 +147,7 @@ def _validation_error(error: RequestValidationError) -> ApiError:
     deepest = max(len(each["loc"]) for each in errors)
     first, *others = [each for each in errors if len(each["loc"]) == deepest]
     if first["type"] == "json_invalid":
-        return ApiError(400, "the body is not valid JSON", code="invalid_json")
+        return _no_json()
     place = ".".join(str(part) for part in first["loc"][1:] if _is_name(part))
     told: list[str] = [
         _PLAIN.get(each["type"]) or str(each["msg"]).replace("Input should", "should")
@@ -157,6 +159,10 @@ def _validation_error(error: RequestValidationError) -> ApiError:
     what = " or ".join(dict.fromkeys(told))
     message = f"{place or 'the body'}{'' if what.startswith('[') else ': '}{what}"
     return ApiError(400, message, param=str(first["loc"][1]) if len(first["loc"]) > 1 else None, code=code)
+
+
+def _no_json() -> ApiError:
+    return ApiError(400, "the body is not valid JSON", code="invalid_json")
 
 
 def _is_name(part: Any) -> bool:
