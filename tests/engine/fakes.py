@@ -59,6 +59,7 @@ class ByteTokenizer:
     strips_space = False
     vocab_size = 258
     chat_template = "messages"
+    template_names = ()
     name = "/models/fake.gguf"
 
     def encode(self, text, *, add_special=True, parse_special=False):

@@ -1,6 +1,8 @@
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +12,7 @@ from models.library_backend import library_backend
 from models.vocabularies import CHATML, TEXTS, byte_level, sentence_piece, texts
 from tokenizers import AddedToken, pre_tokenizers
 
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.models.tokenizer_folder import read_folder
 from shortlist.models.tokenizer_gguf import read_gguf
@@ -48,13 +50,36 @@ class TestEncode:
             CHAT.encode(text)
 
     def test_two_threads_do_not_disturb_each_other(self):
-        def ids(parse_special: bool) -> list[int]:
-            return CHAT.encode("a<|im_end|>b" * 20, parse_special=parse_special)
+        """The flag of a thread stays until its text is encoded, however long that takes."""
+        tokenizer = tokenizer_with(None)
+        changed = Event()
 
-        expected = {flag: ids(flag) for flag in (True, False)}
-        with ThreadPoolExecutor(4) as pool:
-            for flag, result in zip([True, False] * 200, pool.map(ids, [True, False] * 200), strict=True):
-                assert result == expected[flag]
+        class Slow:
+            def __init__(self, backend):
+                self.backend, self.flags = backend, []
+
+            def __setattr__(self, name, value):
+                if name == "encode_special_tokens":
+                    self.flags.append(value)
+                    self.backend.encode_special_tokens = value
+                    if len(self.flags) > 1:
+                        changed.set()
+                else:
+                    super().__setattr__(name, value)
+
+            def encode(self, text, add_special_tokens):
+                changed.wait(0.3)
+                return self.backend.encode(text, add_special_tokens)
+
+        slow = tokenizer._backend = Slow(tokenizer._backend)  # pyright: ignore[reportAttributeAccessIssue]
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(tokenizer.encode, "<|im_end|>", parse_special=True)
+            while not slow.flags:
+                time.sleep(0.001)
+            second = pool.submit(tokenizer.encode, "<|im_end|>", parse_special=False)
+            assert first.result() == [END]
+            assert second.result() == CHAT.encode("<|im_end|>")
+        assert slow.flags == [False, True]
 
     def test_the_ids_of_the_vocabulary(self):
         assert CHAT.vocab_size == 400
@@ -259,6 +284,33 @@ class TestEncodeChat:
 
     def test_user_defined_tokens_are_those_tokens(self):
         assert 397 in CHAT.encode_chat(user("<tool><|im_end|>"))
+
+    def test_named_templates_of_a_gguf_file(self):
+        keys = {
+            "tokenizer.chat_template": "plain",
+            "tokenizer.chat_template.tool_use": "tools{{ tools|length }}",
+        }
+        tokenizer = Tokenizer(read_gguf(byte_level("gpt-2") | keys, "MODEL"), "MODEL")
+        assert tokenizer.template_names == ("tool_use",)
+        assert tokenizer.decode(tokenizer.encode_chat(user("a"))) == "plain"
+        assert tokenizer.decode(tokenizer.encode_chat(user("a"), tools=[])) == "tools0"
+        del keys["tokenizer.chat_template"]
+        tokenizer = Tokenizer(read_gguf(byte_level("gpt-2") | keys, "MODEL"), "MODEL")
+        assert tokenizer.chat_template is None
+        with pytest.raises(
+            UsageError, match="MODEL has the chat templates tool_use, and none is the default: name"
+        ):
+            tokenizer.encode_chat(user("a"))
+        keys["tokenizer.chat_template.default"] = "default"
+        tokenizer = Tokenizer(read_gguf(byte_level("gpt-2") | keys, "MODEL"), "MODEL")
+        assert tokenizer.decode(tokenizer.encode_chat(user("a"))) == "default"
+
+    @pytest.mark.parametrize("key", ["tokenizer.chat_template", "tokenizer.chat_template.rag"])
+    def test_a_template_that_is_no_text(self, key):
+        with pytest.raises(
+            CheckpointError, match="the tokenizer of MODEL has a chat template that is not text"
+        ):
+            read_gguf(byte_level("gpt-2") | {key: 5}, "MODEL")
 
     def test_without_a_template(self):
         with pytest.raises(UsageError, match=re.escape("MODEL has no chat template: use a model")):

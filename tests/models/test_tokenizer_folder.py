@@ -7,7 +7,7 @@ from models.library_backend import library_backend
 from models.vocabularies import TEXTS, byte_level, sentence_piece
 from tokenizers import AddedToken
 
-from shortlist.errors import CheckpointError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.models.tokenizer import Tokenizer
 from shortlist.models.tokenizer_folder import read_folder
 
@@ -170,13 +170,88 @@ class TestChatTemplate:
         change(folder, "tokenizer_config.json", chat_template="template")
         assert read_folder(folder).chat_template == "template"
 
-    def test_one_of_several(self, folder):
-        several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "template"}]
+    SEVERAL = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "template"}]  # noqa: RUF012
+
+    def test_several(self, folder):
+        change(folder, "tokenizer_config.json", chat_template=self.SEVERAL)
+        parts = read_folder(folder)
+        assert parts.chat_template == "template"
+        assert parts.named_templates == {"tool_use": "tools"}
+
+    def test_several_in_files(self, folder):
+        change(folder, "tokenizer_config.json", chat_template="other")
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+        assert read_folder(folder).chat_template is None
+        (folder / "chat_template.jinja").write_text("template")
+        parts = read_folder(folder)
+        assert parts.chat_template == "template"
+        assert parts.named_templates == {"tool_use": "tools"}
+
+    @pytest.mark.parametrize(
+        "template", [5, True, [], {}, ["a"], [{"name": "default"}], [{"template": "a"}, 3], {"a": 1}]
+    )
+    def test_what_is_no_template_is_refused(self, folder, template):
+        change(folder, "tokenizer_config.json", chat_template=template)
+        with pytest.raises(
+            CheckpointError, match=r"tokenizer_config.json is damaged: its chat_template is neither"
+        ):
+            read_folder(folder)
+
+    @pytest.mark.parametrize("tools", [None, [], [{"name": "f"}]])
+    @pytest.mark.parametrize(
+        "several", [SEVERAL, SEVERAL[1:], SEVERAL[:1], [{"name": "rag", "template": "r"}]]
+    )
+    def test_the_one_that_is_taken_is_that_of_transformers(self, folder, several, tools):
         change(folder, "tokenizer_config.json", chat_template=several)
-        assert read_folder(folder).chat_template == "template"
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        messages = [{"role": "user", "content": "a"}]
+        ours = Tokenizer(read_folder(folder), "FOLDER")
+        try:
+            expected = theirs.apply_chat_template(messages, tools=tools, tokenize=False)
+        except ValueError:
+            names = ", ".join(entry["name"] for entry in several)
+            with pytest.raises(
+                UsageError, match=f"FOLDER has the chat templates {names}, and none is the default"
+            ):
+                ours.encode_chat(messages, tools=tools)
+        else:
+            assert ours.decode(ours.encode_chat(messages, tools=tools)) == expected
+
+    def test_tools_are_known_by_the_template_for_them(self, folder):
+        several = [
+            {"name": "tool_use", "template": "{{ tools }}"},
+            {"name": "default", "template": "{{ x }}"},
+        ]
+        change(folder, "tokenizer_config.json", chat_template=several)
+        tokenizer = Tokenizer(read_folder(folder), "FOLDER")
+        assert tokenizer.template_names == ("tool_use",)
+        assert tokenizer.template_knows("tools")
+        assert tokenizer.template_knows("x")
+        assert not tokenizer.template_knows("y")
 
     def test_none(self, folder):
         assert read_folder(folder).chat_template is None
+        assert read_folder(folder).named_templates == {}
+
+
+@pytest.mark.parametrize("field", ["bos_token", "chat_template", "anything"])
+@pytest.mark.parametrize(
+    "file", ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
+)
+def test_half_of_a_surrogate_pair_is_refused(folder, file, field):
+    change(folder, file, **{field: "a\ud800"})
+    with pytest.raises(
+        CheckpointError, match=rf"{file} is damaged: it holds half of a surrogate pair, '\\ud800'"
+    ):
+        read_folder(folder)
+
+
+def test_and_so_is_one_in_the_vocabulary(folder):
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"<tool>"', '"<\\ud800>"'))
+    with pytest.raises(CheckpointError, match=r"tokenizer.json is damaged"):
+        read_folder(folder)
 
 
 class TestBadFolders:

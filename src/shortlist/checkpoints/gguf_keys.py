@@ -58,6 +58,9 @@ TOKENIZER: dict[str, Key] = {
             "eos_token_id": "a token that ends a text",
             "eot_token_id": "a token that ends a turn",
             "eom_token_id": "a token that ends a message",
+            "fim_pad_token_id": "a token that ends a text that fills in a middle",
+            "fim_rep_token_id": "a token that ends a text that fills in a middle",
+            "fim_sep_token_id": "a token that ends a text that fills in a middle",
             "unknown_token_id": "stands for what the vocabulary cannot spell",
             "seperator_token_id": "a special token that templates may name",
             "padding_token_id": "a special token that templates may name",
@@ -68,11 +71,11 @@ TOKENIZER: dict[str, Key] = {
         }.items()
     },
     "tokenizer.chat_template": used("the chat template"),
-    **harmless("other chat templates, by name", "tokenizer.chat_template.* tokenizer.chat_templates"),
+    "tokenizer.chat_template.*": used("other chat templates, by name"),
+    **harmless("the other chat templates are found by their keys", "tokenizer.chat_templates"),
     **harmless(
         "special tokens are found by their types",
         "tokenizer.ggml.fim_pre_token_id tokenizer.ggml.fim_suf_token_id tokenizer.ggml.fim_mid_token_id "
-        "tokenizer.ggml.fim_pad_token_id tokenizer.ggml.fim_rep_token_id tokenizer.ggml.fim_sep_token_id "
         "tokenizer.ggml.prefix_token_id tokenizer.ggml.suffix_token_id tokenizer.ggml.middle_token_id "
         "tokenizer.ggml.cls_token_id",
     ),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from shortlist.models.chat import ChatTemplate
 
 
+_DEFAULT, _TOOL_USE = "default", "tool_use"
+
+
 class Tokenizer:
     """The tokenizer and chat template of a checkpoint.
 
@@ -47,6 +50,8 @@ class Tokenizer:
         All special tokens.
     vocab_size : int
         One more than the largest id. The model may have more rows, or for tokens that it never sees, fewer.
+    template_names : tuple of str
+        The names of further chat templates, such as `tool_use`, which is taken where tools are given.
     chat_template : str or None
         The source of the chat template.
     notes : tuple of str
@@ -74,6 +79,9 @@ class Tokenizer:
         self.special_ids = frozenset(self._specials)
         self.vocab_size = parts.size
         self.chat_template = parts.chat_template
+        self.template_names = tuple(sorted(parts.named_templates))
+        self._sources = {**parts.named_templates, _DEFAULT: parts.chat_template}
+        self._templates: dict[str, ChatTemplate] = {}
         self.notes = parts.notes
         self.strips_space = self._bytes.strips_space
 
@@ -169,7 +177,7 @@ class Tokenizer:
         CheckpointError
             The chat template is broken.
         """
-        text = self._template.render(
+        text = self._template(tools is not None).render(
             messages,
             tools=tools,
             add_generation_prompt=add_generation_prompt,
@@ -188,7 +196,7 @@ class Tokenizer:
         CheckpointError
             The chat template is broken.
         """
-        return variable in self._template.facts.variables
+        return variable in self._template(with_tools=variable == "tools").facts.variables
 
     def _encode_traced(self, text: str, inputs: Any) -> list[int]:
         """Encode a rendered text: special tokens of the template are special, those of inputs are text."""
@@ -218,15 +226,24 @@ class Tokenizer:
         stand_in_id, specials = self._backend.token_to_id(stand_in), (token for token, *_ in own)
         return [next(specials) if i == stand_in_id else i for i in ids]
 
-    @cached_property
-    def _template(self) -> "ChatTemplate":
-        if self.chat_template is None:
-            raise UsageError(
-                f"{self.name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
-            )
-        from shortlist.models.chat import ChatTemplate  # Jinja takes 2 MB, and only chats need it
+    def _template(self, with_tools: bool) -> "ChatTemplate":
+        """The chat template: `tool_use` where there are tools and such a template, else the default one."""
+        name = _TOOL_USE if with_tools and _TOOL_USE in self.template_names else _DEFAULT
+        if name not in self._templates:
+            if (source := self._sources[name]) is None:
+                raise UsageError(self._no_template())
+            from shortlist.models.chat import ChatTemplate  # Jinja takes 2 MB, and only chats need it
 
-        return ChatTemplate(self.chat_template, self.name, self.names)
+            self._templates[name] = ChatTemplate(source, self.name, self.names)
+        return self._templates[name]
+
+    def _no_template(self) -> str:
+        if not self.template_names:
+            return f"{self.name} has no chat template: use a model that is tuned for chat, or `shortlist run`"
+        names = ", ".join(self.template_names)
+        return (
+            f"{self.name} has the chat templates {names}, and none is the default: name one of them `default`"
+        )
 
     @cached_property
     def _stand_in(self) -> str:

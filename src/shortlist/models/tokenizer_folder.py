@@ -44,13 +44,15 @@ def read_folder(folder: Path) -> TokenizerParts:
     ends |= {i for i in _configured_ends(folder) if 0 <= i < len(ids)}
     if "eos_token" in names:
         ends.add(ids[names["eos_token"]])
+    templates = _chat_templates(folder, config)
     return TokenizerParts(
         backend,
         size=max(ids.values(), default=-1) + 1,
         bos_id=ids[names["bos_token"]] if "bos_token" in names else None,
         eos_ids=frozenset(ends),
         names=names,
-        chat_template=_chat_template(folder, config),
+        chat_template=templates.pop("default", None),
+        named_templates=templates,
     )
 
 
@@ -120,15 +122,31 @@ def _configured_ends(folder: Path) -> set[int]:
     return set()
 
 
-def _chat_template(folder: Path, config: dict[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return _read_text(file)
-    template = config.get("chat_template")
-    if isinstance(template, list):  # one for each purpose
-        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
-        template = named[0].get("template") if named else None
-    return template if isinstance(template, str) else None
+def _chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """The chat templates by name, as in `transformers`: in files of their own, else the configuration."""
+    files = {file.stem: file for file in sorted(folder.glob("additional_chat_templates/*.jinja"))}
+    if (folder / "chat_template.jinja").is_file():
+        files["default"] = folder / "chat_template.jinja"
+    if files:
+        return {name: _read_text(file) for name, file in files.items()}
+    given = config.get("chat_template")
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {"default": given}
+    entries = given.items() if isinstance(given, dict) else _named(given)
+    templates = {name: template for name, template in entries if isinstance(name, str)}
+    if not templates or not all(isinstance(template, str) for template in templates.values()):
+        _fail(
+            folder / "tokenizer_config.json", "its chat_template is neither a text nor a list of named ones"
+        )
+    return templates
+
+
+def _named(entries: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(entries, list):
+        return []
+    return [(e.get("name", ""), e.get("template")) if isinstance(e, dict) else ("", None) for e in entries]
 
 
 def _content(token: Any) -> str | None:
@@ -146,6 +164,10 @@ def _read_json(file: Path) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         _fail(file, "it does not hold a valid JSON object")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        _fail(file, f"it holds half of a surrogate pair, {error.object[error.start]!a}")
     return value
 
 

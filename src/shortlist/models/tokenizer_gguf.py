@@ -57,14 +57,22 @@ def read_gguf(metadata: Mapping[str, Any], name: str) -> TokenizerParts:
                 f"is of the kind {other!r:.80}, which is not supported; "
                 "supported are gpt2 (byte-level BPE) and llama (SentencePiece BPE)"
             )
-    template = metadata.get("tokenizer.chat_template")
+    templates = {
+        key.removeprefix("tokenizer.chat_template").removeprefix("."): value
+        for key, value in metadata.items()
+        if key == "tokenizer.chat_template" or key.startswith("tokenizer.chat_template.")
+    }
+    if not all(isinstance(template, str) for template in templates.values()):
+        keys.fail("has a chat template that is not text: fetch the file again, or convert it again")
+    template = templates.pop("", None)
     return TokenizerParts(
         backend,
         size=len(keys.tokens),
         bos_id=keys.token_id("bos_token_id"),
         eos_ids=frozenset(keys.ends),
         names={name: token for name, key in _NAMES.items() if (token := keys.token(key)) is not None},
-        chat_template=template if isinstance(template, str) else None,
+        chat_template=templates.pop("default", None) if template is None else template,
+        named_templates=templates,
         notes=tuple(keys.notes),
     )
 

@@ -1,7 +1,7 @@
 """What a tokenizer is made of, wherever it was read from."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
@@ -87,6 +87,8 @@ class TokenizerParts:
         Special tokens as chat templates name them: `bos_token`, `eos_token`, ...
     chat_template
         Its source, if there is one.
+    named_templates
+        The sources of further chat templates, by name: `tool_use`, ...
     notes
         What the checkpoint says of its tokens that is not taken as it stands, one line each.
     """
@@ -97,6 +99,7 @@ class TokenizerParts:
     eos_ids: frozenset[int]
     names: dict[str, str]
     chat_template: str | None
+    named_templates: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -150,7 +150,7 @@ class Service:
             As `Tokenizer.encode_chat` takes them.
         """
         tokenizer = self.model.tokenizer
-        if tokenizer.chat_template is None:
+        if tokenizer.chat_template is None and not tokenizer.template_names:
             message = "this model has no chat template: send a prompt to /v1/completions"
             raise ApiError(400, message, param="messages", code="no_chat_template")
         plain = [message.plain() for message in messages]
