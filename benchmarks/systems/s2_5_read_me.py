@@ -76,9 +76,8 @@ def main() -> None:
 def cache_leads(model, ids: torch.Tensor, experts: int) -> float:
     """How much more often Belady's cache of half of the experts hits than LRU, over the routes of a queue."""
     with torch.no_grad():
-        route(model, model.base_model.router, ids[:REQUESTS])
-    scores = next(layer.mlp.gate.scores for layer in model.base_model.layers)
-    routes = scores.argmax(-1).view(REQUESTS, -1).T.flatten().tolist()  # requests in turns
+        tokens = route(model, model.base_model.router, ids[:REQUESTS])
+    routes = tokens.scores.argmax(-1).view(REQUESTS, -1).T.flatten().tolist()  # requests in turns
     capacity = experts // 2
     lru, belady = lru_hits(routes, capacity), belady_hits(routes, capacity)
     print(f"{len(routes)} routes known before layer 1, load {[routes.count(e) for e in range(experts)]}")

@@ -125,7 +125,8 @@ def install(model: Any, config: MoEConfig, blocks: Mapping[int, MoE] | None = No
         embedding = model.get_input_embeddings().weight
         router = SharedRouter(embedding.shape[1], config.experts, config.gate.width or 1)
         model.base_model.router = router.to(embedding.device)
-        follow(model.base_model, router)
+        hooks = follow(model.base_model)
+        done.when_undone(*(hook.remove for hook in hooks), lambda: delattr(model.base_model, "router"))
     return done
 
 

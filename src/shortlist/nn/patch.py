@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from shortlist.errors import UsageError
 from shortlist.nn.blocks import check_use, find_stack
@@ -53,7 +52,7 @@ class Patch:
 
     layers: dict[int, nn.Module] = field(default_factory=dict)
     _replaced: list[Replaced] = field(default_factory=list)
-    _hooks: list[RemovableHandle] = field(default_factory=list)
+    _cleanup: list[Callable[[], None]] = field(default_factory=list)
 
     def undo(self) -> None:
         """Puts all original blocks back, or none. Undoing twice changes nothing.
@@ -67,10 +66,14 @@ class Patch:
             block.check()
         for block in self._replaced:
             block.undo()
-        for hook in self._hooks:
-            hook.remove()
+        for clean in self._cleanup:
+            clean()
         self._replaced.clear()
-        self._hooks.clear()
+        self._cleanup.clear()
+
+    def when_undone(self, *cleanup: Callable[[], None]) -> None:
+        """Have `undo` call these too."""
+        self._cleanup += cleanup
 
     def __enter__(self) -> "Patch":
         return self
@@ -121,7 +124,7 @@ def patch(
         done.layers[index] = new
     for block in done._replaced:  # nothing fails from here on
         setattr(block.parent, block.name, block.new.train(block.parent.training))
-    done._hooks += tell_tokens(stack.owner, blocks)
+    done.when_undone(*(hook.remove for hook in tell_tokens(stack.owner, blocks)))
     return done
 
 

@@ -7,13 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from shortlist.errors import UsageError
 from shortlist.nn.gates import Gate, Routing
-from shortlist.nn.moe import moe_layers
+from shortlist.nn.tokens import Tokens, tell_more, tokens_here
 
 CHUNK = 128
 """Tokens whose states are computed at once."""
 SHORTEST, LONGEST = 0.5, 512.0
 """Half-lives, in tokens, of what the router remembers."""
+STATE = "shortlist_router_state"
+"""Name of the attribute that the keys of a cache's first layer have."""
 
 
 class SharedRouter(nn.Module):
@@ -48,7 +51,9 @@ class SharedRouter(nn.Module):
         self.decay: Tensor
         self.register_buffer("decay", 0.5 ** (1 / lives))
 
-    def forward(self, embedded: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, embedded: Tensor, state: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Scores [batch, length, experts] and the state [batch, rank] after the last token.
 
         Parameters
@@ -57,15 +62,23 @@ class SharedRouter(nn.Module):
             Embedding rows as they are stored.
         state : [batch, rank], optional
             After the tokens before these; zeros at the start of a text.
+        mask : bool [batch, length], optional
+            False where a token is padding, at the begin or the end of a text: it adds nothing to the state.
         """
         p = self.project(embedded)
+        if mask is not None:
+            p = p * mask[..., None]
         last = p.new_zeros(len(p), self.rank) if state is None else state
         averages = []
         for chunk in p.split(CHUNK, dim=1):
             averages.append(self._averages(chunk, last))
             last = averages[-1][:, -1]
-        remembered = torch.cat([p, torch.cat(averages, dim=1)], dim=-1)
-        return self.down(F.relu(self.up(remembered))), last
+        after = torch.cat(averages, dim=1)
+        scores = self.down(F.relu(self.up(torch.cat([p, after], dim=-1))))
+        if mask is not None:
+            ages = torch.arange(mask.shape[1], device=mask.device)
+            last = after[torch.arange(len(mask), device=mask.device), (mask * ages).argmax(-1)]
+        return scores, last
 
     def _averages(self, p: Tensor, state: Tensor) -> Tensor:
         """s_t = decay s_(t-1) + (1 - decay) p_t for all t of [batch, length, rank] at once."""
@@ -77,17 +90,25 @@ class SharedRouter(nn.Module):
 
 
 class SharedRoute(Gate):
-    """What a layer sees of a `SharedRouter`: the scores that it left here for the tokens on their way."""
-
-    def __init__(self, width: int, experts: int):
-        super().__init__(width, experts)
-        self.scores: Tensor | None = None
+    """What a layer sees of a `SharedRouter`: the scores that came with the tokens on their way."""
 
     def estimate(self, x: Tensor) -> Tensor:
-        """The router's scores, whatever the states are."""
-        assert self.scores is not None, "`follow` lets the router read the tokens first"
-        assert len(self.scores) == len(x)
-        return self.scores
+        """The router's scores, whatever the states are.
+
+        Raises
+        ------
+        UsageError
+            The router has not read these tokens.
+        """
+        tokens = tokens_here()
+        scores = None if tokens is None else tokens.scores
+        if scores is not None and tokens is not None and tokens.mask is not None:
+            scores = scores[tokens.mask.reshape(-1)]  # as the layer shows its gate real tokens alone
+        if scores is None or len(scores) != len(x):
+            raise UsageError(
+                "a shared router chooses before the first layer: run the whole model, not a layer"
+            )
+        return scores
 
     def select(self, scores: Tensor) -> Routing:
         """The expert with the largest score, with weight 1."""
@@ -95,27 +116,54 @@ class SharedRoute(Gate):
         return Routing.of_top_k(torch.ones_like(best, dtype=scores.dtype), best, self.experts)
 
 
-def route(model: nn.Module, router: SharedRouter, ids: Tensor, state: Tensor | None = None) -> Tensor:
-    """Let the router read tokens [batch, length] for all layers of a model; returns its state after them."""
+def route(
+    model: nn.Module,
+    router: SharedRouter,
+    ids: Tensor,
+    state: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tokens:
+    """Let the router read tokens [batch, length] for all layers of a model, from its state before them."""
     rows = model.get_input_embeddings().weight[ids]  # pyright: ignore[reportCallIssue]
-    scores, after = router(rows.detach(), state)
-    for layer in moe_layers(model):
-        if isinstance(layer.gate, SharedRoute):
-            layer.gate.scores = scores.flatten(0, 1)
-    return after
+    scores, after = router(rows.detach(), state, mask)
+    return Tokens(ids, mask, scores.flatten(0, 1), after.detach())
 
 
-def follow(model: Any, router: SharedRouter) -> RemovableHandle:
-    """From now on every forward pass of a `transformers` model starts with the router.
+def follow(decoder: nn.Module) -> list[RemovableHandle]:
+    """From now on every pass of a decoder, patched before, starts with its `router`.
 
-    It goes on where it was when the pass brings a cache that holds tokens, and starts afresh otherwise.
+    Where a pass brings a cache that holds tokens, the router goes on from its state after them. That state is
+    kept with the cache's keys, so each conversation has its own, and copies of a cache are copies of it.
     """
-    kept: dict[str, Tensor] = {}
+    return [
+        decoder.register_forward_pre_hook(_read_first, with_kwargs=True),
+        decoder.register_forward_hook(_keep_state, with_kwargs=True, prepend=True),
+    ]
 
-    def before(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-        cache = kwargs.get("past_key_values")
-        seen = cache is not None and cache.get_seq_length() > 0
-        kept["state"] = route(model, router, ids, kept.get("state") if seen else None)
 
-    return model.register_forward_pre_hook(before, with_kwargs=True)
+def _read_first(decoder: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    tokens = tokens_here()
+    if tokens is None or tokens.ids is None:
+        raise UsageError("a shared router reads token ids: call the model with input_ids, not inputs_embeds")
+    state = None
+    cache = kwargs.get("past_key_values")
+    if cache is not None and cache.get_seq_length() > 0:
+        state = getattr(_keys(cache), STATE, None)
+        if state is None:
+            raise UsageError(
+                "the cache holds tokens that the model's shared router has not read as they are there "
+                "(beams, or a cut): start with a new cache"
+            )
+    return args, tell_more(route(decoder, decoder.router, tokens.ids, state, tokens.mask), kwargs)
+
+
+def _keep_state(_decoder: nn.Module, _args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+    cache = getattr(output, "past_key_values", None) or kwargs.get("past_key_values")
+    tokens = tokens_here()
+    if cache is not None and tokens is not None:
+        # Whoever reorders or cuts a cache makes new keys, which are without a state. A deep copy keeps it.
+        setattr(_keys(cache), STATE, tokens.state)
+
+
+def _keys(cache: Any) -> Tensor:
+    return cache.layers[0].keys

@@ -11,6 +11,8 @@ All hooks know their arguments and nothing else, so that copies of a model are o
 import inspect
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +32,16 @@ class Tokens:
         None where a pass starts from embeddings.
     mask : bool [batch, length] or None
         False where a token is padding; None where none is.
+    scores : float [batch * length, experts] or None
+        Of a router that all layers share.
+    state : float [batch, rank] or None
+        That router's, after these tokens.
     """
 
     ids: Tensor | None
     mask: Tensor | None = None
+    scores: Tensor | None = None
+    state: Tensor | None = None
 
 
 class _Here(threading.local):
@@ -47,6 +55,23 @@ _here = _Here()
 def tokens_here() -> Tokens | None:
     """Those of the pass that this thread is in; None outside of any."""
     return _here.tokens
+
+
+@contextmanager
+def telling(tokens: Tokens) -> Iterator[None]:
+    """Tell layers that are run one by one of their tokens, as a pass would."""
+    before = _here.tokens, _here.passing
+    _here.tokens, _here.passing = tokens, True
+    try:
+        yield
+    finally:
+        _here.tokens, _here.passing = before
+
+
+def tell_more(tokens: Tokens, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Replace what the present pass of a decoder tells, for a later hook of it: its arguments by name."""
+    _here.tokens = tokens
+    return kwargs | {ARGUMENT: tokens} if ARGUMENT in kwargs else kwargs
 
 
 def tell_tokens(owner: nn.Module, blocks: list[tuple[nn.Module, str]]) -> list[RemovableHandle]:

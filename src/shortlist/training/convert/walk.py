@@ -12,6 +12,7 @@ from torch import Tensor
 from shortlist.nn import MoE
 from shortlist.nn.blocks import find_blocks
 from shortlist.nn.shared_router import SharedRouter, route
+from shortlist.nn.tokens import ARGUMENT, Tokens, telling
 
 BATCH = 8  # sequences in one pass
 
@@ -77,9 +78,11 @@ class Walk:
         try:
             for start in range(0, len(self.ids), BATCH):
                 part = slice(start, start + BATCH)
+                tokens = Tokens(self.ids[part])
                 if isinstance(router, SharedRouter):
-                    route(self.model, router, self.ids[part])
-                output = self.blocks[index][0](self.hidden[part], **self.arguments[index])
+                    tokens = route(self.model, router, self.ids[part])
+                with telling(tokens):
+                    output = self.blocks[index][0](self.hidden[part], **self.arguments[index])
                 after[part] = output[0] if isinstance(output, tuple) else output
         finally:
             handle.remove()
@@ -89,10 +92,11 @@ class Walk:
     def _arguments(self) -> list[dict[str, Any]]:
         """What the model hands to each layer beside the hidden states: positions and masks, for any batch."""
         found: list[dict[str, Any]] = []
-        handles = [
-            layer.register_forward_pre_hook(lambda _, args, kwargs: found.append(kwargs), with_kwargs=True)
-            for layer, _ in self.blocks
-        ]
+
+        def see(_layer: Any, _args: tuple, kwargs: dict[str, Any]) -> None:
+            found.append({name: value for name, value in kwargs.items() if name != ARGUMENT})
+
+        handles = [layer.register_forward_pre_hook(see, with_kwargs=True) for layer, _ in self.blocks]
         try:
             self.model.base_model(input_ids=self.ids[:1], use_cache=False)
         finally:
