@@ -9,7 +9,7 @@ from builders import tiny_model
 
 from shortlist.errors import UsageError
 from shortlist.nn.converted import GateConfig, MoEConfig, install
-from shortlist.nn.shared_router import CHUNK, SharedRouter
+from shortlist.nn.shared_router import CHUNK, STATE, SharedRouter
 from shortlist.nn.tokens import Tokens, telling, tokens_here
 
 
@@ -112,7 +112,7 @@ def test_what_the_router_cannot_read_is_refused(model):
         model(inputs_embeds=torch.randn(1, 4, 64))
     with pytest.raises(UsageError, match="run the whole model"):
         model.model.layers[0].mlp(torch.randn(4, 64))
-    with telling(Tokens(A, torch.zeros(12, 3))), pytest.raises(UsageError, match="run the whole model"):
+    with telling(Tokens(A, scores=torch.zeros(12, 3))), pytest.raises(UsageError, match="run the whole model"):
         model.model.layers[0].mlp(torch.randn(4, 64))
     assert tokens_here() is None
 
@@ -151,3 +151,19 @@ def test_undo_takes_the_router_away():
         assert "model.router.decay" in model.state_dict()
     assert list(model.state_dict()) == names
     assert torch.equal(model(A).logits, plain)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_padding_adds_nothing_to_a_texts_route(model, before):
+    text, padding = torch.arange(5, 12)[None], torch.full((1, 4), 3)
+    padded = torch.cat([padding, text] if before else [text, padding], dim=1)
+    other = torch.arange(40, 40 + padded.shape[1])[None]
+    mask = torch.ones(2, padded.shape[1], dtype=torch.long)
+    real = slice(4, None) if before else slice(0, len(text[0]))
+    mask[0] = 0
+    mask[0, real] = 1
+    alone = model(text, use_cache=True)
+    batch = model(torch.cat([padded, other]), attention_mask=mask, use_cache=True)
+    torch.testing.assert_close(batch.logits[0, real], alone.logits[0], rtol=1e-4, atol=1e-4)
+    states = [getattr(out.past_key_values.layers[0].keys, STATE) for out in (alone, batch)]
+    torch.testing.assert_close(states[1][0], states[0][0], rtol=1e-5, atol=1e-6)
