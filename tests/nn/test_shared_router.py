@@ -112,7 +112,10 @@ def test_what_the_router_cannot_read_is_refused(model):
         model(inputs_embeds=torch.randn(1, 4, 64))
     with pytest.raises(UsageError, match="run the whole model"):
         model.model.layers[0].mlp(torch.randn(4, 64))
-    with telling(Tokens(A, scores=torch.zeros(12, 3))), pytest.raises(UsageError, match="run the whole model"):
+    with (
+        telling(Tokens(A, scores=torch.zeros(12, 3))),
+        pytest.raises(UsageError, match="run the whole model"),
+    ):
         model.model.layers[0].mlp(torch.randn(4, 64))
     assert tokens_here() is None
 
