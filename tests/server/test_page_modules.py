@@ -5,6 +5,7 @@ import json
 import pytest
 from javascript import evaluate
 
+from shortlist.cli.sampling import CHAT_SAMPLING
 from shortlist.server.app import PAGE
 
 
@@ -193,9 +194,23 @@ def test_a_request_has_turns_in_turns_and_the_settings_that_are_set():
         ],
         "max_tokens": 8,
         "temperature": 0,
+        "top_k": 40,
+        "top_p": 0.95,
+        "min_p": 0.05,
         "seed": 3,
         "shortlist": {"trace": True, "progress": True},
     }
+
+
+def test_an_answer_is_sampled_as_the_model_s_files_and_a_chat_on_the_command_line_do():
+    assert run("request", "module.USUAL") == CHAT_SAMPLING
+    suggested = [{"temperature": 0.2, "repetition_penalty": 1.1}, {"top_k": 64}, None]
+    found = run("request", "given.map((each) => module.samplingOf(each ?? undefined))", suggested)
+    assert found == [suggested[0], {**CHAT_SAMPLING, "top_k": 64}, CHAT_SAMPLING]
+    given = [SAID, {"temperature": "0.5", "top_p": ""}, {"head": "", "suggested": suggested[0]}]
+    asked = run("request", "module.requestOf(...given)", given)
+    assert (asked["temperature"], asked["repetition_penalty"]) == (0.5, 1.1)
+    assert "top_p" not in asked
 
 
 def test_a_request_may_read_everything_and_may_go_on():

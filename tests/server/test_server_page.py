@@ -298,6 +298,26 @@ def test_an_answer_that_was_cut_off_can_be_continued(scripted):
 # ---- where it scrolls, and while it waits -----------------------------------------------------------------
 
 
+def test_a_continued_answer_goes_on_as_the_model_would(visit, alone):
+    page = visit.page
+    set_to(page, max_tokens=4, temperature=0)
+    said = []
+    for _ in range(2):
+        if said:
+            page.locator(".continue").click()
+        else:
+            say(page, "Hello")
+        answered(page)
+        kept = page.evaluate("JSON.parse(sessionStorage['shortlist-conversation'])[1]")
+        said.append(kept["content"])
+        assert not kept.get("failed")
+    start, whole = said
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": start}]
+    tokens = alone.tokenizer.encode_chat(messages, add_generation_prompt=False, continue_final_message=True)
+    assert whole == start + alone.generate(tokens, max_tokens=4, temperature=0).text
+    assert page.locator("#strip [role=option]").count() == len(kept["tokens"]) >= 8
+
+
 def test_sending_scrolls_to_the_new_message_wherever_one_was(scripted):
     page = scripted(b"line\n\n" * 30, viewport={"width": 900, "height": 500})
     say(page, "First")

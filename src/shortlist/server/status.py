@@ -59,6 +59,7 @@ def _described(service: Service) -> dict[str, Any]:
             "ffn": model.decoder.ffn,
             "dense_bytes_per_token": service.dense_bytes,
             "recipe": model.recipe and model.recipe.summary(),
+            "sampling_defaults": model.sampling_defaults,
             "notes": list(model.notes),
         },
     }

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { byId } from "./elements.js";
 import { explain, figuresOf, layersDense, speedOf, whole } from "./format.js";
 import { draw } from "./messages.js";
-import { requestOf } from "./request.js";
+import { requestOf, samplingOf } from "./request.js";
 import { forget, loadConversation, loadSettings, saveConversation, saveSettings } from "./store.js";
 import { Strip } from "./strip.js";
 
@@ -104,7 +104,7 @@ function focusPrompt() {
 async function answer(continued) {
   const head = document.querySelector("input[name=head]:checked").value;
   const values = Object.fromEntries(new FormData(settings));
-  const asked = requestOf(conversation, values, { head, continued });
+  const asked = requestOf(conversation, values, { head, continued, suggested: strip.facts.sampling_defaults });
   const message = continued ?? { role: "assistant", content: "", tokens: [] };
   Object.assign(message, { waiting: {}, head, greedy: asked.temperature === 0 });
   for (const name of ["end", "failed", "cut", "figures"]) delete message[name];
@@ -195,6 +195,8 @@ async function facts() {
       `vocabulary ${whole(known.vocabulary)} tokens`,
       ...(known.notes ?? []),
     ].join(" · ");
+    const sampling = samplingOf(known.sampling_defaults);
+    for (const name of ["temperature", "top_p", "top_k", "min_p"]) settings.elements[name].placeholder = sampling[name] ?? "off";
     const { text, same } = explain(known);
     byId("about-head").textContent = text;
     byId("heads").hidden = Boolean(same);

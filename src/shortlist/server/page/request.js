@@ -2,6 +2,14 @@
 
 const NUMBERS = ["max_tokens", "temperature", "top_p", "top_k", "min_p", "seed"];
 
+/** How a chat samples where the model's files say no temperature: as `shortlist chat` does. */
+export const USUAL = { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05 };
+
+/** How a chat samples where the settings say nothing; `suggested` is what the model's files say. */
+export function samplingOf(suggested = {}) {
+  return { ...("temperature" in suggested ? {} : USUAL), ...suggested };
+}
+
 /**
  * The body of a chat completion.
  *
@@ -10,9 +18,10 @@ const NUMBERS = ["max_tokens", "temperature", "top_p", "top_k", "min_p", "seed"]
  *
  * @param conversation messages {role, content}
  * @param values of the settings, as a form gives them: text
- * @param head "" for the model's own, or "dense"; `continued` is the answer that is to be continued, if any
+ * @param head "" for the model's own, or "dense"; `continued` is the answer that is to be continued, if any;
+ *   `suggested` is for `samplingOf`
  */
-export function requestOf(conversation, values, { head, continued }) {
+export function requestOf(conversation, values, { head, continued, suggested }) {
   const said = [];
   const system = (values.system ?? "").trim();
   if (system) said.push({ role: "system", content: system });
@@ -24,6 +33,7 @@ export function requestOf(conversation, values, { head, continued }) {
   const numbers = NUMBERS.filter((name) => (values[name] ?? "") !== "");
   return {
     messages: said,
+    ...samplingOf(suggested),
     ...Object.fromEntries(numbers.map((name) => [name, Number(values[name])])),
     ...(continued && { continue_final_message: true, add_generation_prompt: false }),
     shortlist: { trace: true, progress: true, ...(head && { head }) },
