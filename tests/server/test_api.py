@@ -319,10 +319,15 @@ def test_texts_become_tokens_and_back(client, alone):
     assert client.post("/tokenize", json={"content": ""}).json()["tokens"] == []
 
 
-def test_what_is_served_is_told(client):
+def test_what_is_served_is_told(client, alone):
     (model,) = client.get("/v1/models").json()["data"]
     assert model["id"] == "tiny"
     assert model["shortlist"]["head"] == "exact"
+    assert model["shortlist"]["ffn"] == "dense"
+    assert model["shortlist"]["sampling_defaults"] == alone.sampling_defaults
+    assert model["shortlist"]["vocabulary"] == 320
+    decoder = alone.decoder
+    assert model["shortlist"]["dense_bytes_per_token"] == decoder.layer_bytes + decoder.head_rows.nbytes
     assert client.get("/v1/models/tiny").json() == model
     assert client.get("/v1/models/other").status_code == 404
     assert client.get("/v1/models/").json() == client.get("/v1/models").json()
