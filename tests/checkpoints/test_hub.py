@@ -28,6 +28,9 @@ REPOSITORIES = {
         "pytorch_model.bin": b"pickle",
         "tokenizer.json": b"{}",
     },
+    "owner/split": {f"sub/m-{i:05d}-of-00003.gguf": b"part %d" % i for i in (1, 2, 3)},
+    "owner/lost": {"m-00001-of-00002.gguf": b"part 1"},
+    "owner/adapter": {"adapter_config.json": b"{}", "adapter_model.safetensors": b"?"},
     "owner/gated": {"one.gguf": GGUF},
     "owner/broken": {"one.gguf": GGUF},
     "owner/cut": {"one.gguf": GGUF},
@@ -75,6 +78,17 @@ def test_a_gguf_file(hub: Path, name: str):
         assert checkpoint.config.family == "llama"
 
 
+@pytest.mark.parametrize("name", ["hf:owner/split", "hf:owner/split:sub/m-00001-of-00003.gguf"])
+def test_all_parts_of_a_split_model(hub: Path, name: str):
+    path = pulled(name)
+    assert path.name == "m-00001-of-00003.gguf"
+    assert [path.with_name(f"m-{i:05d}-of-00003.gguf").read_bytes() for i in (1, 2, 3)] == [
+        b"part 1",
+        b"part 2",
+        b"part 3",
+    ]
+
+
 def test_a_folder_comes_without_pickles(hub: Path):
     path = pulled("hf:owner/folder")
     assert {file.name for file in path.iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
@@ -94,6 +108,8 @@ def test_the_endpoint_setting_is_respected(address: str, tmp_path: Path):
         ("hf:owner/two", UsageError, "has 2 GGUF files: name one of them, for example hf:owner/two:a.gguf"),
         ("hf:owner/one:two.gguf", UsageError, "has no file two.gguf: its GGUF files are ['one.gguf']"),
         ("hf:owner/none", UsageError, "neither safetensors nor GGUF files"),
+        ("hf:owner/lost", UsageError, "hf:owner/lost lacks m-00002-of-00002.gguf, a part of the model"),
+        ("hf:owner/adapter", UsageError, "hf:owner/adapter is an adapter, which is not supported: merge it"),
         ("hf:owner/..--", UsageError, "is not a repository's name"),
         ("hf:owner", UsageError, "is not of the form"),
         ("hf:owner/one:README.md", UsageError, "is not of the form"),

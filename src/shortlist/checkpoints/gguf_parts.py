@@ -40,7 +40,7 @@ def read_parts(path: Path) -> list[Part]:
             f"{path} is the first of {count} parts, whose names must end in -00001-of-{count:05d}.gguf and "
             "so on: give them back the names that they were made with"
         )
-    paths = [path.with_name(f"{name[1]}-{i + 1:05d}-of-{count:05d}.gguf") for i in range(count)]
+    paths = [path.with_name(each) for each in part_names(path.name)]
     if missing := [each.name for each in paths if not each.exists()]:
         raise CheckpointError(
             f"{path} needs {missing[0]} beside it ({len(missing)} of {count} parts are missing): "
@@ -57,6 +57,14 @@ def read_parts(path: Path) -> list[Part]:
             f"{path}: its parts hold {tensors} tensors, but it says {stated!r:.20}: fetch them again"
         )
     return parts
+
+
+def part_names(first: str) -> list[str]:
+    """The names of all parts of the model that a file with this name begins; of a whole model its own."""
+    name = _NAME.fullmatch(first)
+    if name is None or int(name[2]) != 1 or int(name[3]) > _MOST_PARTS:
+        return [first]
+    return [f"{name[1]}-{i + 1:05d}-of-{name[3]}.gguf" for i in range(int(name[3]))]
 
 
 def is_later_part(path: Path) -> bool:

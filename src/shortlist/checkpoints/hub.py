@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from shortlist.checkpoints.gguf_parts import is_later_part, part_names
 from shortlist.errors import CheckpointError, DownloadError, UsageError
 from shortlist.paths import cache_folder
 
@@ -77,13 +78,16 @@ def pull(name: str, *, progress: bool) -> Path:
     try:
         # Asked first because this fails at once without a network, where downloads try for half a minute.
         info = hub.HfApi().model_info(reference.repo)
-        file = _choose(reference, sorted(sibling.rfilename for sibling in info.siblings or []))
+        files = sorted(sibling.rfilename for sibling in info.siblings or [])
+        file = _choose(reference, files)
+        parts = _parts(reference, file, files)
         with _quiet(unless=progress):
             if file is None:
                 return Path(
                     hub.snapshot_download(reference.repo, cache_dir=_folder(), allow_patterns=_FOLDER_FILES)
                 )
-            return Path(hub.hf_hub_download(reference.repo, file, cache_dir=_folder()))
+            paths = [hub.hf_hub_download(reference.repo, part, cache_dir=_folder()) for part in parts]
+            return Path(paths[0])
     except errors.HFValidationError as error:
         raise UsageError(f"{name} is not a repository's name: {_one_line(error)}") from None
     except errors.GatedRepoError:
@@ -132,7 +136,7 @@ def find(name: str) -> Path:
         raise _not_here(name) from None
     if (folder / "config.json").exists():
         return folder
-    files = list(folder.rglob("*.gguf"))
+    files = [path for path in folder.rglob("*.gguf") if not is_later_part(path)]
     if len(files) == 1:
         return files[0]
     raise _not_here(name)
@@ -144,7 +148,7 @@ def _not_here(name: str) -> CheckpointError:
 
 def _choose(reference: Reference, files: list[str]) -> str | None:
     """The GGUF file to fetch of those in the repository; None to fetch its safetensors."""
-    choices = [name for name in files if name.endswith(".gguf")]
+    choices = [name for name in files if name.endswith(".gguf") and not is_later_part(Path(name))]
     if reference.file in choices:
         return reference.file
     if reference.file is not None:
@@ -160,7 +164,22 @@ def _choose(reference: Reference, files: list[str]) -> str | None:
             f"hf:{reference.repo} has {len(choices)} GGUF files: "
             f"name one of them, for example hf:{reference.repo}:{choices[0]}"
         )
+    if "adapter_config.json" in files:
+        raise UsageError(
+            f"hf:{reference.repo} is an adapter, which is not supported: merge it into its model "
+            "(merge_and_unload of peft) and save that"
+        )
     raise UsageError(f"hf:{reference.repo} has neither safetensors nor GGUF files: choose another repository")
+
+
+def _parts(reference: Reference, file: str | None, files: list[str]) -> list[str]:
+    """The names of the files of a model that begins with this one."""
+    parts = part_names(file) if file else []
+    if missing := [name for name in parts if name not in files]:
+        raise UsageError(
+            f"hf:{reference.repo} lacks {missing[0]}, a part of the model: choose another repository or file"
+        )
+    return parts
 
 
 @contextmanager
