@@ -41,6 +41,7 @@ def said(monkeypatch, *, stream=None, head="auto", exact=False, hint=True):
 
 
 def test_the_hint_is_said_once_for_each_model(asked, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
     line = said(monkeypatch)
     assert line.startswith("shortlist: hint: shortlist fit tiny takes about a minute")
     assert "about 1.3 times as fast" in line

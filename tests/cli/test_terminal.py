@@ -10,7 +10,14 @@ import termios
 import pytest
 
 from shortlist.cli import terminal
-from shortlist.cli.terminal import PromptProgress, WordWrap, announce_pastes, answer_writer, typing_waits
+from shortlist.cli.terminal import (
+    PromptProgress,
+    WordWrap,
+    announce_pastes,
+    answer_writer,
+    note,
+    typing_waits,
+)
 
 
 class Screen:
@@ -165,3 +172,13 @@ def test_pastes_are_announced_to_a_terminal(monkeypatch):
     announce_pastes()
     announce_pastes(False)
     assert sys.stdout.getvalue() == terminal.ANNOUNCE_PASTES + terminal.NO_PASTES
+
+
+def test_a_note_breaks_between_words_on_a_terminal_alone(monkeypatch):
+    for stream, lines in ((Terminal(), 2), (io.StringIO(), 1)):
+        monkeypatch.setenv("COLUMNS", "30")
+        monkeypatch.setattr(sys, "stderr", stream)
+        note("a line of words that is longer than 30 columns")
+        assert stream.getvalue().count("\n") == lines
+        said = " ".join(stream.getvalue().split())
+        assert said == "shortlist: a line of words that is longer than 30 columns"

@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -521,6 +522,16 @@ def refuse(self, *arguments, **options):
 
 def break_(self, body):
     raise CheckpointError(f"the weights of {self.model.tokenizer.name} are broken")
+
+
+def test_a_line_of_the_log_names_route_and_model(serve_script, caplog):
+    caplog.set_level(logging.INFO, logger="shortlist")
+    url = serve_script(b"answer")
+    asked = {"model": "tiny", "prompt": "x"}
+    identity = httpx.post(url + "/v1/completions", json=asked).headers["x-request-id"]
+    eventually(lambda: caplog.records)
+    line = caplog.records[-1].getMessage()
+    assert re.fullmatch(rf"POST /v1/completions 200 \d\.\d{{3}} s tiny {identity}", line)
 
 
 def test_texts_stand_in_the_log_only_where_that_is_wanted(serve_script, caplog):

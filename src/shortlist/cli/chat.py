@@ -12,7 +12,7 @@ from shortlist.cli.line_input import message_reader
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json, print_stats
 from shortlist.cli.sampling import chat_options, describe_sampling, given_options
-from shortlist.cli.terminal import PromptProgress, announce_pastes, answer_writer, typing_waits
+from shortlist.cli.terminal import PromptProgress, announce_pastes, answer_writer, note, typing_waits
 from shortlist.cli.unused import refuse_unused_sampling
 from shortlist.errors import UsageError
 
@@ -110,14 +110,14 @@ def answer(conversation: Conversation, message: str, *, interactive: bool, json:
     try:
         pieces = conversation.answer(message, progress)
         if dropped := conversation.dropped:
-            say(f"the context is full: the oldest {dropped} of the exchanges so far are forgotten")
+            note(f"the context is full: the oldest {dropped} of the exchanges so far are forgotten")
         for piece in pieces:
             if not json:
                 write(piece)
     except UsageError as error:
         if not interactive:
             raise
-        print(f"shortlist: {error} (/reset starts over)", file=sys.stderr)
+        note(f"{error} (/reset starts over)")
         return
     except KeyboardInterrupt:
         if not interactive:
@@ -133,12 +133,7 @@ def answer(conversation: Conversation, message: str, *, interactive: bool, json:
         print_json({"role": "assistant", **latest.to_dict(), "dropped_exchanges": conversation.dropped})
     elif latest.finish_reason == "length":
         limit = "-n" if conversation.options.max_tokens else "the context"
-        say(f"the answer is cut off: {limit} allows {len(latest.tokens)} tokens")
-
-
-def say(text: str) -> None:
-    """Tell the user something that is not of the answer."""
-    print(f"shortlist: {text}", file=sys.stderr)
+        note(f"the answer is cut off: {limit} allows {len(latest.tokens)} tokens")
 
 
 def run_slash_command(conversation: Conversation, line: str) -> None:

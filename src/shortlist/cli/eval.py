@@ -1,6 +1,5 @@
 """`shortlist eval`: what a shortlisted model costs in quality and saves in bytes, against the dense one."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from shortlist.cli import options as shared
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import megabytes, print_json, progress_bar
 from shortlist.cli.tables import console, print_table
+from shortlist.cli.terminal import note
 from shortlist.cli.text_input import read_text
 from shortlist.errors import UsageError
 
@@ -43,12 +43,11 @@ def evaluate(
         if not encoded:
             raise UsageError(f"{text} is empty: name a file with some text to predict")
         if tokens is not None and len(encoded) < tokens:
-            print(f"shortlist: {text} has only {len(encoded)} tokens: all are used", file=sys.stderr)
+            note(f"{text} has only {len(encoded)} tokens: all are used")
         if _is_dense(loaded):
-            print(
-                f"shortlist: all of {model} is dense here, so both columns are the same: "
-                f"name --exact or --recipe, or run shortlist fit {model}",
-                file=sys.stderr,
+            note(
+                f"all of {model} is dense here, so both columns are the same: "
+                f"name --exact or --recipe, or run shortlist fit {model}"
             )
         with progress_bar("measuring") as progress, _dense(loaded, model, options) as dense:
             quality = compare_on_text(

@@ -3,6 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
+from shortlist.cli.terminal import note
 from shortlist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def load_model(name: str, *, head: "HeadName", exact: bool, hint: bool = False, 
 
     model = load(name, head="exact" if exact else head, **options)
     for warning in model.warnings:
-        print(f"shortlist: {warning}", file=sys.stderr)
+        note(warning)
     if hint and not exact and head == "auto" and model.recipe is None and sys.stderr.isatty():
         _hint(name, model)
     return model
@@ -53,8 +54,7 @@ def _hint(name: str, model: "Model") -> None:
         said.touch()
     except OSError:  # where nothing can be remembered, it would be said every time
         return
-    print(
-        f"shortlist: hint: shortlist fit {name} takes about a minute, and this model then writes "
-        f"about {gain:.1f} times as fast, a text that may differ a little",
-        file=sys.stderr,
+    note(
+        f"hint: shortlist fit {name} takes about a minute, and this model then writes "
+        f"about {gain:.1f} times as fast, a text that may differ a little"
     )

@@ -1,6 +1,5 @@
 """`shortlist run`: continue a prompt."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -9,7 +8,7 @@ from shortlist.cli import options as shared
 from shortlist.cli.loading import load_model
 from shortlist.cli.output import print_json, print_stats
 from shortlist.cli.sampling import given_options
-from shortlist.cli.terminal import PromptProgress
+from shortlist.cli.terminal import PromptProgress, note
 from shortlist.cli.text_input import read_prompt
 from shortlist.cli.unused import refuse_unused, refuse_unused_sampling
 from shortlist.engine.options import GenerationOptions
@@ -95,8 +94,8 @@ def run(
             **vars(options),
         )
         if not json:
-            for note in notes[len(loaded.notes) :]:
-                print(f"shortlist: {note}", file=sys.stderr)
+            for hint in notes[len(loaded.notes) :]:
+                note(hint)
         try:
             for piece in stream:
                 if not json:

@@ -4,6 +4,7 @@ import io
 import shutil
 import sys
 import termios
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -131,3 +132,12 @@ class PromptProgress:
         if self._shown:
             self._shown = False
             print("\r\033[K", end="", file=self._stream, flush=True)
+
+
+def note(text: str) -> None:
+    """Say something beside the result: a line on standard error, which a terminal gets in whole words."""
+    line = f"shortlist: {text}"
+    if sys.stderr.isatty():
+        columns = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, max(columns, 20), break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)

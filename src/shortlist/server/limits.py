@@ -54,11 +54,12 @@ class RequestClock:
             await self._app(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - arrived
-            route = getattr(
-                scope.get("route"), "path", "unknown"
-            )  # the path itself is the client's to choose
-            self._service().metrics.count_request(route, status)
-            log.info("%s %s %d %.3f s %s", scope["method"], route, status, seconds, name.decode())
+            service = self._service()
+            # Other paths than the known are the client's to choose: they may be endless, or hold a text.
+            route = getattr(scope.get("route"), "path", "unknown")
+            service.metrics.count_request(route, status)
+            model = service.settings.name
+            log.info("%s %s %d %.3f s %s %s", scope["method"], route, status, seconds, model, name.decode())
 
 
 class ApiKeys:
