@@ -168,6 +168,29 @@ def test_values_that_are_not_numbers_reach_the_output():
     assert np.isfinite(out[[0, 2]]).all()
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("tokens", [1, 7])
+def test_prices_change_the_choice_and_not_the_weights(normalize, tokens):
+    layer = Layer(normalize=normalize)
+    price = np.array([0.0, 3.0, 0.5, 0.0, 6.0], np.float32)
+    native = _native.Mixture(
+        router=rows(layer.router.numpy()),
+        experts=layer.blocks,
+        per_token=2,
+        normalize=normalize,
+        activation="silu",
+        router_price=price,
+    )
+    x = inputs(tokens, layer.width)
+    logits = x @ layer.router.T
+    chosen = (logits - torch.from_numpy(price)).topk(2).indices
+    weights = logits.softmax(-1).gather(-1, chosen)
+    weights = weights / weights.sum(-1, keepdim=True) if normalize else weights
+    expected = torch.zeros(tokens, 5).scatter(1, chosen, weights)
+    np.testing.assert_allclose(native.route(x.numpy()), expected.numpy(), atol=1e-6)
+    assert tokens == 1 or (chosen.sort().values != logits.topk(2).indices.sort().values).any()
+
+
 def test_no_tokens():
     layer = Layer()
     assert layer.native.forward(np.zeros((0, 24), np.float32)).shape == (0, 24)
@@ -195,6 +218,7 @@ def test_sizes_that_do_not_fit_are_refused():
         ({"per_token": -1}, "cannot choose -1 of 5"),
         ({"router_hidden": rows(np.zeros((8, 24)))}, "router"),
         ({"router_bias": np.zeros(4, np.float32)}, "router_bias"),
+        ({"router_price": np.zeros(4, np.float32)}, "router_price"),
         ({"router": rows(np.zeros((5, 8))), "router_hidden": rows(np.zeros((8, 23)))}, "router_hidden"),
         ({"shared": Layer(width=16).blocks[0]}, "shared"),
         ({"shared_gate": rows(np.zeros((2, 24)))}, "shared_gate"),

@@ -97,7 +97,7 @@ def _print(run: "Run") -> None:
     print(f"metrics, plots and the model are in {run.folder}")
     if run.note:
         print(run.note)
-    else:
+    if (run.folder / "config.json").exists():
         print(f'use it with shortlist run {run.folder} "Once upon a time"')
 
 

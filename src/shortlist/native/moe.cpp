@@ -50,7 +50,7 @@ void Router::choose(float* scores, std::vector<Choice>& chosen) const {
   }
   softmax(scores, experts());
   if (price.empty()) top_k(scores, experts(), per_token, best);
-  else for (auto& [value, expert] : best) value = scores[expert];
+  for (auto& [value, expert] : best) value = scores[expert];
   float sum = 1.0f;
   if (normalize) sum = std::accumulate(best.begin(), best.end(), 0.0f, [](float total, const auto& one) { return total + one.first; });
   for (const auto& [value, expert] : best) chosen.push_back({expert, value / sum});
@@ -92,6 +92,7 @@ static void check_router(const Router& router, int64_t experts, int64_t width) {
   check_matrix({router.rows}, experts, inputs, "router");
   if (router.hidden) check_matrix({router.hidden}, inputs, width, "router_hidden");
   if (!router.bias.empty()) check_vector(router.bias, experts, "router_bias");
+  if (!router.price.empty()) check_vector(router.price, experts, "router_price");
   if (!router.hidden_bias.empty()) check_vector(router.hidden_bias, inputs, "router_hidden_bias");
   if (router.per_token < 0 || router.per_token > experts)
     throw std::invalid_argument("a token cannot choose " + std::to_string(router.per_token) + " of " + std::to_string(experts) + " experts");

@@ -47,7 +47,10 @@ class AdoptedGate(Gate):
         losses = {}
         if torch.is_grad_enabled():
             probabilities = logits.float().softmax(-1)
-            losses = {"load_balance": load_balance(probabilities, experts), "router_z": router_z(logits)}
+            losses = {
+                "load_balance": load_balance(probabilities, experts, self.group),
+                "router_z": router_z(logits),
+            }
         return Routing.of_top_k(weights, experts, self.experts, losses=losses)
 
 
