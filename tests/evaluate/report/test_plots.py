@@ -3,7 +3,7 @@ import copy
 import pytest
 from report_example import example_figures
 
-from shortlist.evaluate.report.plots import bytes_figure, layers_figure, recall_figure, speed_figure
+from shortlist.evaluate.report.plots import bytes_figure, layers_figure, recall_figure, short, speed_figure
 
 pytest.importorskip("matplotlib")
 
@@ -47,3 +47,24 @@ def test_points_are_named_and_a_missing_peer_is_left_out(figures):
 def test_kinds_of_channels_have_a_line_each(figures):
     svg = layers_figure(figures["layers"]["channels"])
     assert all(text in svg for text in (">qkv<", ">o<", ">gate and up<", ">down<", "input channels read"))
+
+
+def test_small_sizes_keep_two_digits():
+    assert [short(count) for count in (0.114, 3.456, 9.99, 10, 96.4, 0)] == [
+        "0.11",
+        "3.5",
+        "10",
+        "10",
+        "96",
+        "0",
+    ]
+
+
+def test_a_part_is_labelled_where_there_is_room(figures):
+    per_token = figures["bytes"]["per_token"]
+    per_token["dense"]["attention"] = 0.08 * 88e6  # a part narrower than 9 % of the longest bar has none
+    per_token["dense"]["head"] = 31e6
+    svg = bytes_figure(per_token)
+    assert ">31<" in svg
+    assert ">7<" not in svg
+    assert ">16<" in svg  # of the other bar

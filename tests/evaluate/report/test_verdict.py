@@ -127,7 +127,7 @@ def test_the_recipe_is_what_the_report_is_about_where_there_is_one():
 def test_numbers_are_round():
     assert [percent(share) for share in (0, 0.0001, 0.014, 0.016, 1)] == ["0 %", "1 %", "1 %", "2 %", "100 %"]
     assert [speed({"tokens_per_s": value}) for value in (5.678, 9.999, 10, 99.94, 100, 1234.5)] == [
-        *("5.68", "10.00", "10.0", "99.9", "100", "1234")
+        *("5.68", "10.00", "10.0", "99.9", "100", "1,234")
     ]
     assert interval({"perplexity_change": -0.01, "perplexity_change_error": 0.01}) == "−1.00 % ± 1.96 %"
     assert differing({"positions": 384, "agreement": 380 / 384}) == 4

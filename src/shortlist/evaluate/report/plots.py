@@ -33,7 +33,7 @@ def bytes_figure(per_token: Mapping[str, Mapping[str, float]]) -> str:
                     axes.text(
                         start + width / 2,
                         place,
-                        f"{width:.0f}",
+                        short(width),
                         ha="center",
                         va="center",
                         color="black",
@@ -41,13 +41,18 @@ def bytes_figure(per_token: Mapping[str, Mapping[str, float]]) -> str:
                     )
             left = [start + width for start, width in zip(left, widths, strict=True)]
         for place, total in enumerate(left):
-            axes.text(total + 0.01 * longest, place, f"{total:.0f} MB", va="center")
+            axes.text(total + 0.01 * longest, place, f"{short(total)} MB", va="center")
         axes.set_xlim(0, 1.16 * longest)
         axes.set_xlabel("MB of weights read per token")
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside lower center", ncols=3)
         return to_svg(figure, "Bar chart: megabytes read per token")
+
+
+def short(count: float) -> str:
+    """Megabytes for a label: whole ones, and two digits of what is smaller than ten."""
+    return f"{count:.0f}" if count >= 10 else f"{count:.2g}"
 
 
 def recall_figure(name: str, methods: Sequence[Mapping[str, Any]], wanted: str) -> str:

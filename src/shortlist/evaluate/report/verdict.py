@@ -69,7 +69,7 @@ def megabytes(count: float) -> str:
 def speed(point: Mapping[str, Any]) -> str:
     """Tokens a second, three digits."""
     count = point["tokens_per_s"]
-    return f"{count:.0f}" if count >= 100 else f"{count:.1f}" if count >= 10 else f"{count:.2f}"
+    return f"{count:,.0f}" if count >= 100 else f"{count:.1f}" if count >= 10 else f"{count:.2f}"
 
 
 def interval(point: Mapping[str, Any]) -> str:
