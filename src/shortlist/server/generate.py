@@ -96,8 +96,10 @@ class Texts:
         Raises
         ------
         ApiError
-            A prompt leaves no room for an answer.
+            A prompt leaves no room for an answer, or there are more texts than could ever wait.
         """
+        if wanted.most != 0:
+            service.check_count(len(prompts) * wanted.count)
         seed, count = wanted.options.seed, wanted.count
         seeds = [None if seed is None else (seed + i) % GREATEST_SEED for i in range(count)]
         requests = []

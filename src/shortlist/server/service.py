@@ -183,6 +183,17 @@ class Service:
             raise self._too_long(f"{len(prompt)} tokens, which leaves no room for an answer")
         return room
 
+    def check_count(self, texts: int) -> None:
+        """Refuse more texts at once than could ever wait.
+
+        Raises
+        ------
+        ApiError
+        """
+        if texts > self.settings.queue:
+            message = f"the request asks for {texts} texts: ask for at most {self.settings.queue}"
+            raise ApiError(400, message, code="too_many_texts")
+
     def _check_length(self, characters: int) -> None:
         if characters > self.max_prompt * CHARACTERS_PER_TOKEN:
             raise self._too_long(f"{characters} characters")
@@ -210,14 +221,9 @@ class Service:
 
         Raises
         ------
-        ApiError
-            There are more than could ever wait.
         QueueFull
         UsageError
         """
-        if len(requests) > self.settings.queue:
-            message = f"the request asks for {len(requests)} texts: ask for at most {self.settings.queue}"
-            raise ApiError(400, message, code="too_many_texts")
         begun: list[Answer] = []
         try:
             for prompt, options in requests:
