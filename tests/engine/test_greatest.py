@@ -50,3 +50,66 @@ def test_one_text_and_estimates_keep_to_their_head():
             greatest(head, states)
         assert head.calls == 8
     assert dense.calls == 0
+
+
+class Clock:
+    """Time that passes only where a head reads."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("shortlist.engine.greatest.time.perf_counter", lambda: self.now)
+
+    def head(self, kind, seconds):
+        clock = self
+
+        class Timed(kind):
+            def __init__(self):
+                self.calls = []
+
+            def argmax_together(self, hidden):
+                clock.now += seconds[-1] if not seconds[1:] else seconds.pop(0)
+                self.calls.append(len(hidden))
+                return [(0, None)] * len(hidden)
+
+        return Timed()
+
+
+def taken(greatest, exact, steps, states=STATES) -> str:
+    """E where the exact head was taken, D where the dense one was."""
+    letters = ""
+    for _ in range(steps):
+        before = greatest.dense_steps
+        greatest(exact, states)
+        letters += "D" if greatest.dense_steps > before else "E"
+    return letters
+
+
+def test_both_are_timed_twice_then_the_faster_one_stays_and_the_other_is_timed_again(monkeypatch):
+    clock = Clock(monkeypatch)
+    for seconds, faster, slower in ((1.0, "D", "E"), (3.0, "E", "D")):
+        greatest, exact = Greatest(clock.head(DenseHead, [seconds])), clock.head(ExactHead, [2.0])
+        others = faster * 127
+        assert taken(greatest, exact, 260) == "EDED" + faster * 124 + slower + others + slower + faster * 3
+
+
+def test_of_equally_fast_heads_the_exact_one_is_taken(monkeypatch):
+    clock = Clock(monkeypatch)
+    greatest, exact = Greatest(clock.head(DenseHead, [1.0])), clock.head(ExactHead, [1.0])
+    assert taken(greatest, exact, 20) == "EDED" + 16 * "E"
+
+
+def test_one_fast_step_moves_the_mean_by_a_fifth(monkeypatch):
+    clock = Clock(monkeypatch)
+    # The exact head's mean goes from 10 to 8 at its third step, and to 6.4 at its fourth.
+    for dense_seconds, after in ((7.9, "D"), (8.1, "E")):
+        greatest = Greatest(clock.head(DenseHead, [dense_seconds]))
+        exact = clock.head(ExactHead, [10.0, 10.0, 0.0, 0.0])
+        assert taken(greatest, exact, 130)[128:] == "E" + after
+
+
+def test_each_number_of_texts_has_its_own_times(monkeypatch):
+    clock = Clock(monkeypatch)
+    greatest, exact = Greatest(clock.head(DenseHead, [1.0])), clock.head(ExactHead, [2.0])
+    assert taken(greatest, exact, 6) == "EDEDDD"
+    assert taken(greatest, exact, 4, STATES[:2]) == "EDED"
+    assert taken(greatest, exact, 2) == "DD"

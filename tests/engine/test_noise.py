@@ -120,3 +120,20 @@ def test_the_limits_of_the_noise_are_those_of_its_bits():
     least, greatest = _native.noise_of_bits(0), _native.noise_of_bits(2**24 - 1)
     assert MIN_NOISE <= least < MIN_NOISE + 0.01
     assert MAX_NOISE - 0.01 < greatest <= MAX_NOISE
+
+
+def test_a_row_that_just_reaches_the_floor_and_the_lowest_is_a_contender():
+    rows, upper = np.arange(40), np.linspace(-1, 1, 40)
+    noise = gumbel_noise(3, 4, rows).astype(np.float64)
+    for place in (0, 17, 39):
+        floor = upper[place] + noise[place]
+        places, found = contenders(3, 4, rows, upper, floor, upper[place])
+        assert place in places
+        assert found.tolist() == noise[places].tolist()
+        for misses in ((np.nextafter(floor, np.inf), upper[place]), (floor, np.nextafter(upper[place], 2))):
+            assert place not in contenders(3, 4, rows, upper, *misses)[0]
+
+
+def test_noise_of_every_size_is_the_native_ones():
+    rows = np.arange(2**18, dtype=np.int32)
+    np.testing.assert_array_max_ulp(_native.gumbel_noise(11, 7, rows), gumbel_noise(11, 7, rows), maxulp=4)

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist._native import gumbel_noise
-from shortlist.engine.sampling import SamplingOptions, nucleus, sample, temper, top_k
+from shortlist.engine.noise import MAX_NOISE, MIN_NOISE
+from shortlist.engine.options import SamplingOptions
+from shortlist.engine.sampling import REACH, nucleus, reaching, sample, temper, top_k
 from shortlist.errors import UsageError
 
 # Few distinct values, so that ties are common.
@@ -90,6 +92,19 @@ def test_nucleus_is_the_shortest_head_of_the_order_that_holds_the_share(values, 
     assert held[len(kept) - 1] >= share - 1e-9
 
 
+def chain(logits, temperature, k, p, min_p, seed):
+    """What `sample` says at position 9, written with loops."""
+    scaled = [float(logit) / temperature for logit in logits]
+    rows = in_order(scaled)[: k or None]
+    weights = np.exp(np.array(scaled)[rows] - max(scaled))
+    before = np.concatenate(([0.0], np.cumsum(weights)[:-1]))
+    if p < 1:
+        rows = [row for row, held in zip(rows, before, strict=True) if held < p * weights.sum()]
+    rows = [row for row in rows if not min_p or scaled[row] >= max(scaled) + math.log(min_p)]
+    noise = gumbel_noise(seed, 9, np.arange(len(logits)))
+    return max(rows, key=lambda row: (scaled[row] + float(noise[row]), -row))
+
+
 @given(
     logit_lists,
     st.sampled_from([0.5, 1.0, 3.0]),
@@ -100,18 +115,37 @@ def test_nucleus_is_the_shortest_head_of_the_order_that_holds_the_share(values, 
 )
 def test_sample_equals_the_chain_written_with_loops(values, temperature, k, p, min_p, seed):
     logits = np.array(values, dtype=np.float32)
-    scaled = [float(logit) / temperature for logit in logits]
-    rows = in_order(scaled)[: k or None]
-    weights = np.exp(np.array(scaled)[rows] - max(scaled))
-    before = np.concatenate(([0.0], np.cumsum(weights)[:-1]))
-    if p < 1:
-        rows = [row for row, held in zip(rows, before, strict=True) if held < p * weights.sum()]
-    rows = [row for row in rows if not min_p or scaled[row] >= max(scaled) + math.log(min_p)]
-    noise = gumbel_noise(seed, 9, np.arange(len(values)))
-    expected = max(rows, key=lambda row: (scaled[row] + float(noise[row]), -row))
-
     options = SamplingOptions(temperature=temperature, top_k=k, top_p=p, min_p=min_p, seed=seed)
-    assert sample(logits, options, 9) == expected
+    assert sample(logits, options, 9) == chain(logits, temperature, k, p, min_p, seed)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_the_same_cases_in_every_run_equal_the_chain(block):
+    generator = np.random.default_rng(block)
+    for _ in range(150):
+        count = generator.integers(1, 30)
+        few = generator.choice([-1.0, 0.0, 0.5, 2.0], count)
+        logits = (few if generator.random() < 0.6 else generator.normal(0, 5, count)).astype(np.float32)
+        temperature = generator.choice([0.5, 1.0, 3.0])
+        k = int(generator.choice([0, 1, 2, 5, count]))
+        p, min_p = generator.choice([1.0, 0.1, 0.5, 0.8]), generator.choice([0.0, 0.05, 0.5, 1.0])
+        seed = int(generator.integers(2**32))
+        options = SamplingOptions(temperature=temperature, top_k=k, top_p=p, min_p=min_p, seed=seed)
+        assert sample(logits, options, 9) == chain(logits, temperature, k, p, min_p, seed)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("best", [0.0, -30.0, 1e4])
+def test_rows_within_reach_of_the_best_are_looked_at_and_no_others(temperature, best):
+    reach = temperature * REACH
+    logits = np.array([best, best - reach, best - 0.999 * reach, best - 1.001 * reach - 0.01], np.float32)
+    options = SamplingOptions(temperature=temperature, seed=0)
+    assert reaching(logits, logits[0], options).tolist() == [0, 1, 2]
+    assert reaching(logits, logits[0], SamplingOptions()).tolist() == [0]
+
+
+def test_reach_is_what_noise_can_make_up_for():
+    assert REACH == MAX_NOISE - MIN_NOISE
 
 
 def test_frequencies_are_the_softmax():

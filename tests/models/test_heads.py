@@ -366,3 +366,28 @@ def test_the_exact_head_is_bit_planes_with_certified(width):
         assert token == same.indices[np.argmax(same.values)]
         by_twin = Certified(probes).select(twin, exact)
         assert len(np.setxor1d(same.indices, by_twin.indices)) <= 0.02 * len(same.indices) + 2
+
+
+def test_what_a_query_reads_of_each_head_in_bytes():
+    rows = pack(np.ones((300, 64)), np.full((300, 2), 0.01))
+    assert (rows.row_bytes, rows.upper_row_bytes, rows.nbytes) == (68, 36, 300 * 68)
+    dense, exact = DenseHead(rows), ExactHead(rows)
+    assert (dense.row_bytes, exact.row_bytes, exact.upper_bytes) == (68, 68, 300 * 36)
+    query = np.ones(64, np.float32)
+    for _, read in (dense.argmax(query), dense.logits(query), exact.logits(query)):
+        assert (read.rows, read.bytes) == (300, 300 * 68)
+    assert (exact.read(7).rows, exact.read(7).bytes) == (7, 300 * 36 + 7 * 68)
+
+
+@pytest.mark.parametrize("cap", [0.5, 30.0])
+def test_capped_bounds_are_wider_by_a_millionth_of_the_cap(cap):
+    rows = pack(np.arange(-64, 64).reshape(2, 64), np.full((2, 2), 0.01))
+    query = np.ones(64, np.float32)
+    lower, upper = ExactHead(rows, cap).bounds(query)
+    ends = [softcap(end, cap) for end in ExactHead(rows).bounds(query)]
+    assert np.allclose(ends[0] - lower, 1e-6 * cap, rtol=0.2)
+    assert np.allclose(upper - ends[1], 1e-6 * cap, rtol=0.2)
+    lower, upper = ExactHead(rows).bounds(query)
+    middle, radius = ExactHead(rows)._native.bounds(query)
+    assert np.array_equal(lower, middle - radius)
+    assert np.array_equal(upper, middle + radius)

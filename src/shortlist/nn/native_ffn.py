@@ -9,7 +9,7 @@ Rows are gathered and added up inside the products, so that nothing but inner st
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -110,10 +110,10 @@ def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> No
         _native.grouped_outer(*_arrays(left, right, load, out), **_named(where))
 
 
-def _arrays(*tensors: Tensor):
+def _arrays(*tensors: Tensor) -> Any:
     # Handed over as they are: what is asked for a NumPy array can never be resized again, as FSDP does.
     return (t.detach() for t in tensors)
 
 
-def _named(tensors: dict[str, Tensor]):
+def _named(tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {name: t.detach() for name, t in tensors.items()}
