@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shortlist._native import gumbel_noise
 from shortlist.engine.noise import MAX_NOISE, MIN_NOISE
 from shortlist.engine.options import SamplingOptions
-from shortlist.engine.sampling import REACH, nucleus, reaching, sample, temper, top_k
+from shortlist.engine.sampling import REACH, first_maximum, nucleus, reaching, sample, temper, top_k
 from shortlist.errors import UsageError
 
 # Few distinct values, so that ties are common.
@@ -141,7 +141,8 @@ def test_rows_within_reach_of_the_best_are_looked_at_and_no_others(temperature, 
     logits = np.array([best, best - reach, best - 0.999 * reach, best - 1.001 * reach - 0.01], np.float32)
     options = SamplingOptions(temperature=temperature, seed=0)
     assert reaching(logits, logits[0], options).tolist() == [0, 1, 2]
-    assert reaching(logits, logits[0], SamplingOptions()).tolist() == [0]
+    for greedy in (SamplingOptions(), SamplingOptions(temperature=temperature, top_k=1)):
+        assert reaching(logits, logits[0], greedy).tolist() == [0]
 
 
 def test_reach_is_what_noise_can_make_up_for():
@@ -162,3 +163,7 @@ def test_the_seed_decides():
     same = [sample(logits, options, 5) for _ in range(2)]
     other = sample(logits, dataclasses.replace(options, seed=4), 5)
     assert same[0] == same[1] != other
+
+
+def test_of_equal_rows_in_any_order_the_lowest_is_first():
+    assert first_maximum(np.array([5, 2, 9, 1]), np.array([1.0, 1.0, 1.0, 0.0])) == 2
