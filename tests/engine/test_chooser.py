@@ -206,3 +206,20 @@ def test_a_trace_marks_special_tokens_and_spells_parts_of_characters(heads):
 def test_nothing_is_traced_unasked(heads):
     chosen = chooser(heads, "exact", GenerationOptions())[0].choose(np.ones(WIDTH, np.float32), 0)
     assert (chosen.candidates, chosen.trace_seconds) == (None, 0.0)
+
+
+@pytest.mark.parametrize("name", ["dense", "exact", "estimated"])
+def test_a_draw_takes_the_threads_of_the_head(heads, name, monkeypatch):
+    teams = []
+
+    def contenders(*arguments, contenders=_native.contenders):
+        teams.append(_native.hold_pool(0)[1])
+        return contenders(*arguments)
+
+    monkeypatch.setattr(_native, "contenders", contenders)
+    monkeypatch.setattr(heads["dense"], "workers", _native.Workers(5))
+    options = GenerationOptions(temperature=1.0, seed=3)
+    made, _ = chooser(heads, name, options)
+    made.choose(np.ones(WIDTH, np.float32), 4)
+    assert teams == [5]
+    assert _native.hold_pool(0)[1] == _native.threads()

@@ -141,7 +141,7 @@ def test_rows_within_reach_of_the_best_are_looked_at_and_no_others(temperature, 
     logits = np.array([best, best - reach, best - 0.999 * reach, best - 1.001 * reach - 0.01], np.float32)
     options = SamplingOptions(temperature=temperature, seed=0)
     assert reaching(logits, logits[0], options).tolist() == [0, 1, 2]
-    for greedy in (SamplingOptions(), SamplingOptions(temperature=temperature, top_k=1)):
+    for greedy in (SamplingOptions(), SamplingOptions(temperature=temperature, top_p=0.0)):
         assert reaching(logits, logits[0], greedy).tolist() == [0]
 
 
