@@ -62,3 +62,16 @@ def test_names_of_a_figure_are_clear_of_points_intervals_and_the_line_at_0():
             (px, low), (_, high) = axes.transData.transform([(x, y - half), (x, y + half)])
             assert overlap(tuple(box), (px - 3, low - 3, px + 3, high + 3)) == 0
     assert [text.get_text() for text in axes.texts] == ["dense", "exact", "estimated"]
+
+
+def test_a_name_that_is_too_long_leaves_the_axes_as_they_are():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(1.0, 0.0, marker="o")
+    name_points(axes, [("a very long name " * 9, 1.0, 0.0, 0.0)])
+    before = axes.get_window_extent().bounds
+    figure.draw_without_rendering()
+    assert axes.get_window_extent().bounds == pytest.approx(before)
