@@ -71,7 +71,7 @@ def test_a_name_that_is_too_long_leaves_the_axes_as_they_are():
     figure = Figure(figsize=(4.8, 3.8), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(1.0, 0.0, marker="o")
-    name_points(axes, [("a very long name " * 9, 1.0, 0.0, 0.0)])
+    name_points(axes, [("a very long name " * 4, 1.0, 0.0, 0.0)])
     before = axes.get_window_extent().bounds
     figure.draw_without_rendering()
     assert axes.get_window_extent().bounds == pytest.approx(before)
