@@ -164,3 +164,35 @@ def test_rope_factors_must_be_usable(tmp_path: Path, refused, factors: tuple[int
     path = tmp_path / "model.gguf"
     path.write_bytes(small_llama(shapes={"rope_freqs.weight": factors}))
     refused(path, "rope_freqs.weight of 4 positive F32 numbers")
+
+
+def test_a_factor_of_attention_is_for_layers_with_a_window_too(tmp_path: Path):
+    def more(writer: gguf.GGUFWriter) -> None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_attn_factors(1.5)
+
+    tiny_gguf("gemma3", tmp_path / "m.gguf", more=more)
+    with open_checkpoint(tmp_path / "m.gguf") as checkpoint:
+        config = checkpoint.config
+    whole = 1.5 * rope.yarn_attention_factor(4.0)
+    assert config.rope_scales == pytest.approx([1.5 if window else whole for window in config.windows])
+    assert config.rope_frequencies[0] == rope.plain(10_000.0, config.head_dim)
+
+
+def test_yarn_reads_how_often_pairs_turn(tmp_path: Path):
+    def frequencies(name: str, **keys: float) -> tuple[float, ...]:
+        yarn = {"llama.rope.scaling.type": text_key("llama.rope.scaling.type", "yarn")}
+        scaling = {f"llama.rope.scaling.{key}": value for key, value in keys.items()}
+        config = config_of(tmp_path / name, settings={**yarn, "llama.rope.scaling.factor": 4.0, **scaling})
+        assert config.rope_scales == pytest.approx([rope.yarn_attention_factor(4.0)])
+        return config.rope_frequencies[0]
+
+    plain = rope.plain(10_000.0, 8)
+    # The trained context is the original one where no other is stated, 32 turns and 1 the limits.
+    assert frequencies("a") == rope.yarn(plain, 4.0, 64, base=10_000.0)
+    assert frequencies("b", original_context_length=4096) == rope.yarn(plain, 4.0, 4096, base=10_000.0)
+    for beta, value in (("beta_fast", 200.0), ("beta_slow", 0.01)):
+        expected = rope.yarn(plain, 4.0, 4096, base=10_000.0, **{beta: value})
+        assert frequencies("c", original_context_length=4096, **{f"yarn_{beta}": value}) == expected
+        assert expected != frequencies("b", original_context_length=4096)

@@ -44,3 +44,27 @@ def test_llama3_is_reached_by_dividing_too():
     np.testing.assert_allclose(rope.divided(plain, factors), scaled, rtol=1e-12)
     assert factors.min() == 1.0
     assert factors.max() == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    ("original", "extra"),
+    [
+        (8192, {}),
+        (131_072, {}),  # the passage ends beyond the last pair
+        (64, {}),  # and begins before the first
+        (8192, {"beta_fast": 4.0, "beta_slow": 2.0, "truncate": False}),
+    ],
+)
+def test_yarn(original: int, extra: dict[str, Any]):
+    stated = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": original}
+    expected = theirs(**stated, rope_theta=10_000.0, **extra)
+    ours = rope.yarn(rope.plain(10_000.0, HEAD_DIM), 4.0, original, base=10_000.0, **extra)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_the_attention_factor_of_yarn():
+    assert rope.yarn_attention_factor(4.0) == pytest.approx(0.1 * np.log(4) + 1)
+    assert rope.yarn_attention_factor(4.0, 0.5) == pytest.approx(0.1 * np.log(4) + 1)
+    both = (0.05 * np.log(4) + 1) / (0.2 * np.log(4) + 1)
+    assert rope.yarn_attention_factor(4.0, 0.5, 2.0) == pytest.approx(both)
+    assert rope.yarn_attention_factor(1.0) == rope.yarn_attention_factor(0.5) == 1.0
