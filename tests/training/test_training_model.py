@@ -33,12 +33,48 @@ def test_layers_may_differ(build):
     assert layer.experts.gate_up_proj.std().item() == pytest.approx(dense.item(), rel=0.1), "drawn alike"
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral", "gemma3_text"])
-def test_families_with_experts(build, tokenizer, kind):
+@pytest.mark.parametrize(
+    ("kind", "gated"),
+    [
+        ("llama", True),
+        ("qwen3", True),
+        ("mistral", True),
+        ("gemma3_text", True),
+        ("phi3", True),
+        ("arcee", False),
+    ],
+)
+def test_families_with_experts(build, tokenizer, kind, gated):
     model = build(MoEConfig(experts=2), type=kind)
     logits = model(input_ids=torch.tensor([tokenizer.encode("the cat")])).logits
     assert logits.isfinite().all()
-    assert len(list(moe_layers(model))) == 2
+    assert [layer.experts.gated for layer in moe_layers(model)] == [gated] * 2
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("model", "block"),
+    [
+        ({"type": "mixtral"}, "MixtralSparseMoeBlock"),
+        ({"type": "qwen3_moe"}, "Qwen3MoeSparseMoeBlock"),
+        ({"type": "starcoder2"}, "Starcoder2MLP"),
+        ({"options": {"mlp_bias": True}}, "LlamaMLP"),
+    ],
+)
+def test_layers_that_an_expert_cannot_replace_are_refused(build, model, block):
+    kind = model.get("type", "llama")
+    with pytest.raises(UsageError, match=rf"^\[moe\] cannot replace {block} of \[model\] type '{kind}'"):
+        build(MoEConfig(experts=2), **model)
+    assert build(**model) is not None, "without [moe] it is built"
+
+
+def test_layers_that_compute_something_else_are_refused(build, monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    plain = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: 1.001 * plain(self, x))
+    with pytest.raises(UsageError, match=r"cannot replace LlamaMLP"):
+        build(MoEConfig(experts=2))
 
 
 @pytest.mark.parametrize(

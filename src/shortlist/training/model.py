@@ -98,14 +98,18 @@ def add_experts(model: "PreTrainedModel", config: MoEConfig, *, copies: bool = F
         raise UsageError(f"[moe] experts lists {len(counts)} layers, and the model has {layers}")
     if not any(counts):
         raise UsageError("[moe] leaves every layer dense: give experts to at least one, or leave [moe] out")
-    if copies and not all(_is_gated(getattr(parent, name)) for parent, name in find_blocks(model)):
+    blocks = [getattr(parent, name) for parent, name in find_blocks(model)]
+    if copies and not all(hasattr(block, "gate_proj") for block in blocks):
         raise UsageError(f"[model] start: feed-forward layers of {settings.model_type} cannot be copied")
+    gated = [
+        _is_gated(block, settings) if count else False for block, count in zip(blocks, counts, strict=True)
+    ]
     if copies and config.width not in (None, settings.intermediate_size):
         raise UsageError("[moe] width must be left out where experts start as copies: they have the layer's")
 
     def make(index: int, block: nn.Module) -> nn.Module:
         width = config.width or settings.intermediate_size
-        experts = Experts(counts[index], settings.hidden_size, width, _activation(settings), _is_gated(block))
+        experts = Experts(counts[index], settings.hidden_size, width, _activation(settings), gated[index])
         if copies:
             fill_copies(experts, block, config.masked)
         else:
@@ -186,8 +190,44 @@ def _draw(module: nn.Module, settings: Any) -> None:
         nn.init.normal_(weight, std=settings.initializer_range)
 
 
-def _is_gated(block: nn.Module) -> bool:
-    return hasattr(block, "gate_proj")
+@torch.no_grad()
+def _is_gated(block: nn.Module, settings: Any) -> bool:
+    """Whether the neurons of a feed-forward layer have gates, as those of its experts then do.
+
+    Raises
+    ------
+    UsageError
+        An expert with the layer's weights would not compute what the layer computes.
+    """
+    refused = UsageError(
+        f"[moe] cannot replace {type(block).__name__} of [model] type {settings.model_type!r}, which does not "
+        "compute what an expert does: leave [moe] out, or choose a dense type such as llama"
+    )
+    matrices = {name: part.weight for name, part in block.named_children() if isinstance(part, nn.Linear)}
+    match sorted(matrices):
+        case ["down_proj", "gate_proj", "up_proj"]:
+            gated, up = True, torch.cat([matrices["gate_proj"], matrices["up_proj"]])
+        case ["down_proj", "gate_up_proj"]:
+            gated, up = True, matrices["gate_up_proj"]
+        case ["down_proj", "up_proj"]:
+            gated, up = False, matrices["up_proj"]
+        case _:
+            raise refused
+    down = matrices["down_proj"]
+    with torch.device("meta"):
+        expert = Experts(1, *down.shape, _activation(settings), gated)
+    setattr(expert, "gate_up_proj" if gated else "up_proj", nn.Parameter(up[None]))
+    expert.down_proj = nn.Parameter(down[None])
+    for bias in (part.bias for part in block.children() if isinstance(part, nn.Linear)):
+        if bias is not None:
+            raise refused  # it starts at zero, where it would not be seen
+    x = torch.linspace(-2, 2, 4 * down.shape[0]).view(4, -1)
+    training = block.training
+    same = torch.allclose(block.eval()(x), expert.one(x, 0), rtol=1e-4, atol=1e-6)
+    block.train(training)
+    if not same:
+        raise refused
+    return gated
 
 
 def _activation(settings: Any) -> str:
