@@ -60,6 +60,25 @@ def test_what_no_family_has_is_loaded_from_its_checkpoint(tmp_path, no_plots, mo
         assert torch.equal(loaded.model(input_ids=tokens).logits, run.model(input_ids=tokens).logits)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_qwen3_with_softmax_gates_is_saved_as_a_qwen3_moe(tmp_path, no_plots, normalize):
+    from transformers import AutoModelForCausalLM
+
+    moe = MoEConfig(experts=4, width=32, gate=GateConfig(options={"normalize": normalize}))
+    config = tiny_config(tmp_path, moe)
+    model = dataclasses.replace(config.model, type="qwen3", options={"head_dim": 16})
+    run = training.train(dataclasses.replace(config, model=model), tmp_path / "run")
+    assert run.note is None
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    assert saved.config.model_type == "qwen3_moe"
+    tokens = run.tokenizer.encode(TEXT[:50])
+    with torch.no_grad():
+        ours, theirs = (model(input_ids=torch.tensor([tokens])).logits for model in (run.model, saved))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    with shortlist.load(tmp_path / "run") as model:
+        np.testing.assert_allclose(model.logits(tokens), ours[0].numpy(), atol=0.05)
+
+
 SOFTMAX_AS_IT_IS = GateConfig(options={"normalize": False})
 
 

@@ -25,12 +25,15 @@ NO_FORMAT = (
     "load it with shortlist.training.load_run"
 )
 _ROUTER = ".mlp.gate.router.weight"
+TWINS = {"llama": "mixtral", "qwen3": "qwen3_moe"}
+"""Families of mixtures, by the dense family whose decoder they have."""
 
 
 def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None:
     """Write `config.json` and `model.safetensors` beside the tokenizer.
 
-    A dense model is saved as what it is, a llama with experts behind softmax gates as a mixtral. Others with
+    A dense model is saved as what it is, a llama or qwen3 with experts behind softmax gates as one of
+    `TWINS`. Others with
     experts behind `softmax` or `dual_price` gates are saved as converted models are
     (`shortlist.nn.load_converted`), which the native runtime reads and `transformers` does not.
 
@@ -44,7 +47,7 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
     ShortlistError
         It cannot be written.
     """
-    saved = model if config.moe is None else _as_mixtral(model)
+    saved = model if config.moe is None else _as_known(model)
     own = _own_format(model) if saved is None else None
     if saved is None and own is None:
         return NO_FORMAT
@@ -86,30 +89,36 @@ def _save(model: "PreTrainedModel", folder: Path) -> None:
             logging.enable_progress_bar()
 
 
-def _as_mixtral(model: "PreTrainedModel") -> "PreTrainedModel | None":
-    """The same model as `transformers` defines it, where it is one of that family."""
+def _as_known(model: "PreTrainedModel") -> "PreTrainedModel | None":
+    """The same model as `transformers` defines it, where one of its families is this mixture."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     settings: Any = model.config
     layers = list(moe_layers(model))
-    if settings.model_type != "llama" or len(layers) < settings.num_hidden_layers:
+    first: Any = layers[0]
+    kind = TWINS.get(settings.model_type)
+    if kind is None or len(layers) < settings.num_hidden_layers:
         return None
-    if not all(_is_mixtral(layer, layers[0]) for layer in layers):
+    if not all(_is_known(layer, first, settings) for layer in layers):
         return None
-    gate: Any = layers[0].gate
-    own = settings.to_dict()
-    known = AutoConfig.for_model("mixtral").to_dict()
+    if kind == "mixtral" and not first.gate.normalize:
+        return None
+    sizes = {"num_experts_per_tok": first.gate.k}
+    if kind == "mixtral":
+        sizes |= {"num_local_experts": first.gate.experts, "intermediate_size": first.experts.hidden}
+    else:
+        sizes |= {
+            "num_experts": first.gate.experts,
+            "moe_intermediate_size": first.experts.hidden,
+            "norm_topk_prob": first.gate.normalize,
+        }
+    known = AutoConfig.for_model(kind).to_dict()
     shared = {
         key: value
-        for key, value in own.items()
+        for key, value in settings.to_dict().items()
         if key in known and key not in ("model_type", "architectures")
     }
-    shared |= {
-        "intermediate_size": layers[0].experts.hidden,
-        "num_local_experts": gate.experts,
-        "num_experts_per_tok": gate.k,
-    }
-    twin = AutoModelForCausalLM.from_config(AutoConfig.for_model("mixtral", **shared), dtype=model.dtype)
+    twin = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **shared | sizes), dtype=model.dtype)
     weights = {
         name.replace(_ROUTER, ".mlp.gate.weight"): tensor for name, tensor in model.state_dict().items()
     }
@@ -149,12 +158,14 @@ def _described(layer: MoE) -> tuple[int, int, int, GateConfig] | None:
     return experts.count, experts.hidden, dense_sizes(shared)[1] if shared is not None else 0, kind
 
 
-def _is_mixtral(layer: MoE, first: MoE) -> bool:
+def _is_known(layer: MoE, first: MoE, settings: Any) -> bool:
     gate, other = layer.gate, first.gate
+    experts: Any = layer.experts
     return (
         type(gate) is SoftmaxTopK
         and type(other) is SoftmaxTopK
-        and gate.normalize
-        and (gate.experts, gate.k, layer.experts.hidden) == (other.experts, other.k, first.experts.hidden)
+        and (gate.experts, gate.k, gate.normalize) == (other.experts, other.k, other.normalize)
+        and (experts.hidden, experts.gated) == (first.experts.hidden, True)
+        and experts.activation == settings.hidden_act
         and layer.shared_expert is None
     )

@@ -200,8 +200,8 @@ def _is_gated(block: nn.Module, settings: Any) -> bool:
         An expert with the layer's weights would not compute what the layer computes.
     """
     refused = UsageError(
-        f"[moe] cannot replace {type(block).__name__} of [model] type {settings.model_type!r}, which does not "
-        "compute what an expert does: leave [moe] out, or choose a dense type such as llama"
+        f"[moe] cannot replace {type(block).__name__} of [model] type {settings.model_type!r}, which does "
+        "not compute what an expert does: leave [moe] out, or choose a dense type such as llama"
     )
     matrices = {name: part.weight for name, part in block.named_children() if isinstance(part, nn.Linear)}
     match sorted(matrices):
