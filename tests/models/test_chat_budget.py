@@ -37,7 +37,7 @@ BUILDS = [
     *(MEGA + each for each in [
         "{{ ([s] * 1000)|join }}", "{{ s.join([''] * 1000) }}", "{{ ([''] * 1000)|join(s) }}", "{{ ('{0}' * 1000).format(s) }}",
         "{{ ('%s' * 1000) % (([s] * 1000)|batch(1000)|list|first) }}", "{{ ([s] * 1000)|tojson }}", "{{ ([s] * 1000)|string }}", "{{ [s] * 1000 }}",
-        "{% for i in range(99999) %}{{ s[1:] }}{% endfor %}", "{{ s|map('center', 999)|list }}",
+        "{% for i in range(99999) %}{{ s[1:] }}{% endfor %}", "{{ s|map('center', 99999)|list }}",
     ]),
     *(KILO + each for each in ["{{ s.replace('x', s) }}", "{{ s|replace('x', s) }}", "{{ s.replace('', s) }}", "{{ s.translate({120: s}) }}", "{{ s.encode().replace(s[:1].encode(), s.encode()) }}"]),
     *("{{ " + each + " }}" for each in [

@@ -87,6 +87,7 @@ def test_a_text_that_is_cut(made, expected):
         (lifted(operator.mul, TEXT[2:6], 2), "e [tw]e [tw]"),
         (lifted(str.upper, TEXT), "ONE [TWO THREE] FOUR"),
         (lifted(str.title, wholly("two three")), "[Two Three]"),
+        (lifted(str.upper, wholly("ß") + "ab"), "[SS]AB"),
         (lifted(str.replace, "a b", "b", wholly("c")), "a [c]"),
         (lifted(str.replace, mixed("a b ", "b"), "b", "c"), "a c [c]"),
         (lifted(str.join, ", ", ["a", wholly("b")]), "a, [b]"),
