@@ -87,7 +87,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         budget.step()
         if isinstance(function, LoopContext):  # a recursive loop
             arguments = tuple(map(budget.counted, arguments))
-        method = getattr(function, "__wrapped__", function)  # the sandbox wraps `format`
+        method: Any = getattr(function, "__wrapped__", function)  # the sandbox wraps `format`
         owner = getattr(method, "__self__", None)
         if not isinstance(owner, str | bytes | int):
             return budget.made(super().call(context, function, *arguments, **named))
@@ -157,7 +157,7 @@ class _Hooks(NodeTransformer):
         return _filtered(node, "_made")
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filtered(node: Any, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 

@@ -113,7 +113,7 @@ def _key(node: nodes.Node | None) -> Any:
     return None
 
 
-def _parts(template: nodes.Template) -> Iterator[nodes.Node]:
+def _parts(template: nodes.Template) -> Iterator[Any]:
     """What has parts with fields: it is looped over, chosen from, or a part is asked for a field."""
     for loop in template.find_all(nodes.For):
         fields = loop.find_all((nodes.Getattr, nodes.Getitem))
@@ -126,7 +126,8 @@ def _parts(template: nodes.Template) -> Iterator[nodes.Node]:
             yield chosen.node
     for field in template.find_all((nodes.Getattr, nodes.Getitem)):
         if isinstance(_key(field), str) and type(_key(field.node)) is int:
-            yield field.node.node
+            numbered: Any = field.node
+            yield numbered.node
 
 
 def _same_name(node: nodes.Node, target: nodes.Node) -> bool:
