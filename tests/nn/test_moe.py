@@ -1,6 +1,7 @@
 """The layer against its definition: all experts compute all tokens."""
 
 import copy
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from shortlist.errors import UsageError
 from shortlist.nn import Experts, MoE, SoftmaxTopK, after_step, auxiliary_losses, set_progress
-from shortlist.nn.gates import Hash
+from shortlist.nn.gates import GATES, Hash
 
 
 def layer(experts=4, k=2, width=8, hidden=12, activation="silu", gated=True, **rest) -> MoE:
@@ -94,3 +95,28 @@ def test_ids_and_mask_go_together():
 def test_a_mask_of_another_number_of_tokens_is_refused():
     with pytest.raises(UsageError, match="the mask is of 4 tokens, and the layer got 5 states"):
         layer()(torch.randn(5, 8), mask=torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("grad", "training", "frozen", "gate", "warned"),
+    [
+        (False, True, False, "softmax", True),
+        (True, True, False, "softmax", False),
+        (False, False, False, "softmax", False),
+        (False, True, True, "softmax", False),
+        (False, True, False, "sigmoid", False),
+    ],
+)
+def test_losses_that_teach_nothing_are_told(grad, training, frozen, gate, warned):
+    moe = MoE(GATES[gate](16, 4), Experts(4, 16, 24)).train(training)
+    moe.gate.requires_grad_(not frozen)
+    assert auxiliary_losses(moe) == {}
+    with torch.set_grad_enabled(grad):
+        moe(torch.randn(5, 16))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        losses = auxiliary_losses(moe)
+        with torch.no_grad():
+            auxiliary_losses(moe)
+    assert losses.keys() == moe.gate.gives
+    assert [str(w.message).partition(":")[0] for w in said] == ["auxiliary losses without gradients"] * warned

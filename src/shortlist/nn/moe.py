@@ -1,5 +1,6 @@
 """The mixture-of-experts layer, and what reaches all such layers of a model."""
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -130,12 +131,30 @@ def moe_layers(model: nn.Module) -> Iterator[MoE]:
 
 
 def auxiliary_losses(model: nn.Module) -> dict[str, Tensor]:
-    """Sums over a model's layers of the losses of the last forward pass, by name."""
+    """Sums over a model's layers of the losses of the last forward pass, by name.
+
+    Warns where a gate that trains would learn nothing from them, because the pass had no gradients.
+    """
     total: dict[str, Tensor] = {}
-    for layer in moe_layers(model):
+    layers = list(moe_layers(model))
+    for layer in layers:
         for name, loss in (layer.routing.losses if layer.routing else {}).items():
             total[name] = total[name] + loss if name in total else loss
+    if torch.is_grad_enabled() and any(_without_gradients(layer) for layer in layers):
+        warnings.warn(
+            "auxiliary losses without gradients: the last pass had none, as with reentrant checkpointing; "
+            "enable that with use_reentrant=False",
+            stacklevel=2,
+        )
     return total
+
+
+def _without_gradients(layer: MoE) -> bool:
+    """Whether a gate that trains gave losses, or should have, that it learns nothing from."""
+    if not (layer.routing and layer.training and layer.gate.gives):
+        return False
+    trains = any(parameter.requires_grad for parameter in layer.gate.parameters())
+    return trains and not any(loss.requires_grad for loss in layer.routing.losses.values())
 
 
 def set_progress(model: nn.Module, progress: float) -> None:
