@@ -102,15 +102,15 @@ class MoE(nn.Module):
         ids = None if ids is None else ids.reshape(-1)
         mask = tokens.mask if mask is None and tokens is not None else mask
         if mask is None:
-            self.routing = self.gate(x, ids)
-            return self.routing
+            routing = self.routing = self.gate(x, ids)
+            return routing
         if mask.numel() != len(x):
             raise UsageError(f"the mask is of {mask.numel()} tokens, and the layer got {len(x)} states")
         rows = mask.reshape(-1).nonzero().squeeze(-1)
         # Gates see real tokens alone, so that whatever they count or learn is of these.
-        routing = self.gate(x[rows], None if ids is None else ids[rows])
-        self.routing = routing.among(rows, len(x))
-        return self.routing
+        seen: Routing = self.gate(x[rows], None if ids is None else ids[rows])
+        routing = self.routing = seen.among(rows, len(x))
+        return routing
 
     def _add_shared(self, y: Tensor, x: Tensor) -> Tensor:
         if self.shared_expert is None:

@@ -48,13 +48,13 @@ class Routing:
     padded: int = 0
 
     @classmethod
-    def of_top_k(cls, weights: Tensor, experts: Tensor, total: int, **rest: dict[str, Tensor]) -> "Routing":
+    def of_top_k(cls, weights: Tensor, experts: Tensor, total: int, **rest: Any) -> "Routing":
         """From weights and experts [tokens, k], the same number for every token, of `total` experts."""
         tokens = torch.arange(len(experts), device=experts.device).repeat_interleave(experts.shape[1])
         return cls(tokens, experts.flatten(), weights.flatten(), (len(experts), total), **rest)
 
     @classmethod
-    def of_mask(cls, weights: Tensor, mask: Tensor, **rest: dict[str, Tensor]) -> "Routing":
+    def of_mask(cls, weights: Tensor, mask: Tensor, **rest: Any) -> "Routing":
         """From weights [tokens, experts] and the pairs that a mask of the same shape keeps."""
         tokens, experts = mask.nonzero(as_tuple=True)
         return cls(tokens, experts, weights[tokens, experts], (mask.shape[0], mask.shape[1]), **rest)
