@@ -6,7 +6,8 @@ Importing this file makes the method known to `from_pretrained`.
 from typing import Any
 
 from torch import nn
-from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from shortlist.errors import UsageError
@@ -35,7 +36,7 @@ class ExpertsConfig(QuantizationConfigMixin):
             raise UsageError(
                 "its quantization_config is not one that quantize_experts writes: quantize it again"
             )
-        self.quant_method = METHOD
+        self.quant_method: Any = METHOD
         self.bits = bits
         self.layers = layers
 
@@ -44,7 +45,7 @@ class ExpertsConfig(QuantizationConfigMixin):
 class ExpertsQuantizer(HfQuantizer):
     """Puts quantized experts into blocks before their weights come, and makes layers of them after."""
 
-    quantization_config: ExpertsConfig
+    quantization_config: Any  # an ExpertsConfig
 
     @property
     def is_trainable(self) -> bool:

@@ -215,7 +215,8 @@ def _is_gated(block: nn.Module, settings: Any) -> bool:
             raise refused
     down = matrices["down_proj"]
     with torch.device("meta"):
-        expert = Experts(1, *down.shape, _activation(settings), gated)
+        width, neurons = down.shape
+        expert = Experts(1, width, neurons, _activation(settings), gated)
     setattr(expert, "gate_up_proj" if gated else "up_proj", nn.Parameter(up[None]))
     expert.down_proj = nn.Parameter(down[None])
     for bias in (part.bias for part in block.children() if isinstance(part, nn.Linear)):
