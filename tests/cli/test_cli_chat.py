@@ -139,6 +139,16 @@ def test_the_system_message_is_kept_and_room_for_an_answer(monkeypatch):
     assert len(talked.turns) == 2
 
 
+def test_a_quarter_of_the_context_is_kept_free_for_an_answer_without_a_limit():
+    talked = conversation(context=200)
+    turns = [{"role": "user", "content": ""}, {"role": "assistant", "content": "b"}]
+    question = {"role": "user", "content": "c"}
+    room = 150 - len(talked.encode([*turns, question]))
+    for length, kept in ((room, 3), (room + 1, 1)):
+        turns[0]["content"] = "a" * length
+        assert len(talked._fitting([*turns, question])[0]) == kept
+
+
 def test_an_answer_that_was_cut_off_says_so(monkeypatch, capsys):
     talk(monkeypatch, conversation(max_tokens=3), "Hi")
     assert "cut off: -n allows 3 tokens" in capsys.readouterr().err

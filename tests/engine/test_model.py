@@ -211,3 +211,14 @@ def test_closing_releases_the_parts():
         decoder = weakref.ref(closed.decoder)
         closed.close()
     assert decoder() is None
+
+
+def test_it_is_told_how_far_a_prompt_is_read():
+    answering = model(b"answer")
+    for prompt, read in (("abc", (4, 4)), ("abcdef", (7, 7))):
+        heard = []
+        stream = answering.stream(
+            prompt, max_tokens=3, on_prompt=lambda *figures, heard=heard: heard.append(figures)
+        )
+        list(stream)
+        assert heard == [read], "once, and not for the tokens of the answer"
