@@ -77,6 +77,7 @@ def cache_leads(model, ids: torch.Tensor, experts: int) -> float:
     """How much more often Belady's cache of half of the experts hits than LRU, over the routes of a queue."""
     with torch.no_grad():
         tokens = route(model, model.base_model.router, ids[:REQUESTS])
+    assert tokens.scores is not None
     routes = tokens.scores.argmax(-1).view(REQUESTS, -1).T.flatten().tolist()  # requests in turns
     capacity = experts // 2
     lru, belady = lru_hits(routes, capacity), belady_hits(routes, capacity)

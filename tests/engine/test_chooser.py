@@ -174,6 +174,8 @@ def test_a_trace_says_how_far_an_estimate_may_be_off(heads):
     assert all(each.estimated is each.spread is None for each in traced(heads, "dense", hidden).candidates)
     lower, upper = heads["exact"].bounds(hidden)
     for each in traced(heads, "exact", hidden).candidates:
+        assert each.spread is not None
+        assert each.estimated is not None
         assert each.estimated == pytest.approx((lower[each.token] + upper[each.token]) / 2)
         assert each.spread == pytest.approx((upper[each.token] - lower[each.token]) / 2)
         assert abs(each.estimated - each.exact) <= each.spread + 1e-6

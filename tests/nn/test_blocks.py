@@ -1,5 +1,7 @@
 """Which blocks are found, and which are refused because of how their layers use them."""
 
+from typing import Any
+
 import pytest
 import transformers
 from torch import nn
@@ -84,7 +86,7 @@ class Layer(nn.Module):
         return x + self.mlp(x)
 
 
-def stacked(layer, *stacks):
+def stacked(layer, *stacks) -> Any:
     model = nn.Module()
     for stack in stacks:
         setattr(model, stack, nn.ModuleList([layer(), layer()]))
@@ -152,7 +154,7 @@ class Sometimes(Layer):
 
 class Elsewhere(Layer):
     def forward(self, x):
-        return checkpoint(self.mlp, x)  # noqa: F821
+        return checkpoint(self.mlp, x)  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
 
 
 @pytest.mark.parametrize("layer", [Layer, Named])

@@ -14,7 +14,7 @@ def run_two(function) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_begin, (function, port), nprocs=2)
+    mp.spawn(_begin, (function, port), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _begin(rank: int, function, port: int) -> None:

@@ -32,8 +32,9 @@ def test_the_page_tells_the_limits(row):
 
 
 def test_the_command_line_has_the_same_defaults():
-    group: typer.main.TyperGroup = typer.main.get_command(app)
-    given = {parameter.name: parameter.default for parameter in group.commands["serve"].params}
+    group = typer.main.get_command(app)
+    serve = group.commands["serve"]  # pyright: ignore[reportAttributeAccessIssue]
+    given = {parameter.name: parameter.default for parameter in serve.params}
     ours = {field.name: field.default for field in dataclasses.fields(ServerSettings) if field.name in given}
     assert {"slots", "queue", "connections", "timeout", "max_body", "max_prompt", "audit", "kv_tokens"} < set(
         ours
