@@ -41,6 +41,9 @@ def test_every_prompt_is_read_once_and_the_oldest_never_waits(remaining, budget)
 def test_a_short_prompt_does_not_wait_for_a_long_one():
     assert deal([1000, 20, 300], 100) == [50, 20, 30]
     assert deal([1000], 100) == [100]
+    assert deal([50, 1000], 101) == [50, 51]
+    assert deal([1000, 30], 41) == [21, 20]
+    assert deal([], 100) == []
 
 
 def test_without_a_text_that_waits_a_step_is_full():
@@ -54,6 +57,23 @@ def test_a_step_ends_in_time_where_the_least_allows_it(writers, seconds):
     budget = read_budget(cost, [500], [0], [10] * writers, seconds, 256)
     assert budget == LEAST or cost.seconds(writers, budget, 0) <= seconds
     assert budget == 256 or cost.seconds(writers, budget + 1, 0) > seconds
+
+
+def test_some_tokens_of_a_prompt_are_read_whatever_they_cost():
+    assert read_budget(Known(per_read=1.0), [500], [0], [10], 0.01, 256) == 16
+    assert read_budget(Known(per_read=1.0), [7], [0], [10], 0.01, 256) == 7
+
+
+def test_a_budget_is_for_what_the_oldest_prompt_and_all_texts_attend_to():
+    asked = []
+
+    class Asked(StepCost):
+        def chunk(self, *arguments):
+            asked.append(arguments)
+            return 99
+
+    assert read_budget(Asked(), [300, 20], [40, 50], [10, 20, 30], 0.5, 256) == 99
+    assert asked == [(3, 60, 40, 256, 0.5)]
 
 
 def test_an_infinite_time_reads_prompts_whole():
@@ -83,3 +103,29 @@ def test_a_machine_that_gets_slower_is_noticed():
 def test_a_chunk_is_one_at_least_and_no_more_than_is_there():
     assert Known(per_read=1.0).chunk(2, 20, 0, 100, 0.01) == 1
     assert Known(per_read=0.0).chunk(2, 20, 0, 100, 0.01) == 100
+    assert Known(per_read=1e-3).chunk(2, 20, 0, 100, 0.0131) == 10
+
+
+def test_a_chunk_attends_to_what_was_read_before_and_to_itself():
+    class Attended(StepCost):
+        def seconds(self, decoded, read, attended):
+            return attended
+
+    assert Attended().chunk(2, 20, 10, 100, 170) == 10  # 20 + 10 * (10 + 5)
+    assert Attended().chunk(2, 20, 10, 100, 169) == 9
+
+
+def test_the_cost_before_anything_was_measured():
+    cost = StepCost()
+    assert cost.seconds(0, 0, 0) == pytest.approx(1e-3)
+    assert cost.seconds(2, 3, 4000) == pytest.approx(1e-3 + 2 * 2e-3 + 3 * 1e-3 + 4 * 2e-4)
+    cost.observe(1, 0, 0, 0.5)
+    assert cost.seconds(1, 0, 0) == pytest.approx(0.5, rel=0.01)  # one step outweighs it
+
+
+def test_nothing_makes_a_step_shorter():
+    cost = StepCost()
+    for _ in range(20):
+        cost.observe(1, 0, 0, 1e-2)
+        cost.observe(1, 100, 0, 5e-3)
+    assert cost.seconds(1, 100, 0) >= cost.seconds(1, 0, 0)

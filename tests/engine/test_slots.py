@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from engine.fakes import FakeDecoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +125,84 @@ def test_a_slot_that_held_another_text_starts_empty():
     lent.give_back(first.slot)
     other = lent.lend([7, 8], 20)
     assert other.slot.cache.length == 0
+
+
+@pytest.mark.parametrize(("lost", "in_place"), [(2, True), (3, False)])
+def test_a_finished_text_is_continued_in_place_where_a_fourth_is_lost_at_most(lost, in_place):
+    lent = slots()
+    text = list(range(8 + lost))
+    first = lent.lend(text, 20)
+    fill(first, text)
+    lent.give_back(first.slot)
+    other = lent.lend([*text[:8], 99, 99], 20)
+    assert (other.slot is first.slot) == in_place
+    assert other.shared == 8
+    assert (other.donor is None) == in_place
+
+
+def test_a_text_that_is_worked_on_is_never_continued_in_place():
+    lent = slots(number=1)
+    first = lent.lend([1, 2, 3, 4], 20)
+    fill(first, [1, 2, 3, 4])
+    assert lent.lend([1, 2, 3, 4, 5], 20) is None
+
+
+def test_a_start_is_taken_in_place_where_there_is_no_room_for_a_copy():
+    lent = slots(number=3, limit=30)
+    text = list(range(16))
+    first = lent.lend(text, 16)
+    fill(first, text)
+    lent.give_back(first.slot)
+    other = lent.lend([*text[:8], 99], 15)
+    assert (other.slot, other.donor, other.shared) == (first.slot, None, 8)
+    assert other.slot.cache.tokens == text[:8]
+    assert lent.used == 15
+
+
+def test_a_start_is_copied_where_there_is_just_room_for_it():
+    lent = slots(number=3, limit=30)
+    text = list(range(16))
+    first = lent.lend(text, 16)
+    fill(first, text)
+    lent.give_back(first.slot)
+    other = lent.lend([*text[:8], 99], 14)
+    assert (other.donor, other.shared) == (first.slot, 8)
+    assert lent.used == 30
+
+
+def test_the_longest_common_start_counts():
+    lent = slots(number=3)
+    for text in ([1, 2, 9, 9, 9, 9], [1, 2, 3, 9, 9, 9]):
+        fill(lent.lend(text, 20), text)
+    other = lent.lend([1, 2, 3, 4], 20)
+    assert other.shared == 3
+    assert other.donor.tokens == [1, 2, 3, 9, 9, 9]
+
+
+def test_a_slot_that_is_given_back_counts_for_what_it_holds():
+    lent = slots()
+    lease = lent.lend([1, 2, 3], 50)
+    assert lent.used == 50
+    FakeDecoder().forward(np.array([1, 2]), lease.slot.cache)  # it was cancelled before the third
+    lent.give_back(lease.slot)
+    assert lent.used == 2
+    assert lease.slot.tokens == [1, 2]
+    assert not lease.slot.lent
+
+
+@pytest.mark.parametrize(
+    ("number", "context", "affordable", "limit"),
+    [
+        (3, 100, 250, 250),  # as many positions as memory is for
+        (3, 100, 300, 300),
+        (3, 100, 400, 300),  # each its context
+        (3, 100, 50, 100),  # one text at least
+    ],
+)
+def test_the_default_limit_is_what_memory_is_for(monkeypatch, number, context, affordable, limit):
+    monkeypatch.setattr("shortlist.engine.slots.DEFAULT_BYTES", affordable * 4 + 3)
+    assert slots(number, context=context).limit == limit
+
+
+def test_memory_is_for_two_gibibytes_by_default():
+    assert slots(number=2, context=2**29).limit == 2**29  # of 4 bytes each
