@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from shortlist.models.config import ModelConfig
+from shortlist.models.config import MixtureConfig, ModelConfig
 
 CONFIG = ModelConfig(
     family="llama",
@@ -38,3 +38,37 @@ def test_equal_configurations_are_one_value():
 def test_it_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CONFIG.heads = 3  # type: ignore[misc]
+
+
+def test_what_layers_have_where_nothing_is_said_of_them():
+    assert CONFIG.ffn_width_of(0) == 6
+    assert CONFIG.ffn_cutoff_of(0) is None
+    assert CONFIG.rope_of(0) == ((1.0,), 1.0)
+    assert CONFIG.kv_source_of(0) == 0
+    assert not CONFIG.is_mixture(0)
+    assert (CONFIG.logit_cap, CONFIG.biases, CONFIG.laurel_rank) == (None, (), 0)
+    assert CONFIG.streams is None
+
+
+def test_what_single_layers_have():
+    config = dataclasses.replace(
+        CONFIG,
+        layers=3,
+        ffn_widths=(6, 8, 10),
+        ffn_cutoffs=(1.5, None, 2.5),
+        rope_frequencies=((1.0,), (2.0,), (3.0,)),
+        rope_scales=(1.0, 1.25, 1.5),
+        kv_sources=(0, 1, 0),
+        mixture=MixtureConfig(layers=(1,), experts=4, width=2, per_token=2, normalize=True),
+    )
+    assert [config.ffn_width_of(layer) for layer in range(3)] == [6, 8, 10]
+    assert [config.ffn_cutoff_of(layer) for layer in range(3)] == [1.5, None, 2.5]
+    assert [config.rope_of(layer) for layer in range(3)] == [((1.0,), 1.0), ((2.0,), 1.25), ((3.0,), 1.5)]
+    assert [config.kv_source_of(layer) for layer in range(3)] == [0, 1, 0]
+    assert [config.is_mixture(layer) for layer in range(3)] == [False, True, False]
+
+
+def test_a_mixture_is_a_plain_one_where_nothing_else_is_said():
+    mixture = MixtureConfig(layers=(1,), experts=4, width=2, per_token=2, normalize=True)
+    assert (mixture.shared_width, mixture.router_width, mixture.router_rank, mixture.margin) == (0, 0, 0, 0)
+    assert not (mixture.shared_gate or mixture.ternary or mixture.prices)

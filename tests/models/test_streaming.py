@@ -58,3 +58,11 @@ def test_text_that_continues_keeps_its_space():
     ids = tokenizer.encode("the dog", add_special=False)
     assert "".join(streamed(StreamDecoder(tokenizer), ids)) == "the dog"
     assert "".join(streamed(StreamDecoder(tokenizer, continues=True), ids)) == " the dog"
+
+
+def test_the_space_in_front_is_that_of_the_first_token_with_text():
+    tokenizer = TOKENIZERS["sentencepiece, space in front"]
+    nothing = tokenizer.vocab_size  # a row of the model that is no token
+    assert tokenizer.token_bytes(nothing) == b""
+    ids = [nothing, *tokenizer.encode("the dog", add_special=False)]
+    assert "".join(streamed(StreamDecoder(tokenizer), ids)) == "the dog" == tokenizer.decode(ids)

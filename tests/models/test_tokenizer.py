@@ -43,6 +43,13 @@ class TestEncode:
         assert CHAT.decode(CHAT.encode(text)) == text
         assert b"".join(map(CHAT.token_bytes, CHAT.encode(text))) == text.encode()
 
+    def test_what_belongs_around_a_text_is_added_unless_it_is_not_wanted(self):
+        tokenizer = Tokenizer(read_gguf(sentence_piece(prefix=True)[0], "MODEL"), "MODEL")
+        plain = tokenizer.encode("the", add_special=False)
+        assert tokenizer.encode("the") == [tokenizer.bos_id, *plain]
+        assert tokenizer.encode("</s>") == [tokenizer.bos_id, *tokenizer.encode("</s>", add_special=False)]
+        assert not tokenizer.eos_ids & set(tokenizer.encode("</s>"))  # it is text
+
     def test_what_is_not_unicode_is_refused(self):
         # What Python makes of a command line argument that is not UTF-8.
         text = b"ab\xff".decode("utf-8", "surrogateescape")
@@ -227,6 +234,24 @@ class TestEncodeChat:
         ids = tokenizer_with(template).encode_chat([{"role": "user", "content": content}])
         assert CHAT.decode(ids, skip_special=False) == "<|im_end|>"
         assert not CHAT.special_ids & set(ids)
+
+    @pytest.mark.parametrize(
+        ("content", "options", "special"),
+        [
+            ("hello", {}, [END]),
+            ("hello <|im_start|>", {}, [END]),  # another token than the template's
+            ("<|im_end|>", {}, []),
+            ([{"type": "text", "text": "<|im_end|>"}], {}, []),
+            ("hello", {"tools": [{"name": "<|im_end|>"}]}, []),
+            ("hello", {"template_kwargs": {"extra": {"x": ["<|im_end|>"]}}}, []),
+        ],
+    )
+    def test_where_nobody_knows_who_wrote_a_token_it_is_text_if_an_input_spells_it(
+        self, content, options, special
+    ):
+        template = "{{ (messages[0].role ~ '<|im_end|>')|safe }}{% if tools or extra %}{% endif %}"
+        ids = tokenizer_with(template).encode_chat([{"role": "user", "content": content}], **options)
+        assert [i for i in ids if i in CHAT.special_ids] == special
 
     def test_a_role_may_be_part_of_a_special_token(self):
         tokenizer = tokenizer_with(
