@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from shortlist.models.config import MixtureConfig, ModelConfig
+from shortlist.models.config import MixtureConfig, ModelConfig, Streams
 
 CONFIG = ModelConfig(
     family="llama",
@@ -27,6 +27,8 @@ CONFIG = ModelConfig(
     rope_interleaved=False,
 )
 
+MIXTURE = MixtureConfig(layers=(1,), experts=4, width=2, per_token=2, normalize=True)
+
 
 def test_equal_configurations_are_one_value():
     same = dataclasses.replace(CONFIG)
@@ -38,6 +40,10 @@ def test_equal_configurations_are_one_value():
 def test_it_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CONFIG.heads = 3  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Streams(2, 0, 4, 8).active = 1  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MIXTURE.experts = 5  # type: ignore[misc]
 
 
 def test_what_layers_have_where_nothing_is_said_of_them():
@@ -59,7 +65,7 @@ def test_what_single_layers_have():
         rope_frequencies=((1.0,), (2.0,), (3.0,)),
         rope_scales=(1.0, 1.25, 1.5),
         kv_sources=(0, 1, 0),
-        mixture=MixtureConfig(layers=(1,), experts=4, width=2, per_token=2, normalize=True),
+        mixture=MIXTURE,
     )
     assert [config.ffn_width_of(layer) for layer in range(3)] == [6, 8, 10]
     assert [config.ffn_cutoff_of(layer) for layer in range(3)] == [1.5, None, 2.5]
@@ -69,6 +75,6 @@ def test_what_single_layers_have():
 
 
 def test_a_mixture_is_a_plain_one_where_nothing_else_is_said():
-    mixture = MixtureConfig(layers=(1,), experts=4, width=2, per_token=2, normalize=True)
+    mixture = MIXTURE
     assert (mixture.shared_width, mixture.router_width, mixture.router_rank, mixture.margin) == (0, 0, 0, 0)
-    assert not (mixture.shared_gate or mixture.ternary or mixture.prices)
+    assert (mixture.shared_gate, mixture.ternary, mixture.prices) == (False, False, False)

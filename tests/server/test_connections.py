@@ -1,5 +1,6 @@
 """Connections that say too little, too slowly, or are too many."""
 
+import contextlib
 import socket
 import time
 
@@ -134,3 +135,14 @@ def test_a_connection_that_the_client_resets_is_forgotten(url):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         connection.close()
     eventually(lambda: is_served(url))
+
+
+def test_an_answer_that_is_out_is_not_followed_by_another(url):
+    too_much = b"Transfer-Encoding: chunked\r\n\r\n1770\r\n" + b"x" * 6000 + b"\r\n"
+    connection = raw(url, HEAD + too_much)
+    answer = receive(connection)
+    assert b" 413 " in answer
+    assert answer.count(b"HTTP/1.1") == 1
+    connection.sendall(b"nonsense\r\n")
+    with connection, contextlib.suppress(ConnectionError):
+        assert connection.recv(1000) == b""
