@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from shortlist.engine.batch import QueueFull
@@ -58,6 +58,7 @@ def test_the_type_goes_by_the_status(status, kind):
     error = ApiError(status, "x", param="p")
     assert error.body["error"]["type"] == kind
     assert error.body["error"]["param"] == "p"
+    assert str(error) == "x"
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503, 504])
@@ -98,7 +99,7 @@ class Asked(BaseModel, strict=True):
     prompt: str | list[Part]
     flag: bool = False
     share: float = 0.5
-    count: int = 1
+    count: int = Field(1, ge=0)
     names: list[str] = []
     few: dict[str, float] = {}
 
@@ -138,6 +139,11 @@ def test_a_value_of_another_type_is_told_in_the_words_of_json(refused):
         expected = (f"{name}: should {should}", name, "invalid_type")
         assert refused(prompt="x", **{name: value}) == expected
     assert refused(prompt="x", names=["a", 5]) == ("names.1: should be a text", "names", "invalid_type")
+
+
+def test_a_value_out_of_range(refused):
+    expected = ("count: should be greater than or equal to 0", "count", "invalid_value")
+    assert refused(prompt="x", count=-1) == expected
 
 
 def test_a_parameter_that_is_missing(refused):
