@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from functools import partial
 from types import SimpleNamespace
 
@@ -51,7 +52,7 @@ def test_the_model_writes_its_own_text_and_ctrl_c_keeps_what_is_healed(tiny, tmp
     monkeypatch.setattr("shortlist.training.convert.pipeline.write_halves", write_little)
 
     def interrupt(self):
-        self.requested = True
+        self.number = signal.SIGINT
         return self
 
     monkeypatch.setattr(Interrupt, "__enter__", interrupt)

@@ -76,7 +76,7 @@ def test_a_cache_takes_over_only_what_is_there(decoder):
         full.take_over(empty, 1)
     with pytest.raises(ValueError, match="room for"):
         empty.take_over(full, 5)
-    with pytest.raises(ValueError, match="same kind"):
+    with pytest.raises(ValueError, match="not of the same decoder"):
         decoder.new_cache(8, full_precision=True).take_over(full, 1)
     with pytest.raises(ValueError, match="another"):
         full.take_over(full, 1)
