@@ -92,7 +92,7 @@ def test_the_file_says_what_it_is(folder):
 
 
 def test_the_native_runtime_refuses_it_in_one_line(folder):
-    with pytest.raises(CheckpointError, match="quantization_config is .*, which is not supported"):
+    with pytest.raises(CheckpointError, match=r"quantization_config is .*, which is not supported"):
         shortlist.load(folder)
 
 
