@@ -2,7 +2,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from models.vocabularies import byte_level
+from models.vocabularies import byte_level, sentence_piece
 
 from shortlist.engine.growing import Generation, GrowingText
 from shortlist.engine.options import GenerationOptions
@@ -61,3 +61,51 @@ def test_a_character_that_is_cut_off_comes_before_the_end():
         growing.add(cast(Any, SimpleNamespace(token=token, logprobs=None)))
     assert generation.text == "\ufffd"
     assert generation.tokens == TOKENIZER.encode("🙂")[:2]
+
+
+def test_how_a_generation_shows_itself():
+    generation = Generation(cast(Any, None), None)
+    assert repr(generation) == "<Generation '': 0 tokens, unfinished>"
+    generation.tokens += [1, 2]
+    generation.finish_reason = "stop"
+    generation.text = "x" * 60
+    assert repr(generation) == f"<Generation '{'x' * 60}': 2 tokens, stop>"
+    generation.text += "y"
+    assert repr(generation) == f"<Generation '{'x' * 60}...': 2 tokens, stop>"
+
+
+def growing_with(tokenizer: Tokenizer, pushed: list[int], **options: Any) -> GrowingText:
+    generation = Generation(cast(Any, None), None, logprobs=options.pop("logprobs", None))
+    chooser = cast(Any, SimpleNamespace(push=pushed.append))
+    return GrowingText([1], GenerationOptions(**options), tokenizer, generation, chooser)
+
+
+def test_an_answer_keeps_the_space_in_front_of_its_first_word():
+    tokenizer = Tokenizer(read_gguf(sentence_piece(prefix=True)[0], "MODEL"), "MODEL")
+    growing = growing_with(tokenizer, [])
+    pieces = [
+        growing.add(cast(Any, SimpleNamespace(token=token, logprobs=None)))
+        for token in tokenizer.encode("the dog", add_special=False)
+    ]
+    assert "".join(pieces) == growing.generation.text == " the dog"
+
+
+def test_what_a_token_that_is_taken_up_reaches():
+    pushed: list[int] = []
+    growing = growing_with(TOKENIZER, pushed, max_tokens=9, logprobs=[])
+    first, second = TOKENIZER.encode("a") + TOKENIZER.encode("b")
+    growing.add(cast(Any, SimpleNamespace(token=first, logprobs="of a")))
+    growing.add(cast(Any, SimpleNamespace(token=second, logprobs="of b")))
+    assert not growing.finished
+    growing.add(cast(Any, SimpleNamespace(token=END, logprobs="of the end")))
+    assert growing.finished
+    # The token that ended the text is no part of it.
+    assert growing.tokens == [1, first, second]
+    assert growing.generation.tokens == pushed == [first, second]
+    assert growing.generation.logprobs == ["of a", "of b"]
+
+
+@pytest.mark.parametrize(("stop", "reason", "text"), [("b", "stop", "a"), ("bc", "length", "ab")])
+def test_a_stop_string_in_the_last_token_counts_before_the_length(stop, reason, text):
+    generation, passed = grow("ab", stop=stop, max_tokens=len(TOKENIZER.encode("ab")))
+    assert (generation.finish_reason, generation.text, passed) == (reason, text, text)

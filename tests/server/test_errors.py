@@ -118,8 +118,9 @@ def refused():
 
     client = TestClient(app)
 
-    def refused(**body):
-        response = client.post("/", json=body)
+    def refused(content=None, **body):
+        headers = {"Content-Type": "application/json"}
+        response = client.post("/", content=content or json.dumps(body), headers=headers)
         assert response.status_code == 400
         error = response.json()["error"]
         assert error["type"] == "invalid_request_error"
@@ -139,6 +140,12 @@ def test_a_value_of_another_type_is_told_in_the_words_of_json(refused):
         expected = (f"{name}: should {should}", name, "invalid_type")
         assert refused(prompt="x", **{name: value}) == expected
     assert refused(prompt="x", names=["a", 5]) == ("names.1: should be a text", "names", "invalid_type")
+
+
+def test_a_body_that_is_no_object(refused):
+    assert refused(content="[1]") == ("the body: should be a JSON object", None, "invalid_type")
+    for content in ("{", '{"prompt": }', "nonsense"):
+        assert refused(content=content) == ("the body is not valid JSON", None, "invalid_json")
 
 
 def test_a_value_out_of_range(refused):
