@@ -31,6 +31,13 @@ def took(job):
     return job.slot.cache.tokens
 
 
+def test_a_request_begins_without_anything():
+    job = Job(fake_model().prepare(PROMPT, GenerationOptions()), print)
+    assert (job.lease, job.cancelled, job.progress, job.timings.total) == (None, False, False, 0)
+    with pytest.raises(AssertionError):
+        job.slot  # noqa: B018
+
+
 def test_without_a_donor_there_is_nothing_to_wait_for():
     job = job_for(PROMPT)
     assert job.take_shared()
