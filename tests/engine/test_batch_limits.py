@@ -11,6 +11,7 @@ from shortlist.engine.batch import BatchEngine
 from shortlist.engine.events import DoneEvent, FailedEvent
 from shortlist.engine.options import GenerationOptions
 from shortlist.errors import UsageError
+from shortlist.server.settings import ServerSettings
 
 
 @pytest.mark.parametrize(("slots", "queue"), [(0, 1), (1, 0)])
@@ -157,3 +158,18 @@ def test_requests_get_slots_in_their_order():
     assert all(done.wait(20) for done in waiting)
     assert ended == list("abcd")
     engine.close()
+
+
+def test_what_an_engine_takes_where_nothing_is_said():
+    engine = BatchEngine(fake_model())
+    stats = engine.stats()
+    assert (stats.slots, stats.queue) == (ServerSettings.slots, ServerSettings.queue)
+    assert engine._token_seconds == 0.05
+    engine.close()
+
+
+def test_a_call_takes_no_step():
+    engine = BatchEngine(fake_model())
+    assert engine.call(lambda model: 5).result(5) == 5
+    engine.close()
+    assert engine.model.decoder.steps == []

@@ -159,6 +159,28 @@ def test_a_prompt_of_the_most_tokens_passes(serve):
         service.encode_text("x" * (most + 1), add_special=False, parse_special=True)
 
 
+def test_an_empty_prompt_is_refused_and_an_empty_text_is_not(serve):
+    service = serve()
+    with pytest.raises(UsageError, match="prompt is empty"):
+        service.encode("")
+    assert service.encode_text("", add_special=False, parse_special=True) == []
+
+
+def test_one_text_at_a_time_is_cut_into_tokens(serve):
+    service = serve()
+    second_began = threading.Event()
+
+    async def run():
+        return await asyncio.gather(
+            service.on_tokenizer(lambda: second_began.wait(0.05)),
+            service.on_tokenizer(lambda: second_began.set() or threading.current_thread().name),
+        )
+
+    overlapped, name = asyncio.run(run())
+    assert not overlapped
+    assert name.startswith("shortlist-tokenize")
+
+
 def test_room_for_an_answer(serve):
     service = serve()
     assert service.room([1] * 60, least=1) == 4
