@@ -173,3 +173,14 @@ def test_a_call_takes_no_step():
     assert engine.call(lambda model: 5).result(5) == 5
     engine.close()
     assert engine.model.decoder.steps == []
+
+
+def test_an_idle_engine_takes_no_turns():
+    engine = BatchEngine(fake_model())
+    engine.call(lambda model: None).result(5)
+    turns = []
+    engine._join = lambda: turns.append("a turn")
+    time.sleep(0.05)
+    engine._join = lambda: None
+    assert len(turns) <= 1  # the one that the call was answered in
+    engine.close()

@@ -264,15 +264,13 @@ def test_all_answers_end_where_the_service_is_cancelled(serve):
 def test_progress_is_told_only_to_those_who_ask(serve):
     service = serve(context_length=1024)
 
-    async def run(progress):
-        prompt = [1 + progress] * 700
-        async with service.answers([(prompt, GenerationOptions(max_tokens=1))], progress=progress) as (
-            answer,
-        ):
+    async def run(**progress):
+        prompt = [1 + len(progress)] * 700
+        async with service.answers([(prompt, GenerationOptions(max_tokens=1))], **progress) as (answer,):
             return [type(event) for event in await read(answer)]
 
-    assert asyncio.run(run(True)) == [PromptEvent, PromptEvent, TokenEvent]
-    assert asyncio.run(run(False)) == [TokenEvent]
+    assert asyncio.run(run(progress=True)) == [PromptEvent, PromptEvent, TokenEvent]
+    assert asyncio.run(run()) == [TokenEvent]
 
 
 def test_an_empty_answer_has_ended(serve):
