@@ -10,6 +10,7 @@ from shortlist.estimators import BitPlanes, Estimator, LowRank
 from shortlist.index import Index
 from shortlist.index.row_formats import ROW_FORMATS
 from shortlist.index.scorers import EstimatorScorer, scorer_of
+from shortlist.index.vector_index import _default_rank
 
 METRICS = ["inner_product", "cosine"]
 FORMATS = sorted(ROW_FORMATS)
@@ -228,3 +229,11 @@ def test_wrong_options_are_refused():
     with pytest.raises(UsageError, match="rank 4"):
         index.fit(estimator=LowRank(rank=4))
     assert index.fitted == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "rank"),
+    [(1, 1), (2, 1), (20, 19), (32, 31), (33, 32), (256, 32), (511, 32), (512, 64), (768, 96)],
+)
+def test_the_default_rank_is_an_eighth_of_the_width_in_whole_groups(width, rank):
+    assert _default_rank(width) == rank

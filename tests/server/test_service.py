@@ -10,9 +10,10 @@ from engine.fakes import fake_model
 from shortlist.engine.batch import BatchEngine, QueueFull
 from shortlist.engine.events import DoneEvent, PromptEvent, TokenEvent
 from shortlist.engine.options import GenerationOptions
-from shortlist.errors import UsageError
+from shortlist.errors import CheckpointError, UsageError
 from shortlist.server.errors import ApiError
 from shortlist.server.generate import Texts, Wanted, wanted
+from shortlist.server.messages import Message
 from shortlist.server.schemas import CompletionBody
 from shortlist.server.service import Answer, Service
 from shortlist.server.settings import CHARACTERS_PER_TOKEN, ServerSettings
@@ -157,6 +158,67 @@ def test_a_prompt_of_the_most_tokens_passes(serve):
         service.encode_text("x" * most, add_special=False, parse_special=True)
     with pytest.raises(ApiError, match=f"has {most + 1} characters"):
         service.encode_text("x" * (most + 1), add_special=False, parse_special=True)
+
+
+def test_what_is_told_of_the_model(serve):
+    service = serve()
+    assert service.fingerprint == "shortlist-0123456789ab"
+    assert service.dense_bytes == 5000 + 2000  # the layers, and all rows of the head
+    assert service.public("/models/fake.gguf: broken") == "tiny: broken"
+
+
+def said(content):
+    return [Message(role="user", content=content)]
+
+
+def test_a_conversation_needs_a_template_by_some_name(serve):
+    service = serve()
+    tokenizer = service.model.tokenizer
+    assert service.encode_chat(said("x")) == tokenizer.encode("<user>x\n<assistant>")
+    tokenizer.chat_template, tokenizer.template_names = None, ("tool_use",)
+    assert service.encode_chat(said("x"))
+    tokenizer.template_names = ()
+    with pytest.raises(ApiError) as raised:
+        service.encode_chat(said("x"))
+    assert (raised.value.status, raised.value.code) == (400, "no_chat_template")
+
+
+def test_a_conversation_is_measured_before_it_is_rendered(serve):
+    service = serve(max_prompt=30)
+    service.model.tokenizer.encode_chat = lambda *arguments, **options: pytest.fail("it was rendered")
+    long = "x" * 30 * CHARACTERS_PER_TOKEN
+    with pytest.raises(ApiError, match="characters"):
+        service.encode_chat(said(long))
+    with pytest.raises(ApiError, match="characters"):
+        service.encode_chat(said("x"), tools=[{"name": long}])
+
+
+def test_a_template_that_refuses_is_the_requests_fault(serve):
+    service = serve()
+
+    def refuse(*arguments, **options):
+        raise CheckpointError("/models/fake.gguf: its template is broken")
+
+    service.model.tokenizer.encode_chat = refuse
+    with pytest.raises(ApiError) as raised:
+        service.encode_chat(said("x"))
+    error = raised.value
+    assert (error.status, error.param, error.code) == (400, "messages", "invalid_value")
+    assert error.message == "tiny: its template is broken"
+
+
+def test_a_service_that_is_closed_takes_nothing(serve):
+    service = serve()
+    service.close()
+    assert service.closing
+    with pytest.raises(UsageError, match="closed"):
+        service.engine.submit([1], GenerationOptions(), print)
+
+    async def run():
+        await service.on_tokenizer(lambda: 1)
+
+    with pytest.raises(RuntimeError, match="shutdown"):
+        asyncio.run(run())
 
 
 def test_an_empty_prompt_is_refused_and_an_empty_text_is_not(serve):
