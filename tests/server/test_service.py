@@ -212,7 +212,7 @@ def test_a_service_that_is_closed_takes_nothing(serve):
     service.close()
     assert service.closing
     with pytest.raises(UsageError, match="closed"):
-        service.engine.submit([1], GenerationOptions(), print)
+        service.engine.submit([1], GenerationOptions(max_tokens=1), print)
 
     async def run():
         await service.on_tokenizer(lambda: 1)
