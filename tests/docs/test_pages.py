@@ -12,7 +12,12 @@ SLOW = {"README", "convert", "report", "train", "tune"}
 """Pages that take more than 2 seconds; of these, options and paths are checked all the same."""
 
 
-SIZES = {"max_position_embeddings": 1024, "hidden_size": 128, "num_hidden_layers": 6}
+SIZES = {
+    "max_position_embeddings": 1024,
+    "hidden_size": 128,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+}
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 

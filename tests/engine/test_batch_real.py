@@ -1,14 +1,17 @@
 """Real models: every answer of a batch is what the model answers alone."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 import shortlist
+from shortlist.calibrate import fit
 from shortlist.engine.batch import BatchEngine
 from shortlist.engine.events import DoneEvent, TokenEvent
 from shortlist.engine.options import GenerationOptions
 
+TEXT = Path(__file__).parents[2] / "benchmarks" / "data" / "shakespeare.txt"
 PROMPTS = [
     "The capital of France is",
     "Once upon a time, in a small village by the sea,",
@@ -25,8 +28,11 @@ PROMPTS = [
 @pytest.mark.parametrize("name", ["smollm2", "gemma"])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "top_p": 0.9, "seed": 7}])
 @pytest.mark.parametrize("head", ["exact", "estimated"])
-def test_every_answer_is_what_the_model_answers_alone(request, name, options, head):
+def test_every_answer_is_what_the_model_answers_alone(request, name, options, head, tmp_path, monkeypatch):
     path = request.getfixturevalue(name)
+    if head == "estimated":
+        monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))  # the recipe is this test's own
+        fit(path, text=TEXT.read_text(encoding="utf-8"))
     with shortlist.load(path, head=head, context=512) as model:
         alone = [model.generate(prompt, max_tokens=24, **options).tokens for prompt in PROMPTS]
         engine = BatchEngine(model, slots=5)
