@@ -170,16 +170,39 @@ def test_a_new_process_uses_every_core_that_it_may():
     assert int(done.stdout) == len(os.sched_getaffinity(0))
 
 
+def be_late(crowd, size, held_up, now):
+    """Three jobs in a row whose members had to wait: what it takes to leave them out."""
+    for _ in range(3):
+        crowd.report(size, held_up, now)
+
+
+def test_one_late_job_in_five_leaves_nobody_out():
+    crowd = _native.Crowd()
+    for _ in range(100):
+        crowd.report(2, 1, 0)
+        for _ in range(4):
+            crowd.report(2, 0, 0)
+        assert crowd.admitted(2, 0) == 2
+    crowd.report(2, 1, 0)
+    crowd.report(2, 1, 0)
+    assert crowd.admitted(2, 0) == 2
+    crowd.report(2, 0, 0)
+    crowd.report(2, 1, 0)
+    assert crowd.admitted(2, 0) == 2, "11 of 12"
+    crowd.report(2, 1, 0)
+    assert crowd.admitted(2, 0) == 1
+
+
 def test_a_crowded_machine_gets_smaller_teams_and_tries_again_later():
     crowd = _native.Crowd()
     assert crowd.admitted(4, 0) == 4
     crowd.report(4, 0, 5)
     assert crowd.admitted(4, 10) == 4
-    crowd.report(4, 1, 10)  # one member was held up
+    be_late(crowd, 4, 1, 10)  # one member was held up, again and again
     assert crowd.admitted(4, 29) == 3
     assert crowd.admitted(2, 29) == 2
     assert crowd.admitted(4, 30) == 4  # tried again after 20 ms
-    crowd.report(4, 2, 31)
+    be_late(crowd, 4, 2, 31)
     assert crowd.admitted(4, 110) == 2
     assert crowd.admitted(4, 111) == 3  # after 80 ms, and one by one
     assert crowd.admitted(4, 130) == 3
@@ -190,23 +213,23 @@ def test_pauses_grow_to_a_limit_and_begin_anew_after_quiet():
     crowd, now = _native.Crowd(), 0
     for pause in (20, 80, 320, 1280, 2000, 2000):
         assert crowd.admitted(2, now) == 2
-        crowd.report(2, 2, now)
+        be_late(crowd, 2, 2, now)
         assert crowd.admitted(2, now + pause - 1) == 1
         crowd.report(1, 1, now + pause - 1)  # alone, nobody waits for anybody
         now += pause
     assert crowd.admitted(2, now) == 2
     crowd.report(2, 0, now + 100)
-    crowd.report(2, 1, now + 100)
+    be_late(crowd, 2, 1, now + 100)
     assert crowd.admitted(2, now + 2099) == 1  # 100 ms were not yet enough
     now += 2100
     assert crowd.admitted(2, now) == 2
     crowd.report(2, 0, now + 101)
-    crowd.report(2, 1, now + 101)
+    be_late(crowd, 2, 1, now + 101)
     assert crowd.admitted(2, now + 120) == 1
     assert crowd.admitted(2, now + 121) == 2
 
 
 def test_a_team_has_a_member_left():
     crowd = _native.Crowd()
-    crowd.report(2, 2, 0)
+    be_late(crowd, 2, 2, 0)
     assert crowd.admitted(2, 1) == 1

@@ -129,12 +129,15 @@ int Crowd::admitted(int wanted, Clock::time_point now) {
 }
 
 void Crowd::report(int size, int held_up, Clock::time_point now) {
-  if (held_up && size > 1) {
+  const bool late = held_up && size > 1;
+  late_ = late ? late_ + kForgiven : std::max(0, late_ - 1);
+  if (late && late_ >= kPatience) {
+    late_ = 0;
     most_ = std::max(1, size - held_up);
     next_try_ = now + pause_;
     pause_ = std::min(4 * pause_, kLongest);
     larger_since_.reset();
-  } else if (larger_since_ && now - *larger_since_ > 5 * kShortest) {
+  } else if (!late && larger_since_ && now - *larger_since_ > 5 * kShortest) {
     pause_ = kShortest;
   }
 }

@@ -99,7 +99,8 @@ class Workers::Scope {
 
 // How many members a team may have on a machine that runs other programs too. Every barrier waits for the slowest member, and a
 // member that shares a processor with a busy program is slower than all the work of a team without it: it is left out, and tried
-// again later, after longer pauses the more often that was in vain.
+// again later, after longer pauses the more often that was in vain. One late job proves nothing, as a virtual machine is held up now
+// and then: members are left out where more than one job in kForgiven + 1 is late, kPatience / kForgiven of them in a row at least.
 class Crowd {
  public:
   using Clock = std::chrono::steady_clock;
@@ -110,7 +111,9 @@ class Crowd {
 
  private:
   static constexpr std::chrono::milliseconds kShortest{20}, kLongest{2000};
+  static constexpr int kForgiven = 4, kPatience = 12;  // jobs in time that make up for a late one; when patience ends
   int most_ = 1 << 20;
+  int late_ = 0;
   std::chrono::milliseconds pause_ = kShortest;
   Clock::time_point next_try_{};
   std::optional<Clock::time_point> larger_since_;  // the last try, as long as it goes well
