@@ -85,7 +85,7 @@ constexpr int64_t kStrip = 256;  // neurons whose values are on the stack
 
 void neuron_coefficients(const Team& team, const Neurons& neurons, const Batch& x, Activation activation, const int32_t* indices, int64_t listed,
                          const float* gates, float* coefficients) {
-  const auto share = team.share(listed, 8);
+  const auto share = team.share(listed, 16);  // whole vectors of every instruction set: what a tail computes may differ in the last bit
   for (int64_t at = share.begin; at < share.end; at += kStrip) {
     const int n = static_cast<int>(std::min(kStrip, share.end - at));
     float gate[kStrip], up[kStrip] = {};
