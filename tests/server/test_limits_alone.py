@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def http(path="/v1/completions", method="POST", **headers):
     return {"type": "http", "path": path, "method": method, "headers": pairs}
 
 
-def ask(layer, scope, *pieces):
+def ask(layer, scope, *pieces) -> Any:
     """What is sent back: status, headers and body; nothing where nothing is."""
     waiting = [
         {"type": "http.request", "body": piece, "more_body": place < len(pieces) - 1}
