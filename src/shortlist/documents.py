@@ -25,6 +25,12 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 """A time that something took: above 0."""
 
 
+class Version(msgspec.Struct):
+    """The version of a document, which is read before the rest: a later one may have another shape."""
+
+    version: Count
+
+
 class DocumentError(ValueError):
     """A document is not JSON, or not of its shape; the message says where, in one line."""
 

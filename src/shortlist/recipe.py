@@ -169,7 +169,7 @@ def _load(folder: Path, fingerprint: str) -> Recipe:
     path = folder / FILE_NAME
     data = _read(path)
     try:
-        version = documents.read(data, _Version).version
+        version = documents.read(data, documents.Version).version
         if version > VERSION:
             raise RecipeError(
                 f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
@@ -202,10 +202,6 @@ def _describe(part: Part) -> dict[str, Any]:
         "units": part.units,
         "width": part.width,
     }
-
-
-class _Version(msgspec.Struct):
-    version: documents.Count
 
 
 class _TensorFile(msgspec.Struct):

@@ -44,12 +44,12 @@ def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
         experts=experts,
         width=moe.integer("expert_width", MAX_FFN_WIDTH),
         per_token=per_token,
-        normalize=bool(gate.get("normalize", False)),
+        normalize=gate.flag("normalize"),
         shared_width=moe.integer("shared_width", MAX_FFN_WIDTH, least=0),
         margin=margin,
         router_width=router_width,
         router_rank=router_rank,
-        ternary=bool(moe.get("ternary", False)),
+        ternary=moe.flag("ternary"),
         prices=gate.get("kind") == "dual_price",
     )
 

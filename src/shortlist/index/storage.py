@@ -125,16 +125,12 @@ class _Document(msgspec.Struct):
             raise ValueError("its sizes contradict each other")
 
 
-class _Version(msgspec.Struct):
-    version: documents.Count
-
-
 def _document(path: Path, metadata: Mapping[str, str] | None) -> _Document:
     if KEY not in (metadata or {}):
         raise IndexFileError(f"{path} is no index of shortlist: name a file that Index.save wrote")
     assert metadata is not None
     try:
-        version = documents.read(metadata[KEY], _Version).version
+        version = documents.read(metadata[KEY], documents.Version).version
         if version > VERSION:
             raise IndexFileError(
                 f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
