@@ -12,7 +12,7 @@ BIN := .venv/bin
 # The first setting is for what is installed and, before pip 25.3, for what building it needs; newer pips read
 # the second for the latter.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check --quiet
-NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard src/shortlist/native/*)
+NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard src/shortlist/native/*/*)
 
 .PHONY: demo test test-slow lint bench constraints clean
 .DELETE_ON_ERROR:

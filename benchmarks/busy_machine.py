@@ -18,10 +18,10 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from shortlist.checkpoints import resolve
-from shortlist.evaluate.bench import OWN, prompt_tokens
-from shortlist.evaluate.bench_worker import Worker
-from shortlist.evaluate.peers.base import PeerError
-from shortlist.models.decoder import thread_count
+from shortlist.model.decoder import thread_count
+from shortlist.peers.base import PeerError
+from shortlist.peers.bench import OWN, prompt_tokens
+from shortlist.peers.bench_worker import Worker
 
 SPIN = "while True: pass"
 SETTLE_SECONDS = 0.5  # until the scheduler has spread the busy processes

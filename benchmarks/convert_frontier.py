@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from shortlist import checkpoints
-from shortlist.training.convert import METHODS, ConvertOptions, Text
-from shortlist.training.convert.heal import Budget
-from shortlist.training.convert.measure import measure
-from shortlist.training.convert.pipeline import heal, load_dense
-from shortlist.training.convert.texts import read_halves
+from shortlist.torch.convert import METHODS, ConvertOptions, Text
+from shortlist.torch.convert.heal import Budget
+from shortlist.torch.convert.measure import measure
+from shortlist.torch.convert.pipeline import heal, load_dense
+from shortlist.torch.convert.texts import read_halves
 
 TEXT = Path(__file__).parent / "data" / "shakespeare.txt"
 ROWS = (

@@ -19,8 +19,8 @@ import numpy as np
 from systems.real_tables import TEXT, open_model
 
 from shortlist.estimators import Estimate
-from shortlist.evaluate.recall import FFN_KEPT, HEAD_KEPT, Recall, ffn_recalls, head_recalls
-from shortlist.evaluate.tables import Ffn, Head
+from shortlist.measure.recall import FFN_KEPT, HEAD_KEPT, Recall, ffn_recalls, head_recalls
+from shortlist.measure.tables import Ffn, Head
 from shortlist.selectors import (
     Certified,
     Confidence,

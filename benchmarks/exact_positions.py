@@ -17,9 +17,9 @@ from shortlist.engine.adjust import Adjustment
 from shortlist.engine.exact_sampling import sample_exact
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead, ExactHead
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.decoder import Decoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
+from shortlist.sites.head import DenseHead, ExactHead
 
 WINDOW = 512  # positions per text window
 SETTINGS = {

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.systems.small_mixtures import TEXT, Digits, MakeGate, Text, Training, train
 
-from shortlist.nn.gates import GATES, Comet, ConstantNorm, Permuted, Sigmoid, SoftmaxTopK
+from shortlist.torch.gates import GATES, Comet, ConstantNorm, Permuted, Sigmoid, SoftmaxTopK
 
 Measured = dict[str, dict[str, dict[str, Any]]]  # task, or "time"; gate; seed
 

@@ -20,9 +20,9 @@ import gguf
 import numpy as np
 
 from shortlist import _native, checkpoints
-from shortlist.evaluate.synthetic import random_rows
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead
+from shortlist.measure.synthetic import random_rows
+from shortlist.model.decoder import Decoder
+from shortlist.sites.head import DenseHead
 
 MODES = ("dense", "exact")
 PROMPT, STEPS = 16, 32

@@ -14,9 +14,9 @@ import argparse
 import numpy as np
 
 from shortlist.checkpoints import open_checkpoint, resolve
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.decoder import Decoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
+from shortlist.sites.head import DenseHead
 
 TOKENS = 64
 PROMPTS = (

@@ -22,8 +22,8 @@ from usearch.index import Index as Hnsw  # pyright: ignore[reportMissingImports]
 import shortlist
 from shortlist import _native
 from shortlist.estimators import LowRank
-from shortlist.evaluate.teacher_forced import windows
 from shortlist.index import Index
+from shortlist.measure.teacher_forced import windows
 
 K, QUERIES, SINGLE, ROUNDS = 10, 256, 32, 3
 FIT_TOKENS = 2048

@@ -21,13 +21,13 @@ import numpy as np
 from shortlist import _native, checkpoints
 from shortlist.checkpoints.base import TYPES, Checkpoint
 from shortlist.estimators import Magnitude
-from shortlist.evaluate.teacher_forced import WINDOW, windows
-from shortlist.models.channels import channel_places, matrices_of, place_table
-from shortlist.models.decoder import Decoder, thread_count
-from shortlist.models.heads import DenseHead
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.measure.teacher_forced import WINDOW, windows
+from shortlist.model.decoder import Decoder, thread_count
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.recipe import Part
 from shortlist.selectors import Threshold
+from shortlist.sites.channels import channel_places, matrices_of, place_table
+from shortlist.sites.head import DenseHead
 
 SHAPES = {
     "SmolLM2 qkv": (960, 576),

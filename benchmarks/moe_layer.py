@@ -31,7 +31,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
 from shortlist import _native
-from shortlist.nn import MoE, adopt, quantize_experts
+from shortlist.torch import MoE, adopt, quantize_experts
 
 WIDTH = 1024
 DECODE = 8  # tokens of the largest batch that counts as decoding

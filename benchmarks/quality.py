@@ -10,11 +10,11 @@ import argparse
 from pathlib import Path
 
 import shortlist
-from shortlist.calibrate import fit
 from shortlist.engine.choose_head import HeadName
-from shortlist.evaluate.quality import compare
-from shortlist.evaluate.teacher_forced import windows
-from shortlist.models.heads import DenseHead
+from shortlist.fit import fit
+from shortlist.measure.quality import compare
+from shortlist.measure.teacher_forced import windows
+from shortlist.sites.head import DenseHead
 
 HEADS: tuple[HeadName, ...] = ("estimated", "exact")
 MODELS = ("smollm2-135m", "gemma-3-270m")

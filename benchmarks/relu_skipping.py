@@ -1,7 +1,7 @@
 """How much faster decoding is when only the neurons that fire are read, over the share that fires.
 
 Models of a 1B shape with random 8-bit weights, gated ReLU and a planted share of active neurons
-(`shortlist.evaluate.synthetic`), decoded with all rows (dense), with the up and down rows of firing neurons
+(`shortlist.measure.synthetic`), decoded with all rows (dense), with the up and down rows of firing neurons
 (exact), and with gates from 4-bit copies too (estimated). In every round each takes its turn on the same
 random tokens, dense head included; medians of the rounds, ratios of the medians. Needs 5 GB of memory and
 takes about five minutes on 2 cores, which should have nothing else to do. Prints Markdown and exits with 1
@@ -19,9 +19,9 @@ import time
 import numpy as np
 
 from shortlist import _native, checkpoints
-from shortlist.evaluate.synthetic import SHAPES, synthetic
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead
+from shortlist.measure.synthetic import SHAPES, synthetic
+from shortlist.model.decoder import Decoder
+from shortlist.sites.head import DenseHead
 
 MODES = ("dense", "exact", "estimated")
 PROMPT, STEPS = 32, 48

@@ -16,8 +16,7 @@ import numpy as np
 from systems.real_tables import arguments_of, open_model
 
 from shortlist.estimators import Estimate, LowRank
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import EstimatedHead, ExactHead
+from shortlist.model.decoder import Decoder
 from shortlist.selectors import (
     Certified,
     Confidence,
@@ -30,6 +29,7 @@ from shortlist.selectors import (
     TopK,
     TwoStageTopK,
 )
+from shortlist.sites.head import EstimatedHead, ExactHead
 
 RANK, SIGMA, PROBES, FETCH = 64, 6.0, 256, 1024
 POSITIONS, TRIES = 32, 5

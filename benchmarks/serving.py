@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from shortlist.checkpoints import open_checkpoint, resolve
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
 TEXT = HERE / "data" / "shakespeare.txt"

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shortlist.calibrate import fit
 from shortlist.checkpoints import pull
-from shortlist.evaluate.bench import HEADS, BenchOptions, measure
-from shortlist.evaluate.synthetic import SHAPES, synthetic
+from shortlist.fit import fit
+from shortlist.measure.synthetic import SHAPES, synthetic
+from shortlist.peers.bench import HEADS, BenchOptions, measure
 
 PEERS = ("llama.cpp", "ik_llama.cpp")
 DENSE, SHARE = "shortlist_dense/llama.cpp", "dense share of the read bandwidth"

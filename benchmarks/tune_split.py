@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from shortlist import checkpoints
-from shortlist.calibrate.channels import PlaceCandidates, fit_places
-from shortlist.calibrate.reference import Reference
-from shortlist.calibrate.search import INPUT_TOKENS, PLACE_TOKENS
-from shortlist.calibrate.sensitivity import options, sensitivities
-from shortlist.calibrate.spend import Option, plan, steps_by_price
-from shortlist.models.channels import PLACES
-from shortlist.models.decoder import Decoder
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.fit.channels import PlaceCandidates, fit_places
+from shortlist.fit.search import INPUT_TOKENS, PLACE_TOKENS
+from shortlist.fit.sensitivity import options, sensitivities
+from shortlist.fit.spend import Option, plan, steps_by_price
+from shortlist.measure.reference import Reference
+from shortlist.model.decoder import Decoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
+from shortlist.sites.channels import PLACES
 
 
 def main() -> None:

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 import shortlist
-from shortlist.calibrate import fit
 from shortlist.cli.output import stage_bars
 from shortlist.cli.stages import FIT_STAGES
 from shortlist.engine.model import Model
-from shortlist.evaluate.bench import BenchOptions, measure
-from shortlist.evaluate.quality import Quality, compare
-from shortlist.evaluate.teacher_forced import windows
-from shortlist.models.heads import DenseHead
+from shortlist.fit import fit
+from shortlist.measure.quality import Quality, compare
+from shortlist.measure.teacher_forced import windows
+from shortlist.peers.bench import BenchOptions, measure
+from shortlist.sites.head import DenseHead
 
 MODEL = "smollm2-135m"
 REQUEST = "Why does the sea look blue? Answer in a few sentences."

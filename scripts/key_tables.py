@@ -4,9 +4,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from shortlist.checkpoints import gguf_keys, hf_keys
-from shortlist.checkpoints.keys import Key
-from shortlist.models.families import FAMILIES
+from shortlist.spec import gguf_keys, hf_keys
+from shortlist.spec.families import FAMILIES
+from shortlist.spec.keys import Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "keys.md"
 

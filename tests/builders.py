@@ -15,7 +15,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from shortlist.models.families import FAMILIES
+from shortlist.spec.families import FAMILIES
 
 _SIZES = {
     "vocab_size": 320,

@@ -8,7 +8,7 @@ import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
-from shortlist.evaluate.teacher_forced import windows
+from shortlist.measure.teacher_forced import windows
 
 Choose = Callable[[int, np.ndarray], np.ndarray]
 """From a layer and its neurons' sizes [tokens, neurons] to those that are kept, bool of the same shape."""

@@ -13,9 +13,9 @@ from criteria import print_criteria as print_criteria  # the scripts take it fro
 from shortlist import checkpoints
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.estimators import Estimator, State
-from shortlist.evaluate.recall import BATCH, best_units, head_values, recall_within
-from shortlist.evaluate.tables import Ffn, Head, Tables
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.measure.recall import BATCH, best_units, head_values, recall_within
+from shortlist.measure.tables import Ffn, Head, Tables
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "BATCH",

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from real_tables import arguments_of, open_model
 
-from shortlist.training.convert.balanced_kmeans import balanced_kmeans, churn, directions, label_churn
+from shortlist.torch.convert.balanced_kmeans import balanced_kmeans, churn, directions, label_churn
 
 LAYERS, CLUSTERS, TOKENS = (2, 14, 26), (4, 24), (256, 1024)
 DROP, REPEATS, SEEDS = 0.1, 2, 2

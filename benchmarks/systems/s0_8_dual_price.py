@@ -15,7 +15,7 @@ import torch
 from criteria import print_criteria
 from small_mixtures import MakeGate, Text, Training, task_arguments, train
 
-from shortlist.nn.gates import DualPrice, Sigmoid, SoftmaxTopK
+from shortlist.torch.gates import DualPrice, Sigmoid, SoftmaxTopK
 
 SEEDS, STEPS = 3, 200
 Z_LOSS = {"router_z": 0.001}

@@ -17,8 +17,8 @@ import numpy as np
 import shortlist
 from shortlist.engine.model import Model
 from shortlist.estimators import LowRank
-from shortlist.evaluate.teacher_forced import windows
 from shortlist.index import Index
+from shortlist.measure.teacher_forced import windows
 
 FIT_TOKENS, QUERIES = 2048, 256
 K, KEEP = 10, 0.01

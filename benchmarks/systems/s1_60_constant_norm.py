@@ -12,7 +12,7 @@ import torch
 from small_mixtures import Digits, MakeGate, Text, Training, task_arguments, train
 from torch import Tensor
 
-from shortlist.nn.gates import ConstantNorm, Gate, Routing, SoftmaxTopK, Wrapper
+from shortlist.torch.gates import ConstantNorm, Gate, Routing, SoftmaxTopK, Wrapper
 
 SEEDS = 3
 FACTORS = [(1.0, 0.0), (8.0, 0.0), (1.0, 1.0), (1.0, 2.0)]  # constant, spread of its logarithm

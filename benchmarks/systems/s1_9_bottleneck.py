@@ -17,7 +17,7 @@ from small_mixtures import Digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shortlist.nn.gates import L1, Gate, Gumbel
+from shortlist.torch.gates import L1, Gate, Gumbel
 
 CONCEPTS, SEEDS, STEPS, L1_WEIGHT = 128, 3, 800, 0.005
 

@@ -20,8 +20,8 @@ from criteria import print_criteria
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
-from shortlist.nn.gates import Gate, KMeans, Routing, SoftmaxTopK
-from shortlist.nn.gates.k_means import least_squares
+from shortlist.torch.gates import Gate, KMeans, Routing, SoftmaxTopK
+from shortlist.torch.gates.k_means import least_squares
 
 REGIMES, WIDTH, OUTPUTS, BATCH, NOISE = 4, 8, 4, 128, 0.1
 APART = 4.0  # length of a regime's centre, in standard deviations around it

@@ -18,8 +18,8 @@ from criteria import print_criteria
 from small_mixtures import Text, Training, task_arguments, train
 from torch import Tensor
 
-from shortlist.nn.gates import Activation, Temperature
-from shortlist.nn.gates.activation import ACTIVATIONS
+from shortlist.torch.gates import Activation, Temperature
+from shortlist.torch.gates.activation import ACTIVATIONS
 
 SAMPLES, REPLICATES, SEEDS, STEPS = (100, 1000, 10_000, 100_000), 8, 3, 150
 # Of each expert: gate weight and bias, slope, intercept; then temperature and noise, as logarithms.

@@ -15,7 +15,7 @@ import torch
 from criteria import print_criteria
 from small_mixtures import Digits, MakeGate, Text, Training, task_arguments, train
 
-from shortlist.nn.gates import Comet, Permuted, SoftmaxTopK
+from shortlist.torch.gates import Comet, Permuted, SoftmaxTopK
 
 SEEDS, K = 5, 2
 HARDEN = {"entropy": 0.05, "load_balance": 0.01}

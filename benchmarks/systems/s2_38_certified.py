@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from real_tables import arguments_of, open_model, print_criteria
 
-from shortlist.models.heads import DenseHead, ExactHead
+from shortlist.sites.head import DenseHead, ExactHead
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ import torch
 from real_tables import TEXT, print_criteria
 
 from shortlist import checkpoints
-from shortlist.training.convert import ConvertOptions, TernaryExperts
-from shortlist.training.convert.heal import distill
-from shortlist.training.convert.measure import measure
-from shortlist.training.convert.pipeline import load_dense
-from shortlist.training.convert.texts import Halves, read_halves
+from shortlist.torch.convert import ConvertOptions, TernaryExperts
+from shortlist.torch.convert.heal import distill
+from shortlist.torch.convert.measure import measure
+from shortlist.torch.convert.pipeline import load_dense
+from shortlist.torch.convert.texts import Halves, read_halves
 
 LAYERS, WIDTH, SHARE = 4, 576, 192  # how many from the end; of a state; neurons of an expert in 16 bits
 RATES = (5e-4, 2e-3)

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 from real_tables import print_criteria
 from tiny_runs import SEEDS, base_config, multiply_adds, print_table, text_of, train
 
-from shortlist.nn import moe_layers
-from shortlist.training.config import GateConfig, MoEConfig
-from shortlist.training.run import Run
+from shortlist.torch import moe_layers
+from shortlist.torch.train.config import GateConfig, MoEConfig
+from shortlist.torch.train.run import Run
 
 NEURONS, STEPS = 128, 300
 LAYOUTS = {

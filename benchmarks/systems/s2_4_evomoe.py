@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from real_tables import print_criteria
 from tiny_runs import SEEDS, active_experts, base_config, multiply_adds, print_table, text_of, train
 
-from shortlist.training.config import GateConfig, MoEConfig
+from shortlist.torch.train.config import GateConfig, MoEConfig
 
 LAYERS, NEURONS, EXPERTS = 2, 128, 8
 ALONE, EVOLVING = 100, 300  # steps with one expert, and with all

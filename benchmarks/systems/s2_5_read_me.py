@@ -17,12 +17,12 @@ import torch
 from real_tables import TEXT, print_criteria
 
 from shortlist import checkpoints
-from shortlist.nn.shared_router import route
-from shortlist.training.convert import ConvertOptions, ReadMe, Text
-from shortlist.training.convert.heal import Budget
-from shortlist.training.convert.measure import measure
-from shortlist.training.convert.pipeline import heal, load_dense
-from shortlist.training.convert.texts import read_halves
+from shortlist.torch.convert import ConvertOptions, ReadMe, Text
+from shortlist.torch.convert.heal import Budget
+from shortlist.torch.convert.measure import measure
+from shortlist.torch.convert.pipeline import heal, load_dense
+from shortlist.torch.convert.texts import read_halves
+from shortlist.torch.shared_router import route
 
 REQUESTS = 8
 WORSE, LEAD = 0.10, 0.10

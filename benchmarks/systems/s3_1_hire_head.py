@@ -17,13 +17,13 @@ from statistics import median
 import numpy as np
 
 import shortlist
-from shortlist.calibrate import fit
 from shortlist.engine.model import Model
-from shortlist.evaluate.quality import Head, compare
-from shortlist.evaluate.teacher_forced import windows
-from shortlist.models.heads import DenseHead
+from shortlist.fit import fit
+from shortlist.measure.quality import Head, compare
+from shortlist.measure.teacher_forced import windows
 from shortlist.recipe import Part
 from shortlist.selectors import TopK
+from shortlist.sites.head import DenseHead
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare.txt"
 FETCHES = (128, 512, 2048)

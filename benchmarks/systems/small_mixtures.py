@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shortlist.nn import Experts, Gate, MoE, after_step, auxiliary_losses, moe_layers, set_progress
+from shortlist.torch import Experts, Gate, MoE, after_step, auxiliary_losses, moe_layers, set_progress
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare-plays.txt"
 MakeGate = Callable[[int, int], Gate]  # of a width and a number of experts

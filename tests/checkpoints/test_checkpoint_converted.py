@@ -11,10 +11,10 @@ from transformers import AutoTokenizer
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import CheckpointError
-from shortlist.models.decoder import Decoder
-from shortlist.nn.converted import GateConfig, MoEConfig, install
-from shortlist.nn.converted_files import load_converted, save_converted
-from shortlist.nn.ternary import make_ternary
+from shortlist.model.decoder import Decoder
+from shortlist.torch.converted import GateConfig, MoEConfig, install
+from shortlist.torch.converted_files import load_converted, save_converted
+from shortlist.torch.ternary import make_ternary
 
 TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90, 41], np.int32)
 GATES = {

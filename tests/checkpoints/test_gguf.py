@@ -10,7 +10,7 @@ from raw_gguf import array_key, gguf_file, small_llama, text_key
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.checkpoints.base import needed_tensors
-from shortlist.models.families import FAMILIES
+from shortlist.spec.families import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,8 +9,8 @@ import pytest
 from builders import tiny_gguf, tiny_hf
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import softcap
+from shortlist.model.decoder import Decoder
+from shortlist.sites.head import softcap
 
 TOKENS = np.random.default_rng(0).integers(0, 256, 48).astype(np.int32)
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}

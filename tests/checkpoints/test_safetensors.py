@@ -17,7 +17,7 @@ from shortlist.checkpoints import open_checkpoint
 from shortlist.checkpoints.base import MappedFile, needed_tensors
 from shortlist.checkpoints.safetensors import _read_file
 from shortlist.errors import CheckpointError
-from shortlist.models.families import FAMILIES
+from shortlist.spec.families import FAMILIES
 
 INDEX = "model.safetensors.index.json"
 SPARE_BYTES = 1 << 20

@@ -37,7 +37,7 @@ def measured(monkeypatch, tmp_path):
 
     fake = Measured()
     fake.model.touch()
-    monkeypatch.setattr("shortlist.evaluate.bench.measure", fake)
+    monkeypatch.setattr("shortlist.peers.bench.measure", fake)
     return fake
 
 
@@ -81,7 +81,7 @@ def test_fails_only_when_no_engine_ran(shortlist, measured):
 
 
 def test_synthetic_model_is_written_and_measured_dense(shortlist, measured, monkeypatch):
-    monkeypatch.setattr("shortlist.evaluate.synthetic.synthetic", lambda name: measured.model / name)
+    monkeypatch.setattr("shortlist.measure.synthetic.synthetic", lambda name: measured.model / name)
     result = shortlist("bench", "--synthetic", "llama-1b-q8_0", "--json")
     assert result.code == 0
     path, options = measured.asked

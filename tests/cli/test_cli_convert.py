@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 
 from shortlist.cli import convert, run_command
 from shortlist.errors import UsageError
-from shortlist.nn.converted_files import load_converted
-from shortlist.training.convert.heal import distill
-from shortlist.training.interrupt import Interrupt
+from shortlist.torch.convert.heal import distill
+from shortlist.torch.converted_files import load_converted
+from shortlist.torch.train.interrupt import Interrupt
 
 TEXT = "the cat and a dog saw the bird in the garden, and there they sang of one more tale " * 120
 
@@ -49,7 +49,7 @@ def test_a_model_is_written_and_the_table_says_what_it_costs(tiny, text, tmp_pat
 
 
 def test_the_model_writes_its_own_text_and_ctrl_c_keeps_what_is_healed(tiny, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("shortlist.training.convert.pipeline.write_halves", write_little)
+    monkeypatch.setattr("shortlist.torch.convert.pipeline.write_halves", write_little)
 
     def interrupt(self):
         self.number = signal.SIGINT
@@ -68,7 +68,7 @@ def test_the_model_writes_its_own_text_and_ctrl_c_keeps_what_is_healed(tiny, tmp
 
 
 def write_little(path, report):
-    from shortlist.training.convert.texts import write_halves
+    from shortlist.torch.convert.texts import write_halves
 
     return write_halves(path, report, tokens=640, length=40)
 
@@ -128,7 +128,7 @@ def test_a_model_with_numbers_that_are_none(text, tmp_path, capsys):
 
 
 def test_healing_that_diverges_writes_nothing(tiny, text, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("shortlist.training.convert.pipeline.distill", partial(distill, rate=1e30))
+    monkeypatch.setattr("shortlist.torch.convert.pipeline.distill", partial(distill, rate=1e30))
     command = ["convert", tiny, "--method", "upcycle", "--text", text, "--heal-tokens", "2000"]
     assert run_command([*command, "-o", str(tmp_path / "moe"), "--threads", "1"]) == 1
     err = capsys.readouterr().err
@@ -149,7 +149,7 @@ def test_no_space_and_no_folder(tiny, text, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise SafetensorError("No space left on device")
 
-    monkeypatch.setattr("shortlist.nn.converted_files.save_file", full)
+    monkeypatch.setattr("shortlist.torch.converted_files.save_file", full)
     assert run_command([*command, "-o", str(tmp_path / "moe")]) == 1
     assert "moe cannot be written (No space left on device)" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
@@ -162,7 +162,7 @@ def test_ctrl_c_says_what_is_there(tiny, text, tmp_path, monkeypatch, capsys, st
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"shortlist.training.convert.pipeline.{stage}", interrupt)
+    monkeypatch.setattr(f"shortlist.torch.convert.pipeline.{stage}", interrupt)
     command = ["convert", tiny, "--method", "upcycle", "--text", text, "--heal-tokens", "0"]
     assert run_command([*command, "-o", str(tmp_path / "moe")]) == 130
     assert left in capsys.readouterr().err

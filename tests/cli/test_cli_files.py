@@ -8,9 +8,9 @@ from builders import tiny_gguf
 
 from shortlist import checkpoints
 from shortlist import recipe as recipes
-from shortlist.calibrate.channels import unfitted_parts
 from shortlist.cli import run_command
 from shortlist.cli.fit import describe_fit
+from shortlist.fit.channels import unfitted_parts
 from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
 
@@ -62,9 +62,9 @@ def test_inspect_prints_a_bar_for_each_part(tiny, capsys):
 
 def test_a_recipe_is_fitted_by_fit_alone_and_shown(tiny, capsys, monkeypatch):
     for name in ("FIT_OWN", "CHOOSE", "MEASURE"):
-        monkeypatch.setattr(f"shortlist.calibrate.head.{name}", 40)
-    monkeypatch.setattr("shortlist.calibrate.head.RANKS", (32,))
-    monkeypatch.setattr("shortlist.calibrate.head.best_head", lambda _seconds: "estimated")
+        monkeypatch.setattr(f"shortlist.fit.head.{name}", 40)
+    monkeypatch.setattr("shortlist.fit.head.RANKS", (32,))
+    monkeypatch.setattr("shortlist.fit.head.best_head", lambda _seconds: "estimated")
     unfitted = report_of(capsys, "run", tiny, "the", "-n", 4)
     assert unfitted["stats"]["head"] in ("dense", "exact")
     assert report_of(capsys, "inspect", tiny)["recipe"] is None
@@ -110,7 +110,7 @@ def test_pull_fits_where_that_is_asked_for_and_was_not_done(tiny, monkeypatch, c
         asked.append((name, again))
         return Recipe("tiny", "f", {}, head="exact")
 
-    monkeypatch.setattr("shortlist.calibrate.fitting.fit", fit)
+    monkeypatch.setattr("shortlist.fit.fitting.fit", fit)
     assert "recipe" not in report_of(capsys, "pull", "tiny")
     assert asked == []
     assert report_of(capsys, "pull", "tiny", "--fit")["recipe"]["head"] == "exact"

@@ -14,7 +14,7 @@ from shortlist import recipe as recipes
 from shortlist.checkpoints import open_checkpoint
 from shortlist.cli import report
 from shortlist.estimators import Magnitude
-from shortlist.evaluate.report.layers import layer_budgets
+from shortlist.report.layers import layer_budgets
 from shortlist.selectors import Threshold
 
 MODEL = "/models/tiny.gguf"
@@ -31,7 +31,7 @@ def measured(monkeypatch):
         return example_figures()
 
     monkeypatch.setattr(report, "_subject", lambda _, *arguments: arguments)
-    monkeypatch.setattr("shortlist.evaluate.report.measure.measure", measure)
+    monkeypatch.setattr("shortlist.report.measure.measure", measure)
     return asked
 
 
@@ -93,7 +93,7 @@ def test_an_interrupted_report_leaves_nothing(shortlist, measured, tmp_path, mon
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shortlist.evaluate.report.measure.measure", interrupt)
+    monkeypatch.setattr("shortlist.report.measure.measure", interrupt)
     assert shortlist("report", MODEL, "-o", tmp_path / "page.html").code == 130
     assert list(tmp_path.iterdir()) == []
 

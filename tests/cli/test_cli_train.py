@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from training.runs import TEXT
+from torch_runs import TEXT
 
 from shortlist.cli import run_command
 from shortlist.cli.train import describe_load
@@ -40,7 +40,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def no_plots(monkeypatch):
-    monkeypatch.setattr("shortlist.training.run.draw_plots", lambda run: [])
+    monkeypatch.setattr("shortlist.torch.train.run.draw_plots", lambda run: [])
 
 
 def test_a_run_from_begin_to_end(config, tmp_path, capfd):
@@ -68,7 +68,7 @@ def test_json(config, tmp_path, capsys, no_plots):
 def test_a_signal_stops_it_and_it_says_how_to_continue(
     number, code, config, tmp_path, capsys, monkeypatch, no_plots
 ):
-    from shortlist.training import metrics
+    from shortlist.torch.train import metrics
 
     write = metrics.append
 
@@ -132,7 +132,7 @@ def test_without_torch_the_extra_is_named(config, capsys, monkeypatch):
 def test_help_and_configurations_need_no_torch(config):
     code = (
         "import sys; from shortlist.cli import run_command; run_command(['train', '--help']);"
-        "from shortlist.training import read_config; read_config(sys.argv[1]);"
+        "from shortlist.torch.train import read_config; read_config(sys.argv[1]);"
         "print(sorted({'numpy', 'rich', 'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, config], capture_output=True, text=True, check=True)
@@ -155,7 +155,7 @@ def test_progress_on_a_terminal(config, capsys, monkeypatch, no_plots):
 
 
 def test_the_example_is_valid():
-    from shortlist.training import read_config
+    from shortlist.torch.train import read_config
 
     example = Path(__file__).parents[2] / "examples" / "train.toml"
     config = read_config(example)

@@ -5,9 +5,9 @@ import json
 import pytest
 from builders import tiny_gguf
 
-from shortlist.calibrate.tune import Tuned
 from shortlist.cli import run_command, tune
 from shortlist.errors import UsageError
+from shortlist.fit.tune import Tuned
 from shortlist.recipe import Recipe
 
 TEXT = "the cat and a dog saw the bird in the " * 60
@@ -54,7 +54,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_exits_with_130(tiny, text, tmp_path, m
     def interrupt(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shortlist.calibrate.search.Search.run", interrupt)
+    monkeypatch.setattr("shortlist.fit.search.Search.run", interrupt)
     folder = tmp_path / "tuned"
     assert run_command(["tune", tiny, "--text", text, "-o", str(folder), "--threads", "1"]) == 130
     assert (folder / "recipe.json").exists()

@@ -9,7 +9,7 @@ import numpy as np
 
 from shortlist.engine.model import Model
 from shortlist.errors import UsageError
-from shortlist.models.heads import Read
+from shortlist.sites.head import Read
 
 
 def fake_model(script: bytes | None = None, *, context: int | None = None, **decoder: Any) -> Any:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import shortlist
-from shortlist.calibrate import fit
 from shortlist.engine.batch import BatchEngine
 from shortlist.engine.events import DoneEvent, TokenEvent
 from shortlist.engine.options import GenerationOptions
+from shortlist.fit import fit
 
 TEXT = Path(__file__).parents[2] / "benchmarks" / "data" / "shakespeare.txt"
 PROMPTS = [

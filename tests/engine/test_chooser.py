@@ -13,8 +13,8 @@ from shortlist.engine.constraints import Regex
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.sampling import sample
 from shortlist.estimators.low_rank import LowRank
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
 from shortlist.selectors import Confidence
+from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
 
 ROWS, WIDTH = 3000, 64
 TOKENIZER = ByteTokenizer()  # the rows beyond its 258 tokens stand for nothing

@@ -3,7 +3,7 @@ import time
 import numpy as np
 
 from shortlist.engine.greatest import Greatest
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
 
 STATES = np.zeros((4, 8), np.float32)
 

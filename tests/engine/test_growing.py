@@ -2,12 +2,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from models.vocabularies import byte_level, sentence_piece
+from model.tokenizer.vocabularies import byte_level, sentence_piece
 
 from shortlist.engine.growing import Generation, GrowingText
 from shortlist.engine.options import GenerationOptions
-from shortlist.models.tokenizer import Tokenizer
-from shortlist.models.tokenizer_gguf import read_gguf
+from shortlist.model.tokenizer.gguf import read_gguf
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer(read_gguf(byte_level("gpt-2"), "MODEL"), "MODEL")
 START, END, EOT = 395, 396, 394

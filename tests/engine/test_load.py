@@ -9,7 +9,7 @@ from builders import tiny_gguf
 import shortlist
 from shortlist.checkpoints import open_checkpoint
 from shortlist.engine.growing import Generation
-from shortlist.models.decoder import available_threads
+from shortlist.model.decoder import available_threads
 
 OPTION_SETS = (
     {},

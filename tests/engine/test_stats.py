@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shortlist.engine.stats import RunStats
-from shortlist.models.heads import Read
+from shortlist.sites.head import Read
 
 
 def stats(draws=3, **values):

@@ -13,9 +13,9 @@ import shortlist
 from shortlist import _native
 from shortlist.checkpoints import open_checkpoint
 from shortlist.estimators.low_rank import LowRank
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import EstimatedHead
+from shortlist.model.decoder import Decoder
 from shortlist.selectors import Confidence
+from shortlist.sites.head import EstimatedHead
 
 OPTIONS = ({}, {"temperature": 1.0, "seed": 3}, {"temperature": 1.0, "seed": 3, "top_p": 0.9})
 
@@ -41,9 +41,9 @@ IMPORT = """
 import sys
 from shortlist import _native
 before = _native.threads(), _native.hold_pool(0)[1]
-import shortlist.nn
+import shortlist.torch
 import torch
-from shortlist.nn import Experts, MoE, SoftmaxTopK
+from shortlist.torch import Experts, MoE, SoftmaxTopK
 torch.set_num_threads(3)
 moe, x = MoE(SoftmaxTopK(16, 4), Experts(4, 16, 40)), torch.randn(50, 16)
 moe(x).sum().backward()

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from scripts import demo
 
-from shortlist.evaluate.bench import BenchOptions
+from shortlist.peers.bench import BenchOptions
 
 
 def _quality(agreement: float) -> Any:

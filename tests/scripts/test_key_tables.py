@@ -2,7 +2,7 @@
 
 from scripts.key_tables import PAGE, page, table
 
-from shortlist.checkpoints.keys import Key
+from shortlist.spec.keys import Key
 
 
 def test_the_page_is_up_to_date():

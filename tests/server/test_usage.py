@@ -6,8 +6,8 @@ import pytest
 from shortlist.engine.events import Timings
 from shortlist.engine.growing import Generation
 from shortlist.engine.stats import RunStats
-from shortlist.models.heads import Read
 from shortlist.server.usage import Clock, usage, what_was_read
+from shortlist.sites.head import Read
 
 
 def generation(rows, *, tokens=2, full=False, agrees=None, seed=None):

@@ -1,8 +1,8 @@
 """The activation of a feed-forward layer, as transformers names it."""
 
-from shortlist.checkpoints.settings import Settings
-from shortlist.models.config import ACTIVATIONS_WITH_ZEROS, Activation
-from shortlist.models.families import Family
+from shortlist.spec.config import ACTIVATIONS_WITH_ZEROS, Activation
+from shortlist.spec.families import Family
+from shortlist.spec.settings import Settings
 
 _NAMES: dict[str, Activation] = {
     "silu": "silu",

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 
 from shortlist.errors import CheckpointError
-from shortlist.models.config import ModelConfig
-from shortlist.models.expert_tensors import mixture_shapes, shared_router_shapes
-from shortlist.models.families import FAMILIES, FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
+from shortlist.spec.config import ModelConfig
+from shortlist.spec.expert_tensors import mixture_shapes, shared_router_shapes
+from shortlist.spec.families import FAMILIES, FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
 
 TYPES: dict[str, tuple[int, int]] = {
     "F32": (1, 4),

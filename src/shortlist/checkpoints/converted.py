@@ -3,8 +3,8 @@
 import math
 
 from shortlist.checkpoints.experts import MAX_EXPERTS
-from shortlist.checkpoints.settings import MAX_FFN_WIDTH, Settings
-from shortlist.models.config import MixtureConfig
+from shortlist.spec.config import MixtureConfig
+from shortlist.spec.settings import MAX_FFN_WIDTH, Settings
 
 FORMAT = 1
 _MAX_ROUTER = 1 << 16

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.checkpoints.base import MappedFile, StoredTensor
-from shortlist.checkpoints.settings import MAX_FFN_WIDTH, MAX_LAYERS, Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.config import MixtureConfig, ModelConfig
-from shortlist.models.families import Family
+from shortlist.spec.config import MixtureConfig, ModelConfig
+from shortlist.spec.families import Family
+from shortlist.spec.settings import MAX_FFN_WIDTH, MAX_LAYERS, Settings
 
 TERNARY = "TERNARY"
 """Type of a tensor of codes 0, 1 and 2 for -1, 0 and 1, four to a byte, the first in the lowest bits."""

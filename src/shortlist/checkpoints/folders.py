@@ -9,8 +9,8 @@ import numpy as np
 
 from shortlist.checkpoints.base import MappedFile
 from shortlist.checkpoints.gguf_parts import is_later_part
-from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
+from shortlist.spec.settings import Settings
 
 _CONFIG = "config.json"
 _ADAPTER = "adapter_config.json"

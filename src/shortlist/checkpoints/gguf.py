@@ -5,17 +5,17 @@ from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
-from shortlist.checkpoints.gemma3n import split_streams
-from shortlist.checkpoints.gguf_config import gguf_config
 from shortlist.checkpoints.gguf_header import Header
-from shortlist.checkpoints.gguf_keys import GENERAL, TOKENIZER, is_foreign
 from shortlist.checkpoints.gguf_metadata import Metadata
 from shortlist.checkpoints.gguf_parts import Part, read_parts
-from shortlist.checkpoints.keys import check_keys
 from shortlist.checkpoints.sampling import gguf_sampling
-from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.families import FAMILIES, Family, canonical_gguf_name, gguf_name
+from shortlist.spec.families import FAMILIES, Family, canonical_gguf_name, gguf_name
+from shortlist.spec.gemma3n import split_streams
+from shortlist.spec.gguf_config import gguf_config
+from shortlist.spec.gguf_keys import GENERAL, TOKENIZER, is_foreign
+from shortlist.spec.keys import check_keys
+from shortlist.spec.settings import Settings
 
 
 def open_gguf(path: Path) -> Checkpoint:

@@ -14,14 +14,14 @@ import numpy as np
 from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.folders import json_object, weight_files
-from shortlist.checkpoints.hf_config import hf_config, hf_family
-from shortlist.checkpoints.hf_keys import BASE, WRAPPER
-from shortlist.checkpoints.keys import check_keys
 from shortlist.checkpoints.sampling import folder_sampling
-from shortlist.checkpoints.settings import Settings
 from shortlist.errors import CheckpointError
-from shortlist.models.config import ModelConfig
-from shortlist.models.families import Family, canonical_hf_name, hf_name
+from shortlist.spec.config import ModelConfig
+from shortlist.spec.families import Family, canonical_hf_name, hf_name
+from shortlist.spec.hf_config import hf_config, hf_family
+from shortlist.spec.hf_keys import BASE, WRAPPER
+from shortlist.spec.keys import check_keys
+from shortlist.spec.settings import Settings
 
 _TYPES = ("F32", "F16", "BF16")
 _SIZES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}  # bytes hold the codes of ternary experts, and nothing else

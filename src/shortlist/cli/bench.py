@@ -54,8 +54,8 @@ def bench(
     if fit and synthetic is not None:
         raise UsageError("--fit is for a real model: a head of random rows has no rows that stand out")
     from shortlist.checkpoints import resolve
-    from shortlist.evaluate.bench import HEADS, BenchOptions, measure
-    from shortlist.evaluate.synthetic import synthetic as write_synthetic
+    from shortlist.measure.synthetic import synthetic as write_synthetic
+    from shortlist.peers.bench import HEADS, BenchOptions, measure
 
     options = BenchOptions(
         threads=threads,
@@ -100,7 +100,7 @@ def print_report(report: dict[str, Any], title: str) -> None:
 
 def sentence(name: str, ratio: float) -> str:
     """What a ratio says: `shortlist_exact/llama.cpp` of decoding speeds, with ` prefill` of reading."""
-    from shortlist.evaluate.bench import NAMES
+    from shortlist.peers.bench import NAMES
 
     engines, _, prefill = name.partition(" ")
     words = {called: f"shortlist, {head}," for head, called in NAMES.items()}

@@ -16,7 +16,7 @@ from shortlist.cli.unused import refuse_unused
 from shortlist.errors import UsageError
 
 if TYPE_CHECKING:
-    from shortlist.training.convert.pipeline import Conversion, Stage
+    from shortlist.torch.convert.pipeline import Conversion, Stage
 
 MOST_LAYERS = 4096
 STAGES = {
@@ -87,9 +87,9 @@ def convert(
 
     path = checkpoints.resolve(model)
     require("torch", "conversion")
-    from shortlist.training.convert import METHODS, ConvertOptions
-    from shortlist.training.convert.heal import Budget
-    from shortlist.training.convert.pipeline import convert_checkpoint
+    from shortlist.torch.convert import METHODS, ConvertOptions
+    from shortlist.torch.convert.heal import Budget
+    from shortlist.torch.convert.pipeline import convert_checkpoint
 
     options = ConvertOptions(experts, share, chosen, seed)
     minutes = 3.0 if heal_minutes is None and heal_tokens is None else heal_minutes

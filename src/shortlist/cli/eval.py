@@ -36,8 +36,8 @@ def evaluate(
     content = read_text(text)
     options = {"weights": weights, "threads": threads}
     with load_model(model, head=head, exact=exact, ffn=ffn, recipe=recipe, **options) as loaded:
-        from shortlist.evaluate.on_text import Pair, compare_on_text
-        from shortlist.models.heads import DenseHead
+        from shortlist.measure.on_text import Pair, compare_on_text
+        from shortlist.sites.head import DenseHead
 
         encoded = loaded.tokenizer.encode(content, add_special=False)[:tokens]
         if not encoded:

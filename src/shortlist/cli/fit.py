@@ -25,7 +25,7 @@ def fit(
 ) -> None:
     """Fit the estimated head of MODEL, in about a minute; it is used from then on where it is faster."""
     content = None if text is None else read_text(text)
-    from shortlist.calibrate.fitting import fit as fit_head
+    from shortlist.fit.fitting import fit as fit_head
 
     with stage_bars(FIT_STAGES) as report:
         recipe = fit_head(model, text=content, weights=weights, threads=threads, report=report)
@@ -37,7 +37,7 @@ def fit(
 
 def fitted(model: str, threads: int | None = None) -> "Recipe":
     """The recipe of a model's head from the cache, fitted now, with a bar, where there is none."""
-    from shortlist.calibrate.fitting import fit as fit_head
+    from shortlist.fit.fitting import fit as fit_head
 
     with stage_bars(FIT_STAGES) as report:
         return fit_head(model, threads=threads, again=False, report=report)

@@ -10,7 +10,7 @@ from shortlist.cli.tables import console, print_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from shortlist.models.config import ModelConfig
+    from shortlist.spec.config import ModelConfig
 
 BAR = 24  # characters of a bar that stands for all bytes
 LEAST_BAR, BESIDE_BAR = 4, 50  # on a narrow terminal, and what stands beside it, about

@@ -16,7 +16,7 @@ from shortlist.errors import UsageError
 from shortlist.paths import write_whole
 
 if TYPE_CHECKING:
-    from shortlist.evaluate.report.measure import Subject
+    from shortlist.report.measure import Subject
 
 
 def report(
@@ -38,11 +38,11 @@ def report(
     """Write a page about MODEL: bytes, recall of every estimator, quality against speed, rows per token."""
     page = _checked(Path(output))
     content = None if text is None else read_text(text)
-    from shortlist.evaluate.report.style import check_installed
+    from shortlist.report.style import check_installed
 
     check_installed()
-    from shortlist.evaluate.report.measure import measure
-    from shortlist.evaluate.report.page import render
+    from shortlist.report.measure import measure
+    from shortlist.report.page import render
 
     with ExitStack() as stack:
         subject = _subject(stack, model, recipe, threads)
@@ -61,7 +61,7 @@ def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | No
     """The model as its recipe has it, and dense; all are closed with the stack."""
     from shortlist.checkpoints import open_checkpoint, resolve
     from shortlist.engine.choose_head import stored_recipe
-    from shortlist.evaluate.report.measure import Subject
+    from shortlist.report.measure import Subject
 
     checkpoint = stack.enter_context(open_checkpoint(resolve(model)))
     named = stored_recipe(checkpoint.fingerprint, recipe)

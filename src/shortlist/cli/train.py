@@ -16,7 +16,7 @@ from shortlist.cli.output import print_json
 from shortlist.errors import UsageError
 
 if TYPE_CHECKING:
-    from shortlist.training.run import Run
+    from shortlist.torch.train.run import Run
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 40
@@ -44,7 +44,7 @@ def train(
 
     Ctrl-C and SIGTERM stop after the current step and keep a checkpoint (exit codes 130 and 143).
     """
-    from shortlist.training import read_config
+    from shortlist.torch.train import read_config
 
     begins = not Path(config).is_dir()
     if begins and plots:
@@ -53,7 +53,7 @@ def train(
         raise UsageError(f"{config} is a run, which continues in its own folder: leave out -o")
     settings = read_config(config) if begins else None  # first, because PyTorch takes seconds to start
     require("torch", "training")
-    from shortlist import training
+    from shortlist.torch import train as training
 
     if plots:
         drawn = [str(path) for path in training.draw_plots(training.load_run(config))]

@@ -15,7 +15,7 @@ from shortlist.errors import UsageError
 from shortlist.paths import check_writable
 
 if TYPE_CHECKING:
-    from shortlist.calibrate.tune import Tuned
+    from shortlist.fit.tune import Tuned
 
 
 def tune(
@@ -50,9 +50,9 @@ def tune(
     Ctrl-C verifies and keeps the best recipe so far (exit code 130); a second one keeps it unverified.
     """
     from shortlist import checkpoints, recipe
-    from shortlist.calibrate.tune import Goal
-    from shortlist.calibrate.tune import tune as tune_recipe
-    from shortlist.models.tokenizer import Tokenizer
+    from shortlist.fit.tune import Goal
+    from shortlist.fit.tune import tune as tune_recipe
+    from shortlist.model.tokenizer.tokenizer import Tokenizer
 
     goal = Goal(
         parse_share(max_perplexity, "--max-perplexity"),

@@ -6,7 +6,7 @@ import numpy as np
 
 from shortlist.engine.options import SamplingOptions
 from shortlist.errors import UsageError
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 
 class Adjustment:

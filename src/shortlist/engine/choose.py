@@ -11,8 +11,8 @@ from shortlist.engine.exact_sampling import BoundedHead, Draw, sample_exact
 from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.sampling import sample, sample_rows, top_k
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, Read
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.tokenizer import Tokenizer
+from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead, Read
 
 AnyHead = DenseHead | EstimatedHead | ExactHead
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from shortlist import recipe as recipes
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators.low_rank import LowRank
-from shortlist.models.decoder import Decoder
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
+from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe, Way
 from shortlist.selectors import Confidence
+from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from shortlist.errors import UsageError
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 MAX_SOURCE = 1 << 16
 """Characters of a schema or an expression."""

@@ -37,7 +37,7 @@ from shortlist.engine.sampling import (
     temper,
     top_k,
 )
-from shortlist.models.heads import Read
+from shortlist.sites.head import Read
 
 # Sums of n float64 terms are off by at most n * 2**-53 of their value: 3e-11 for 2**18 rows.
 MARGIN = 1e-9

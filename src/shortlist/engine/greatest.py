@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead, Read
+from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead, Read
 
 SMOOTH = 0.2  # weight of the latest step in the mean of a head's seconds
 AGAIN = 128  # steps after which the slower head is timed again

@@ -9,8 +9,8 @@ from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.stats import RunStats
 from shortlist.engine.stop import StopMatcher
-from shortlist.models.streaming import StreamDecoder
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.streaming import StreamDecoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 SHOWN = 60  # characters of a text in `repr`
 

@@ -11,7 +11,7 @@ from shortlist.engine.exact_sampling import Draw
 from shortlist.engine.growing import GrowingText
 from shortlist.engine.session import common_start
 from shortlist.engine.slots import Lease, Slot
-from shortlist.models.heads import Read
+from shortlist.sites.head import Read
 
 
 class Job:

@@ -7,8 +7,8 @@ from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.engine.choose_head import Choice, HeadName, choose_head, how_often_it_differs
 from shortlist.engine.model import Model, context_of
-from shortlist.models.decoder import Decoder, Ffn, available_threads
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.decoder import Decoder, Ffn, available_threads
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.nearest import options_checked
 
 

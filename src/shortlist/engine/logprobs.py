@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.engine.sampling import top_k
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from shortlist.engine.scoring import score_pieces
 from shortlist.engine.session import Session
 from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
-from shortlist.models.config import ModelConfig
-from shortlist.models.decoder import PREFILL_CHUNK, Decoder
-from shortlist.models.heads import DenseHead, EstimatedHead, ExactHead
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.decoder import PREFILL_CHUNK, Decoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
+from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.spec.config import ModelConfig
 
 RELEASED = ("decoder", "head", "dense_head", "_session")
 """What holds the memory of a model: gone once it is closed."""

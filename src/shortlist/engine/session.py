@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shortlist.models.decoder import Decoder
+from shortlist.model.decoder import Decoder
 
 
 class Session:

@@ -6,7 +6,7 @@ from itertools import count
 
 from shortlist import _native
 from shortlist.engine.session import common_start
-from shortlist.models.decoder import Decoder
+from shortlist.model.decoder import Decoder
 
 DEFAULT_BYTES = 2 << 30
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from shortlist.engine.expert_loads import describe_loads
 from shortlist.memory import peak_rss_bytes
-from shortlist.models.heads import Read
+from shortlist.sites.head import Read
 
 
 @dataclass

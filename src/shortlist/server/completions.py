@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from shortlist.engine.events import TokenEvent
 from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.scoring import score_pieces
-from shortlist.models.streaming import StreamDecoder
-from shortlist.models.tokenizer import Tokenizer
+from shortlist.model.tokenizer.streaming import StreamDecoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.server.generate import Choice, Texts, new_id, respond, wanted
 from shortlist.server.schemas import CompletionBody
 from shortlist.server.service import Answer, Service

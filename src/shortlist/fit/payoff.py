@@ -1,0 +1,106 @@
+"""Which shortlists of layers save time on this machine: bytes alone are worth nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+
+from shortlist.checkpoints.base import Checkpoint
+from shortlist.fit.channels import KEEPS, kind_of, unfitted_parts
+from shortlist.measure.interleaved import Times, take_turns
+from shortlist.model.decoder import Decoder
+from shortlist.selectors import Threshold
+from shortlist.sites.channels import PLACES, channel_places
+
+TIMED_KEEPS = (KEEPS[0], 0.65, KEEPS[-1])
+CONTEXT = 64  # tokens before the ones that are timed
+
+
+def step(decoder: Any, tokens: np.ndarray) -> Callable[[], None]:
+    """A call that decodes one token after `CONTEXT` others, again and again at the same position."""
+    cache = decoder.new_cache(CONTEXT + 1)
+    decoder.forward(tokens[:CONTEXT], cache)
+    length, last = cache.length, tokens[:1]
+
+    def once() -> None:
+        decoder.forward(last, cache)
+        cache.truncate(length)
+
+    return once
+
+
+@dataclass(frozen=True)
+class Payoff:
+    """A decode step with all places of one kind by channel, against one with none.
+
+    Attributes
+    ----------
+    dense : float
+        Seconds.
+    by_keep : dict of float to float
+        Seconds with each share of the channels.
+    largest_keep : float or None
+        The largest share with which a step is faster, as with all smaller ones; None where there is none.
+    """
+
+    dense: float
+    by_keep: dict[float, float]
+    largest_keep: float | None
+
+    @classmethod
+    def of(cls, dense: Times, by_keep: Mapping[float, Times]) -> Payoff:
+        """What was timed in turns."""
+        paying = list(takewhile(lambda keep: by_keep[keep].beat(dense), sorted(by_keep)))
+        seconds = {keep: times.typical for keep, times in by_keep.items()}
+        return cls(dense.typical, seconds, paying[-1] if paying else None)
+
+
+def time_channels(
+    checkpoint: Checkpoint,
+    make: Callable[..., Decoder],
+    dense: Decoder,
+    tokens: np.ndarray,
+    kinds: tuple[str, ...] = tuple(PLACES),
+    progress: Callable[[float], None] = lambda _: None,
+) -> dict[str, Payoff]:
+    """Time decode steps with the places of each kind by channel.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Open.
+    make : callable
+        The decoder of the checkpoint, with the `parts` that it is given.
+    dense : Decoder
+    tokens : int32 [n]
+        To decode; at least `CONTEXT`.
+    kinds
+        Of place.
+    progress : callable
+        Called with the share of the work that is done.
+    """
+    found = {}
+    for done, kind in enumerate(kinds):
+        places = [place for place in channel_places(checkpoint) if kind_of(place) == kind]
+        decoder = make(parts=unfitted_parts(checkpoint, places))
+        sizes = {place: np.abs(x) for place, x in decoder.all_inputs(tokens[:CONTEXT]).items()}
+        ways = {"dense": step(dense, tokens)}
+        for keep in TIMED_KEEPS:
+            thresholds = {p: Threshold.calibrated(size, keep).threshold for p, size in sizes.items()}
+            ways[str(keep)] = _with(decoder, thresholds, step(decoder, tokens))
+        times = take_turns(ways, lambda share, done=done: progress((done + share) / len(kinds)))
+        found[kind] = Payoff.of(times["dense"], {keep: times[str(keep)] for keep in TIMED_KEEPS})
+    return found
+
+
+def _with(decoder: Any, thresholds: Mapping[str, float], way: Callable[[], None]) -> Callable[[], None]:
+    def once() -> None:
+        for place, threshold in thresholds.items():
+            decoder.set_threshold(place, threshold)
+        way()
+
+    return once

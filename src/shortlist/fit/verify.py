@@ -1,0 +1,128 @@
+"""Verify recipes on text that they were not tuned on, as they decode: whole, with their own head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from shortlist.engine.choose_head import choose_head
+from shortlist.fit.payoff import CONTEXT, step
+from shortlist.measure.interleaved import take_turns
+from shortlist.measure.on_text import Pair, compare_on_text
+from shortlist.measure.quality import Quality
+from shortlist.model.decoder import Decoder
+from shortlist.recipe import Recipe
+from shortlist.sites.head import DenseHead
+
+FRONTIER_TOKENS = 1024  # that each recipe on the way is measured on
+
+
+class Verifier:
+    """Measures recipes against the dense model.
+
+    Parameters
+    ----------
+    dense : Decoder
+    make : callable
+        The decoder of its checkpoint, with the `ffn` and `parts` that it is given.
+    tokenizer : Tokenizer
+    name : str
+        The model's, for people.
+    tokens : sequence of int
+        To measure on.
+    report : callable
+        Called with the share of the work that is done.
+    """
+
+    def __init__(
+        self,
+        dense: Decoder,
+        make: Callable[..., Decoder],
+        tokenizer: Any,
+        name: str,
+        tokens: Sequence[int],
+        report: Callable[[float], None],
+    ):
+        self._dense_decoder = dense
+        self._dense = Pair(dense, DenseHead(dense.head_rows, dense.logit_cap))
+        self._make, self._tokenizer, self._name = make, tokenizer, name
+        self._tokens, self._report = tokens, report
+
+    def measure(self, recipe: Recipe, deadline: float) -> Quality:
+        """Compare a recipe with the dense model.
+
+        Parameters
+        ----------
+        recipe
+        deadline
+            The `monotonic` time after which no more text is read; the first 512 tokens always are.
+        """
+        return self._compare(self._pair(recipe), self._tokens, deadline)
+
+    def frontier(self, recipes: Sequence[Recipe], deadline: float) -> list[dict[str, Any]]:
+        """Quality and speed of each recipe on the beginning of the text, as `shortlist report` draws them.
+
+        None of them where the `monotonic` time passes `deadline` on the way.
+        """
+        pairs = {describe(recipe): self._pair(recipe) for recipe in recipes}
+        tokens = np.array(self._tokens, dtype=np.int32)
+        times = take_turns({name: _token(pair, tokens) for name, pair in pairs.items()}, self._report)
+        points = []
+        for name, pair in pairs.items():
+            if monotonic() > deadline:
+                return []
+            found = self._compare(pair, self._tokens[:FRONTIER_TOKENS], deadline).shortlisted
+            points.append(
+                {
+                    "name": name,
+                    "tokens_per_s": 1 / times[name].typical,
+                    "perplexity_change": found.perplexity_change,
+                    "perplexity_change_error": found.perplexity_change_error,
+                    "agreement": found.agreement,
+                    "bytes_per_token": found.bytes_per_token,
+                }
+            )
+        return points
+
+    def _compare(self, pair: Pair, tokens: Sequence[int], deadline: float) -> Quality:
+        return compare_on_text(
+            tokens,
+            self._tokenizer.encode(""),
+            self._dense,
+            pair,
+            self._report,
+            enough=lambda: monotonic() > deadline,
+        )
+
+    def _pair(self, recipe: Recipe) -> Pair:
+        decoder = self._dense_decoder
+        if recipe.layer_parts or recipe.ffn != "dense":
+            decoder = self._make(ffn=recipe.ffn, parts=recipe.layer_parts)
+        return Pair(decoder, choose_head("auto", decoder, self._name, recipe=recipe).head)
+
+
+def describe(recipe: Recipe) -> str:
+    """A recipe in a few words, such as `estimated head, 12 places by channel`."""
+    words = [f"{recipe.head} head"] if recipe.head != "dense" else []
+    if recipe.ffn != "dense":
+        words.append(f"{recipe.ffn} neurons")
+    if recipe.layer_parts:
+        words.append(f"{len(recipe.layer_parts)} places by channel")
+    return ", ".join(words) or "dense"
+
+
+def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:
+    """A call that decodes one greedy token: a step of the decoder, then the head."""
+    one_step = step(pair.decoder, tokens)
+    # Each time another state: how much a head reads depends on it.
+    states = cycle(pair.decoder.forward(tokens[:CONTEXT], pair.decoder.new_cache(CONTEXT)))
+
+    def once() -> None:
+        one_step()
+        pair.head.argmax(next(states))
+
+    return once

@@ -1,0 +1,1 @@
+"""Blocks: the parts of a layer, each packed for the native decoder."""

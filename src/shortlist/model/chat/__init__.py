@@ -1,0 +1,1 @@
+"""Chat templates: messages to text, in a sandbox and on a budget."""

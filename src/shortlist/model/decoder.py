@@ -1,0 +1,412 @@
+"""The decoder of an open checkpoint: its tensors packed, its family's data handed to the native runtime."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from shortlist import _native
+from shortlist.checkpoints.base import FLOATS, Checkpoint
+from shortlist.checkpoints.packing import halves_order, pack_matrix, vector
+from shortlist.errors import CheckpointError, UsageError
+from shortlist.model.blocks.mixture import pack_mixture, pack_shared_router
+from shortlist.model.blocks.streams import pack_layer_streams, pack_streams
+from shortlist.recipe import Part
+from shortlist.sites.channels import PLACES, check_parts, pack_place
+from shortlist.sites.neurons import has_zeros, neuron_ways, pack_ffn
+from shortlist.spec.families import BIASES, FAMILIES
+
+PREFILL_CHUNK = 256
+"""Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
+
+Ffn = Literal["auto", "dense", "exact", "estimated"]
+
+ATTENTION = ("q", "k", "v", "o")
+FFN = ("gate", "up", "down")
+NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "q_norm", "k_norm")
+
+
+class Decoder:
+    """All layers of a model up to the final norm, and the rows of its head.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Read during construction only; it can be closed afterwards.
+    weights : {"q8", "q4"}, optional
+        Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
+        embedding and the head at 8 bits.
+    ffn : {"auto", "dense", "exact", "estimated"}
+        How feed-forward layers are read. `dense`: all neurons. For layers with exact zeros also
+        `exact`: all gates, and up and down rows of the neurons that fire, which leaves out nothing but
+        zeros. `estimated`: gates, too, only of the neurons that 4-bit copies of them leave; not where zeros
+        come from a cutoff. `auto`: exact where there are zeros and the weights are floats (the down
+        projection of quantized ones would be rounded again), else dense.
+    threads : int, optional
+        That compute what is asked of this decoder, and of heads that read its rows. Default: every core that
+        the process may use.
+    parts : mapping of str to Part, optional
+        Of a recipe. At places such as `layers.3.qkv` the input channels are shortlisted (`models.channels`);
+        `head` is not the decoder's.
+
+    Attributes
+    ----------
+    config : ModelConfig
+    embedding, head_rows : _native.Rows
+        The same object when the model ties them.
+    ffn : {"dense", "exact", "estimated"}
+        What was chosen.
+    threads : int
+    nbytes : int
+        Packed bytes of all weights.
+
+    Raises
+    ------
+    UsageError
+        `threads`, `weights` or `ffn` is out of range, the activation has no zeros, or a part does not fit.
+    """
+
+    def __repr__(self) -> str:
+        return f"<Decoder of {self.config.family}, {self.config.layers} layers>"
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        weights: str | None = None,
+        ffn: Ffn = "auto",
+        threads: int | None = None,
+        parts: Mapping[str, Part] | None = None,
+    ):
+        _check_weights(weights, checkpoint)
+        self.config = checkpoint.config
+        parts = {place: part for place, part in (parts or {}).items() if place != "head"}
+        check_parts(checkpoint, parts)
+        by_channel = any(place.endswith((".gate_up", ".down")) for place in parts)
+        self.ffn = _chosen_ffn(ffn, checkpoint, by_channel)
+        self.threads = thread_count(threads)
+        self._workers = _native.Workers(self.threads)
+        self.fingerprint = checkpoint.fingerprint
+        self._source = str(checkpoint.path)
+        self._arena = _native.Arena()
+        with self._workers:
+            self._pack(checkpoint, weights, parts)
+
+    def _pack(self, checkpoint: Checkpoint, weights: str | None, parts: Mapping[str, Part]) -> None:
+        config = self.config
+        table_format = "q8" if weights else ""
+
+        self.embedding = pack_matrix(checkpoint, "embedding", table_format, self._arena)
+        self.head_rows = self.embedding
+        if not config.tied_head:
+            self.head_rows = pack_matrix(checkpoint, "head", table_format, self._arena)
+        self.head_rows.threads, self.head_rows.source = self.threads, self._source
+        tables = sorted({config.rope_of(i) for i in range(config.layers)})
+        self._native = _native.Decoder(
+            width=config.width,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            ffn_width=config.ffn_width,
+            norm_eps=config.norm_eps,
+            embedding_scale=config.embedding_scale,
+            attention_scale=config.attention_scale,
+            activation=config.activation,
+            rope=[list(frequencies) for frequencies, _ in tables],
+            rope_scales=[scale for _, scale in tables],
+            embedding=self.embedding,
+            final_norm=vector(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
+            laurel_rank=config.laurel_rank,
+        )
+        self._shared_bytes = self._neuron_bytes = self._each_bytes = self._tokens = 0
+        self._table_bytes = self.embedding.nbytes
+        if config.streams:
+            streams = pack_streams(checkpoint, weights or "", table_format, self._arena)
+            self._native.set_altup(**streams)
+            every = [*streams["expand"], *streams["merge"], streams["projection"]]
+            self._shared_bytes += sum(rows.nbytes for rows in every)
+            self._table_bytes += streams["table"].nbytes
+        if config.mixture and config.mixture.router_rank:
+            router = pack_shared_router(checkpoint, self._arena)
+            self._native.set_shared_router(**router)
+            self._shared_bytes += sum(router[name].nbytes for name in ("project", "up", "down"))
+        self._inputs: dict[str, _native.ChannelInput] = {}
+        self._mixtures: list[_native.Mixture] = []
+        for i in range(config.layers):
+            names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
+            mixed = config.is_mixture(i)
+            zeros = self.ffn != "dense" and has_zeros(config, i)
+            places = [name for name in PLACES if f"layers.{i}.{name}" in parts]
+            elsewhere = {matrix for name in places for matrix in PLACES[name]}
+            matrices: dict[str, Any] = {
+                name: pack_matrix(checkpoint, names[name], weights or "", self._arena, tiled=True)
+                for name in (ATTENTION if zeros else ATTENTION + FFN)
+                if names[name] in checkpoint.tensors and name not in elsewhere
+            }
+            vectors = {
+                n: vector(checkpoint.tensors[names[n]])
+                for n in NORMS + BIASES
+                if names[n] in checkpoint.tensors
+            }
+            for name in vectors.keys() & set(NORMS):
+                vectors[name] = vectors[name] + np.float32(config.norm_offset)
+            if FAMILIES[config.family].value_norm:
+                vectors["v_norm"] = np.ones(config.head_dim, np.float32)
+            if config.streams:
+                more_matrices, more_vectors = pack_layer_streams(checkpoint, i, weights or "", self._arena)
+                matrices |= more_matrices
+                vectors |= more_vectors
+            if config.rope_interleaved:
+                for name in vectors.keys() & {"q_bias", "k_bias"}:
+                    vectors[name] = halves_order(vectors[name][:, None], config.head_dim)[:, 0]
+            neurons, mixture = None, None
+            if mixed:
+                mixture = pack_mixture(checkpoint, i, weights or "", self._arena)
+                self._mixtures.append(mixture)
+                self._shared_bytes += mixture.always_bytes
+            elif zeros:
+                packed = pack_ffn(
+                    checkpoint, i, weights or "", self._arena, estimated=self.ffn == "estimated"
+                )
+                neurons, matrices["scores"] = packed.neurons, packed.scores
+                self._each_bytes = neurons.bytes_each
+                self._neuron_bytes += neurons.nbytes
+                if packed.margin is not None:
+                    vectors["margin"] = packed.margin
+            self._shared_bytes += sum(rows.nbytes for rows in matrices.values())
+            inputs = {}
+            for name in places:
+                place = f"layers.{i}.{name}"
+                by_name, inputs[name] = pack_place(
+                    checkpoint, place, parts[place], weights or "", self._arena
+                )
+                matrices.update(by_name)
+                self._inputs[place] = inputs[name]
+            self._native.add_layer(
+                matrices,
+                vectors,
+                window=config.windows[i],
+                rope_table=tables.index(config.rope_of(i)),
+                neurons=neurons,
+                inputs=inputs,
+                kv_layer=config.kv_source_of(i),
+                mixture=mixture,
+                cutoff=config.ffn_cutoff_of(i),
+            )
+        channel_bytes = sum(each.all_bytes for each in self._inputs.values())
+        expert_bytes = sum(each.expert_bytes * len(each.loads) for each in self._mixtures)
+        self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
+        self.nbytes += self._table_bytes
+        if not config.tied_head:
+            self.nbytes += self.head_rows.nbytes
+
+    @property
+    def logit_cap(self) -> float | None:
+        """What the model caps its logits with; they are `heads.softcap` of what the head's rows give."""
+        return self.config.logit_cap
+
+    @property
+    def neurons_read(self) -> int:
+        """Neurons whose rows were read so far, over all tokens and layers; 0 where all are dense."""
+        return self._native.neurons_read
+
+    @property
+    def listable_neurons(self) -> int:
+        """Neurons of all layers that a token may leave out."""
+        config, every = self.config, range(self.config.layers)
+        return sum(config.ffn_width_of(i) for i in every if self.ffn != "dense" and has_zeros(config, i))
+
+    @property
+    def channels_read(self) -> dict[str, int]:
+        """For each place with a shortlist of input channels, those that were read so far, over all tokens."""
+        return {place: each.channels_read for place, each in self._inputs.items()}
+
+    @property
+    def channel_bytes(self) -> dict[str, int]:
+        """For each place with a shortlist of input channels, what one channel weighs, without scales."""
+        return {place: each.channel_bytes for place, each in self._inputs.items()}
+
+    @property
+    def place_bytes(self) -> dict[str, int]:
+        """For each place with a shortlist of input channels, what a token reads there that lists all."""
+        return {place: each.all_bytes for place, each in self._inputs.items()}
+
+    def set_threshold(self, place: str, value: float) -> None:
+        """Read at a place, from now on, the channels with a score of at least `value`; 0 reads all.
+
+        Raises
+        ------
+        UsageError
+            No shortlist of input channels was asked for there.
+        """
+        self._input(place).threshold = value
+
+    def all_inputs(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs, float32 [n, units], that tokens [n] bring to every place with a shortlist."""
+        for each in self._inputs.values():
+            each.record()
+        self.forward(tokens, self.new_cache(len(tokens)))
+        return {place: each.recorded() for place, each in self._inputs.items()}
+
+    def _input(self, place: str) -> _native.ChannelInput:
+        if place not in self._inputs:
+            raise UsageError(f"{place} has no shortlist in this decoder: name it among its parts")
+        return self._inputs[place]
+
+    @property
+    def expert_loads(self) -> np.ndarray:
+        """How many tokens chose each expert so far; int64 [mixtures, experts], empty in a dense model."""
+        return np.array([each.loads for each in self._mixtures], np.int64)
+
+    @property
+    def layer_bytes(self) -> int:
+        """Packed bytes of the layers that a token reads: with shortlists, the mean so far."""
+        if not self._tokens:
+            channel_bytes = sum(each.all_bytes for each in self._inputs.values())
+            expert_bytes = sum(
+                each.expert_bytes * (each.per_token or len(each.loads)) for each in self._mixtures
+            )
+            return self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
+        bytes_read = sum(each.bytes_read for each in self._inputs.values())
+        bytes_read += sum(each.expert_bytes * int(each.loads.sum()) for each in self._mixtures)
+        return self._shared_bytes + (self._each_bytes * self.neurons_read + bytes_read) // self._tokens
+
+    def new_cache(self, capacity: int | None = None, *, full_precision: bool = False) -> _native.Cache:
+        """An empty KV cache. Memory is reserved at once, and used only as positions fill.
+
+        Parameters
+        ----------
+        capacity
+            Positions; default is the model's context length.
+        full_precision
+            Keep keys and values in float32 instead of float16.
+        """
+        return _native.Cache(self._native, capacity or self.config.context_length, full_precision)
+
+    def forward(
+        self, tokens: np.ndarray, cache: _native.Cache, on_chunk: Callable[[int], object] | None = None
+    ) -> np.ndarray:
+        """Append tokens to the cache.
+
+        Parameters
+        ----------
+        tokens : int [n]
+        cache
+            Must have room for n more positions.
+        on_chunk
+            Called with the number of tokens done after each chunk.
+
+        Returns
+        -------
+        float32 [n, width]
+            Final-normed hidden states.
+
+        Raises
+        ------
+        CheckpointError
+            Not all of them are finite.
+        """
+        tokens = np.ascontiguousarray(tokens, np.int32)
+        chunks = []
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = tokens[start : start + PREFILL_CHUNK]
+            chunks.append(self.forward_together([(chunk, cache)]))
+            if on_chunk:
+                on_chunk(start + len(chunk))
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+    def forward_together(self, segments: Sequence[tuple[np.ndarray, _native.Cache]]) -> np.ndarray:
+        """Append tokens to several caches in one pass, which reads the weights once.
+
+        Parameters
+        ----------
+        segments
+            For each sequence its next tokens, int [n], and its cache, which must have room for them.
+
+        Returns
+        -------
+        float32 [tokens, width]
+            Final-normed hidden states, those of one segment after those of another.
+
+        Raises
+        ------
+        CheckpointError
+            Not all of them are finite.
+        """
+        tokens = np.concatenate([np.asarray(each, np.int32) for each, _ in segments])
+        with self._workers:
+            hidden = self._native.forward(
+                tokens,
+                [cache for _, cache in segments],
+                [len(each) for each, _ in segments],
+                self.config.vocab_size,
+            )
+        self._tokens += len(tokens)
+        if not np.isfinite(hidden).all():
+            raise CheckpointError(
+                f"{self._source} computes values that are not numbers, so its weights are damaged: "
+                "fetch it again, or convert it again"
+            )
+        return hidden
+
+
+def _chosen_ffn(ffn: str, checkpoint: Checkpoint, by_channel: bool) -> str:
+    config = checkpoint.config
+    if ffn not in get_args(Ffn):
+        raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
+    ways = neuron_ways(config)
+    if ffn == "estimated" and ways == ("exact",):
+        raise UsageError(
+            "ffn estimated cannot tell the zeros of this model, whose cutoff is that of all gates: "
+            "choose exact"
+        )
+    if ffn in ("exact", "estimated") and ffn not in ways:
+        raise UsageError(
+            f"ffn {ffn} needs an activation with exact zeros, and {config.activation} has none: choose dense"
+        )
+    if by_channel and ffn in ("exact", "estimated"):
+        raise UsageError(
+            f"ffn {ffn} and a recipe for the channels of gate_up or down exclude each other: choose dense"
+        )
+    if checkpoint.config.mixture:
+        if ffn in ("exact", "estimated"):
+            raise UsageError(f"ffn {ffn} is for dense layers, and this model has experts: choose dense")
+        return "dense"
+    if ffn == "auto":
+        quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
+        return "exact" if ways and not quantized and not by_channel else "dense"
+    return ffn
+
+
+def _check_weights(weights: str | None, checkpoint: Checkpoint) -> None:
+    """Raise `UsageError` where `weights` is unknown, or there is nothing that it could quantize."""
+    if weights not in (None, "q8", "q4"):
+        raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
+    kept = ("router", "shared_gate")  # small, and never quantized
+    if weights is not None and not any(
+        len(tensor.shape) > 1 and tensor.type in FLOATS and not name.rpartition(".")[2].startswith(kept)
+        for name, tensor in checkpoint.tensors.items()
+    ):
+        raise UsageError(
+            f"--weights {weights} does nothing: {checkpoint.path.name} is quantized already, so leave it out"
+        )
+
+
+def available_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count(threads: int | None) -> int:
+    """The number that was asked for, or every core that this process may use.
+
+    Raises
+    ------
+    UsageError
+        It is out of range.
+    """
+    available = available_threads()
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UsageError(f"--threads {threads} is out of range: choose between 1 and {available}")
+    return threads or available

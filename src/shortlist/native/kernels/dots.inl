@@ -1,0 +1,291 @@
+// Products of rows with vectors: all rows, rows of a list, and 8-bit rows from their upper plane. Written once against F and
+// BlockDot of the including instruction set. Included by kernels.inl.
+
+static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1) {
+  for (int g = 0; g < padded / 32; g++) {
+    const float* p = x + g * 32;
+    F top = F::zero();
+    for (int i = 0; i < 32; i += F::lanes) top = max(top, abs(F::load(p + i)));
+    const float largest = top.max(), d = largest / 127.0f, inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+    float sum[2];  // sums of integers below 2^24: exact in floats
+    F magnitude = F::zero();
+    for (int half = 0; half < 2; half++) {
+      F total = F::zero();
+      for (int i = half * 16; i < half * 16 + 16; i += F::lanes) {
+        const F code = round(F::load(p + i) * F::set1(inverse));
+        store_int8(code, q + g * 32 + i);
+        total = total + code;
+        magnitude = magnitude + abs(code);
+      }
+      sum[half] = total.sum();
+    }
+    // Codes are integers: what is not a number must show in their scale. The difference is 0, or not a number either.
+    const float all = magnitude.sum();
+    d32[g] = d16[2 * g] = d16[2 * g + 1] = d + (all - all);
+    s16[2 * g] = d * sum[0];
+    s16[2 * g + 1] = d * sum[1];
+    s32[g] = d * (sum[0] + sum[1]);
+    l1[g] = d * all;
+  }
+}
+
+// Visits a row's groups: vector(g, keep) for lanes starting at g, of which the last `keep` are new (the last register
+// overlaps the one before rather than leaving a remainder), or scalar(g) where a row has fewer groups than lanes.
+template <class Vector, class Scalar>
+static SHORTLIST_INLINE void each_group(int groups, Vector vector, Scalar scalar) {
+  if (groups < F::lanes) {
+    for (int g = 0; g < groups; g++) scalar(g);
+    return;
+  }
+  int g = 0;
+  for (; g + F::lanes <= groups; g += F::lanes) vector(g, F::lanes);
+  if (g < groups) vector(groups - F::lanes, groups - g);
+}
+
+// The sum of the integer products of one row, block(dot, b) for every block of columns. Two chains of additions, because
+// one would wait for itself.
+template <class Block>
+static SHORTLIST_INLINE F dot_blocks(int blocks, size_t row_bytes, Next next, Block block) {
+  BlockDot even, odd;
+  int b = 0;
+  // Every cache line of a row is prefetched, as one that is left out costs a wait for memory, and the nibbles' lines one by
+  // one, as a burst of them would block the loads.
+  fetch(next.row + blocks / 2 * 64, next.row + row_bytes);
+  if (next.lower && blocks % 2) __builtin_prefetch(next.lower + blocks / 2 * 64);
+  for (; b + 2 <= blocks; b += 2) {
+    __builtin_prefetch(next.row + b * 32);
+    if (next.lower) __builtin_prefetch(next.lower + b * 32);
+    block(even, b);
+    block(odd, b + 1);
+  }
+  if (b < blocks) block(even, b);
+  return even.total() + odd.total();
+}
+
+// Rows are computed a strip at a time and each step for the whole strip: within one row every step waits for the one
+// before, and the processor cannot look far enough ahead to fill the gaps with the next row. A row's own arithmetic is
+// the same wherever in a strip it stands.
+constexpr int kStrip = 8;
+constexpr int kComb = kMaxColumns / 16;  // floats for the combined scales of a strip: enough for the widest row
+
+// Rows to a strip: what one strip reads must be well within the distance of the prefetch.
+static inline int strip_rows(const RowsView& m) {
+  const size_t fit = kAhead / 2 / m.primary_bytes;
+  return fit < 1 ? 1 : fit < kStrip ? static_cast<int>(fit) : kStrip;
+}
+
+// out[i] = row(i) . x for n <= strip_rows() rows; next(i) is fetched meanwhile.
+template <int bits, int group, bool minimum, class Row, class Following>
+static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row row, Following next, int n, float* comb, float* out) {
+  const int groups = m.padded / group, blocks = m.padded / kBlock;
+  const size_t planes = m.planes_bytes();
+  const float* d = group == 32 ? x.d32 : x.d16;
+  const float* sums = group == 32 ? x.s32 : x.s16;
+  const int8_t* q = x.q;
+  constexpr float offset = minimum ? 1.0f : static_cast<float>(-(1 << (bits - 1)));
+  constexpr int per_block = kBlock / group;
+
+  // A scale times that of the query multiplies the integer sum of its group; the offset (times the scale) or the minimum
+  // multiplies the sum of the query's codes.
+  F total[kStrip];
+  float narrow[kStrip];
+  for (int i = 0; i < n; i++) {
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(m.row(row(i)) + planes);
+    float* combined = comb + i * groups;
+    F correction = F::zero();
+    float rest = 0.0f;
+    each_group(
+        groups,
+        [&](int g, int keep) {
+          const F scale = F::load_f16(scales + g);
+          (scale * F::load(d + g)).store(combined + g);
+          correction = fma((minimum ? F::load_f16(scales + groups + g) : scale).last(keep), F::load(sums + g), correction);
+        },
+        [&](int g) {
+          const float scale = F::half(scales[g]);
+          combined[g] = scale * d[g];
+          rest += (minimum ? F::half(scales[groups + g]) : scale) * sums[g];
+        });
+    total[i] = correction * F::set1(offset);
+    narrow[i] = rest * offset;
+  }
+  for (int i = 0; i < n; i++) {
+    const uint8_t* nibbles = m.row(row(i));
+    const uint8_t* plane4 = nibbles + m.padded / 2;
+    const uint8_t* plane5 = plane4 + m.padded / 8;
+    const uint8_t* lower = bits == 8 ? m.lower(row(i)) : nullptr;
+    const float* combined = comb + i * groups;
+    total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+      if constexpr (bits == 8) {
+        dot.template block8<true>(nibbles + b * 32, lower + b * 32, q + b * kBlock, combined + b * per_block);
+      } else {
+        dot.template block<bits, group>(nibbles + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, combined + b * per_block);
+      }
+    });
+  }
+  sum_each(total, narrow, n, out);
+}
+
+// out[t * stride] = row . x_t of a row of floats.
+template <class T, F (*load)(const T*), int tokens>
+static void dot_floats(const T* w, const Batch& x, float* out, size_t stride) {
+  const size_t columns = static_cast<size_t>(x.padded);
+  F a[tokens], b[tokens];
+  for (int t = 0; t < tokens; t++) a[t] = b[t] = F::zero();
+  for (int i = 0; i < x.padded; i += 2 * F::lanes) {
+    __builtin_prefetch(reinterpret_cast<const char*>(w + i) + kAhead);
+    const F w0 = load(w + i), w1 = load(w + i + F::lanes);
+    for (int t = 0; t < tokens; t++) {
+      const float* p = x.x + static_cast<size_t>(t) * columns + i;
+      a[t] = fma(w0, F::load(p), a[t]);
+      b[t] = fma(w1, F::load(p + F::lanes), b[t]);
+    }
+  }
+  for (int t = 0; t < tokens; t++) out[static_cast<size_t>(t) * stride] = (a[t] + b[t]).sum();
+}
+
+#include "kernels/tiles.inl"
+
+// out[t * stride + i] = row(i) . x_t for i in [0, count), with the format's loop resolved once outside the loop over rows. A strip
+// of rows meets all tokens before the next one is read.
+template <class Row, class Following>
+static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* out, size_t stride) {
+  float comb[kComb];
+  auto floats = [&](auto dot) {
+    for (int64_t i = 0; i < count; i++)
+      token_blocks(x.tokens, [&](auto tokens, int first) { dot(m.row(row(i)), x.from(first), tokens, out + static_cast<size_t>(first) * stride + i); });
+  };
+  auto quantized = [&](auto bits, auto group, auto minimum) {
+    const int strip = strip_rows(m);
+    for (int64_t at = 0; at < count; at += strip) {
+      const int n = count - at < strip ? static_cast<int>(count - at) : strip;
+      for (int t = 0; t < x.tokens; t++)
+        dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
+            m, x.from(t), [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb, out + static_cast<size_t>(t) * stride + at);
+    }
+  };
+  using std::integral_constant;
+  integral_constant<int, 16> g16;
+  integral_constant<int, 32> g32;
+  std::true_type with;
+  std::false_type without;
+  switch (m.format.kind) {
+    case Kind::F32:
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<float, F::load, decltype(tokens)::value>(reinterpret_cast<const float*>(p), some, to, stride); });
+    case Kind::F16:
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_f16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
+    case Kind::BF16:
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_bf16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
+    case Kind::Quantized:
+      switch (m.format.bits) {
+        case 4: return m.format.minimum ? quantized(integral_constant<int, 4>(), g32, with) : quantized(integral_constant<int, 4>(), g32, without);
+        case 5: return m.format.minimum ? quantized(integral_constant<int, 5>(), g32, with) : quantized(integral_constant<int, 5>(), g32, without);
+        case 6: return quantized(integral_constant<int, 6>(), g16, without);
+        case 8: return quantized(integral_constant<int, 8>(), g32, without);
+      }
+  }
+}
+
+
+// out[t * stride + r - begin] = row r . x_t for rows [begin, end). What a token gets does not depend on the others.
+static void gemm(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
+  if (m.tiled) return dot_tiled_range(m, x, begin, end, out, stride);
+  auto row = [begin](int64_t i) { return begin + i; };
+  auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, m.secondary ? m.lower(begin + i) + kAhead : nullptr}; };
+  dot_rows(m, x, row, next, end - begin, out, stride);
+}
+
+static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out) { gemm(m, x, begin, end, out, 0); }
+
+// Rows picked from a list: each fetches the one that comes some places later.
+struct Listed {
+  const RowsView& m;
+  const int32_t* indices;
+  int64_t count, ahead = 2 * strip_rows(m);
+
+  int64_t operator()(int64_t i) const { return indices[i]; }
+  int64_t later(int64_t i) const { return indices[i + ahead < count ? i + ahead : count - 1]; }
+  void fetch_first(bool lower) const {
+    for (int64_t i = 0; i < count && i < ahead; i++) {
+      fetch(m.row(indices[i]), m.row(indices[i]) + m.primary_bytes);
+      if (lower) fetch(m.lower(indices[i]), m.lower(indices[i]) + m.secondary_bytes);
+    }
+  }
+};
+
+static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* out) {
+  const Listed listed{m, indices, count};
+  listed.fetch_first(m.secondary);
+  auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), m.secondary ? m.lower(listed.later(i)) : nullptr}; };
+  dot_rows(m, x, listed, next, count, out, 0);
+}
+
+// Why the radius always holds. With u = 2^-24, E = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles
+// (0 to 15, 7.5 + [-7.5, 7.5]) move the value by at most 7.5 E. Rounding: both the dense value and the middle are sums of
+// terms whose magnitudes add up to at most (255 + 128) E, each term passing through at most n = padded / 64 + padded / 256
+// + 16 roundings (its block's fma chain or its groups' chain, the reduction over lanes, scale products and the last add), so
+// each is off by at most 1.01 n u 383 E. E itself is computed with relative error below n u. Together below
+// (7.5 + 800 n u) E; n is taken twice for good measure. The slack covers underflow, and is infinite where a sum could overflow.
+template <class Row, class Following>
+static void upper_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* middle, float* radius) {
+  float comb[kComb];
+  const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(m);
+  const float roundings = static_cast<float>(blocks + blocks / 4 + 16), reach = 7.5f + 800.0f * 2.0f * roundings * 5.9604645e-8f;
+  constexpr float offset = 7.5f - 128.0f;
+  const int8_t* q = x.q;
+  float query_extent = 0.0f;
+  for (int g = 0; g < groups; g++) query_extent += x.l1[g];
+  const float slack = query_extent < 0x1p100f ? static_cast<float>(groups) * 0x1p-102f : INFINITY;
+  for (int64_t at = 0; at < count; at += strip) {
+    const int n = count - at < strip ? static_cast<int>(count - at) : strip;
+    F total[kStrip], extent[kStrip];
+    float narrow[kStrip], narrow_extent[kStrip];
+    for (int i = 0; i < n; i++) {
+      const uint16_t* scales = m.scales(row(at + i));
+      float* combined = comb + i * groups;
+      F fixed = F::zero(), reached = F::zero();
+      float rest = 0.0f, rest_reached = 0.0f;
+      each_group(
+          groups,
+          [&](int g, int keep) {
+            const F scale = F::load_f16(scales + g), fresh = scale.last(keep);
+            (scale * F::load(x.d32 + g)).store(combined + g);
+            fixed = fma(fresh, F::load(x.s32 + g), fixed);
+            reached = fma(abs(fresh), F::load(x.l1 + g), reached);
+          },
+          [&](int g) {
+            const float scale = F::half(scales[g]);
+            combined[g] = scale * x.d32[g];
+            rest += scale * x.s32[g];
+            rest_reached += std::fabs(scale) * x.l1[g];
+          });
+      total[i] = fixed * F::set1(offset);
+      extent[i] = reached;
+      narrow[i] = rest * offset;
+      narrow_extent[i] = rest_reached;
+    }
+    for (int i = 0; i < n; i++) {
+      const uint8_t* upper = m.row(row(at + i));
+      const float* combined = comb + i * groups;
+      total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(at + i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
+        dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
+      });
+    }
+    sum_each(total, narrow, n, middle + at);
+    sum_each(extent, narrow_extent, n, radius + at);
+    for (int i = 0; i < n; i++) radius[at + i] = reach * radius[at + i] + slack;
+  }
+}
+
+static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
+  auto row = [begin](int64_t i) { return begin + i; };
+  auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, nullptr}; };
+  upper_rows(m, x, row, next, end - begin, middle, radius);
+}
+
+static void dot_upper_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* middle, float* radius) {
+  const Listed listed{m, indices, count};
+  listed.fetch_first(false);
+  auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), nullptr}; };
+  upper_rows(m, x, listed, next, count, middle, radius);
+}

@@ -1,0 +1,109 @@
+// The whole distribution from a shortlist; selectors/distribution.py is the readable twin and says why.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "sites/heads.hpp"
+
+namespace shortlist {
+
+namespace {
+
+constexpr int kControl = 256;      // rows, evenly spaced, whose errors say how wide the errors of this query are
+constexpr float kTail = 1.1f;      // real errors have heavier tails than normal ones of the same size
+constexpr int kBins = 1024;        // of the estimates below the mass that is known, kBinsPerNat for a factor of e
+constexpr float kBinsPerNat = 16;
+
+// What is not a number, as from a model whose weights are none, counts as heavy.
+int bin_of(float below) { return below > 0.0f ? static_cast<int>(std::min(below * kBinsPerNat, static_cast<float>(kBins - 1))) : 0; }
+
+std::vector<int32_t> control_rows(int64_t rows) {
+  const int64_t step = (rows + kControl - 1) / kControl;
+  std::vector<int32_t> chosen;
+  for (int64_t row = step / 2; row < rows; row += step) chosen.push_back(static_cast<int32_t>(row));
+  return chosen;
+}
+
+float log_sum_exp(const std::vector<float>& values) {
+  const float top = *std::max_element(values.begin(), values.end());
+  return top + static_cast<float>(std::log(std::accumulate(values.begin(), values.end(), 0.0, [top](double sum, float v) { return sum + std::exp(v - top); })));
+}
+
+// The first bin from which on the estimates hold no more than `share` of the known mass.
+int first_left(const std::vector<int64_t>& counts, double share) {
+  double left = 0.0;
+  int bin = kBins;
+  while (bin > 1 && (left += static_cast<double>(counts[static_cast<size_t>(bin - 1)]) * std::exp(-(bin - 1) / kBinsPerNat)) <= share) bin--;
+  return bin;
+}
+
+}  // namespace
+
+int64_t LowRank::distribution(const Query& h, const Head& head, float sigma, int64_t most, int probes, double share, float* logits) const {
+  Workers::Scope scope(head.rows().threads);
+  // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
+  static thread_local std::vector<int32_t> known;
+  static thread_local std::vector<float> known_values, estimates;
+  static thread_local std::vector<char> read;
+  float unit = 0.0f;
+  shortlist(h, head, sigma, most, probes, known, known_values, estimates, unit);
+  const float known_mass = log_sum_exp(known_values);
+  const int64_t rows = static_cast<int64_t>(residual_.size());
+  auto exact = [&](const std::vector<int32_t>& indices) {
+    std::vector<float> values(indices.size());
+    head.exact_rows(h, indices.data(), static_cast<int64_t>(indices.size()), values.data());
+    return values;
+  };
+
+  const std::vector<int32_t> control = control_rows(rows);
+  const std::vector<float> control_values = exact(control);
+  double errors = 0.0, residuals = 0.0;
+  for (size_t i = 0; i < control.size(); i++) {
+    const size_t row = static_cast<size_t>(control[i]);
+    errors += std::pow(static_cast<double>(control_values[i]) - static_cast<double>(estimates[row]), 2);
+    residuals += std::pow(static_cast<double>(residual_[row]), 2);
+  }
+  const float half_variance = residuals > 0 ? static_cast<float>(0.5 * kTail * kTail * errors / residuals) : 0.0f;
+  read.assign(residual_.size(), 0);
+  for (int32_t row : known) read[static_cast<size_t>(row)] = 1;
+  for (int32_t row : control) read[static_cast<size_t>(row)] = 1;
+  const int64_t rows_read = std::count(read.begin(), read.end(), 1);
+
+  std::vector<std::vector<int64_t>> counts;  // per member, like parts
+  std::vector<std::vector<int32_t>> parts;
+  auto prepare = [&](int members) {
+    counts.assign(static_cast<size_t>(members), std::vector<int64_t>(kBins, 0));
+    parts.resize(static_cast<size_t>(members));
+  };
+  // A thread_local inside the lambda would be that of the worker.
+  const float* const estimate = estimates.data();
+  const char* const is_read = read.data();
+  Pool::instance().run(prepare, [&](Team& team) {
+    const size_t id = static_cast<size_t>(team.id);
+    const auto mine = team.share(rows);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
+      const float residual = residual_[static_cast<size_t>(row)];
+      logits[row] = estimate[row] + half_variance * residual * residual;
+      if (!is_read[row]) counts[id][static_cast<size_t>(bin_of(known_mass - logits[row]))]++;
+    }
+    team.barrier();
+    std::vector<int64_t> all(kBins, 0);
+    for (const auto& part : counts)
+      for (size_t bin = 0; bin < kBins; bin++) all[bin] += part[bin];
+    const int left = first_left(all, share);
+    for (int64_t row = mine.begin; row < mine.end; row++)
+      if (!is_read[row] && bin_of(known_mass - logits[row]) < left) parts[id].push_back(static_cast<int32_t>(row));
+  });
+  std::vector<int32_t> heavy;
+  for (const auto& part : parts) heavy.insert(heavy.end(), part.begin(), part.end());
+
+  auto keep = [logits](const std::vector<int32_t>& indices, const std::vector<float>& values) {
+    for (size_t i = 0; i < indices.size(); i++) logits[indices[i]] = values[i];
+  };
+  keep(known, known_values);
+  keep(control, control_values);
+  keep(heavy, exact(heavy));
+  return rows_read + static_cast<int64_t>(heavy.size());
+}
+
+}  // namespace shortlist

@@ -1,0 +1,42 @@
+"""Hugging Face transformers in float32, which is PyTorch's fastest type on most processors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from shortlist.peers.base import SteppingPeer
+
+
+class Transformers(SteppingPeer):
+    settings = "float32, sdpa"
+
+    def __init__(self, path: Path, threads: int):
+        torch.set_num_threads(threads)
+        self.model = load_float32(path)
+        weights = sum(parameter.numel() for parameter in self.model.parameters())
+        if not self.model.config.tie_word_embeddings:
+            weights -= self.model.get_input_embeddings().weight.numel()  # one row of it is read
+        self.bytes_per_token = 4 * weights
+
+    def reset(self) -> None:
+        self.cache = None
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int]) -> int:
+        output = self.model(
+            torch.tensor([list(tokens)]), past_key_values=self.cache, use_cache=True, logits_to_keep=1
+        )
+        self.cache = output.past_key_values
+        return int(output.logits[0, -1].argmax())
+
+
+def load_float32(path: Path) -> Any:
+    """The model of a GGUF file (dequantized) or of a Hugging Face folder."""
+    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
+    if path.is_file():
+        options |= {"gguf_file": path.name, "quantization_config": transformers.GgufConfig(dequantize=True)}
+        path = path.parent
+    return transformers.AutoModelForCausalLM.from_pretrained(path, **options).eval()

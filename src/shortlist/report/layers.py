@@ -1,0 +1,41 @@
+"""What each layer reads: the shares of its inputs' channels, and of the neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shortlist.model.decoder import Decoder
+from shortlist.recipe import Recipe
+from shortlist.sites.channels import PLACES
+
+
+def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]) -> dict[str, Any] | None:
+    """Shares that are read of each layer over a text, or None where all layers are dense.
+
+    Returns
+    -------
+    dict
+        `channels`: by kind of input, for each layer the share of its channels, 1 where it is dense.
+        `neurons`: the share of the feed-forward neurons, over all layers.
+    """
+    parts = recipe.layer_parts if recipe else {}
+    if not parts and decoder.ffn == "dense":
+        return None
+    before, neurons_before = decoder.channels_read, decoder.neurons_read
+    decoder.forward(np.asarray(tokens, np.int32), decoder.new_cache(len(tokens)))
+    shares = {
+        place: (read - before[place]) / (len(tokens) * parts[place].units)
+        for place, read in decoder.channels_read.items()
+    }
+    config = decoder.config
+    neurons = decoder.neurons_read - neurons_before
+    return {
+        "channels": {
+            kind: [shares.get(f"layers.{layer}.{kind}", 1.0) for layer in range(config.layers)]
+            for kind in PLACES
+        },
+        "neurons": 1.0 if decoder.ffn == "dense" else neurons / (len(tokens) * decoder.listable_neurons),
+    }

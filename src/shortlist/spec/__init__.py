@@ -1,0 +1,1 @@
+"""Families, configurations and tensor names: what a checkpoint says about its model."""

@@ -1,0 +1,81 @@
+"""What a conversion reads: sequences to calibrate and heal on, and others to measure on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shortlist.checkpoints import open_checkpoint
+from shortlist.errors import UsageError
+from shortlist.fit.own_text import write_passages
+from shortlist.model.decoder import Decoder
+from shortlist.model.tokenizer.tokenizer import Tokenizer
+from shortlist.torch.convert.base import Text
+
+LENGTH = 256  # tokens of a sequence
+LEAST = 8  # sequences of each half
+MEASURED = 16  # sequences at most
+OWN_TOKENS = 24 * 1024  # that a model writes, where no text is given
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The first halves of the texts, and sequences [sequences, length] of the second ones."""
+
+    text: Text
+    test: Tensor
+
+
+def read_halves(path: Path, texts: Sequence[tuple[str, str]], length: int = LENGTH) -> Halves:
+    """Cut named texts into sequences of a model's tokens, each with the tokens that every text starts with.
+
+    Raises
+    ------
+    UsageError
+        A text is too short.
+    """
+    with open_checkpoint(path) as checkpoint:
+        tokenizer = Tokenizer.from_checkpoint(checkpoint)
+    prefix = tokenizer.encode("")
+    parts = []
+    for name, text in texts:
+        tokens = np.array(tokenizer.encode(text, add_special=False))
+        parts.append(_halves(name, tokens, prefix, length))
+    return _together(parts)
+
+
+def write_halves(
+    path: Path, report: Callable[[float], None], *, tokens: int = OWN_TOKENS, length: int = LENGTH
+) -> Halves:
+    """The same of a text that the model writes itself, in the native runtime."""
+    with open_checkpoint(path) as checkpoint:
+        tokenizer, decoder = Tokenizer.from_checkpoint(checkpoint), Decoder(checkpoint)
+    _, written = write_passages(decoder, tokenizer, tokens, report)
+    return _together([_halves("what the model wrote", written, tokenizer.encode(""), length)])
+
+
+def _halves(name: str, tokens: np.ndarray, prefix: Sequence[int], length: int) -> tuple[Tensor, Tensor]:
+    step = length - len(prefix)
+    sequences = tokens[: len(tokens) // step * step].reshape(-1, step)
+    if len(sequences) < 2 * LEAST:
+        raise UsageError(
+            f"{name} has {len(tokens)} tokens, and {2 * LEAST * step} are needed: give a longer text"
+        )
+    starts = np.tile(np.array(prefix, dtype=np.int64), (len(sequences), 1))
+    whole = torch.from_numpy(np.hstack([starts, sequences]).astype(np.int64))
+    middle = len(whole) // 2
+    return whole[:middle], whole[middle:]
+
+
+def _together(parts: Sequence[tuple[Tensor, Tensor]]) -> Halves:
+    domains = torch.cat([torch.full((len(first),), i) for i, (first, _) in enumerate(parts)])
+    share = -(-MEASURED // len(parts))
+    return Halves(
+        Text(torch.cat([first for first, _ in parts]), domains),
+        torch.cat([second[:share] for _, second in parts]),
+    )

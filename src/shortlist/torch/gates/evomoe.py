@@ -1,0 +1,32 @@
+"""EvoMoE's gate: dense to sparse, with Gumbel noise that lets every expert be tried."""
+
+import torch
+from torch import Tensor
+
+from shortlist.torch.gates.base import AnnealedGate, Routing
+from shortlist.torch.gates.temperature import above_threshold
+
+
+class EvoMoE(AnnealedGate):
+    """Gumbel-softmax at a falling temperature; experts above a rising threshold (https://arxiv.org/abs/2112.14397).
+
+    As `Temperature`, with Gumbel noise on the logits while training, so the number of experts differs from
+    token to token. Weights add up to one. Gives the losses `load_balance` and `entropy`.
+
+    Parameters
+    ----------
+    width, experts, k, start, end
+        As for every annealed gate.
+    """
+
+    gives = frozenset({"load_balance", "entropy"})
+
+    def select(self, scores: Tensor) -> Routing:
+        """The weights above the threshold, of noisy scores while training."""
+        noisy = scores + gumbel_like(scores) if self.training else scores
+        return above_threshold(noisy, self.temperature, self.annealed / (self.k + 1), self.group)
+
+
+def gumbel_like(x: Tensor) -> Tensor:
+    """Standard Gumbel noise of the shape of x, drawn in float32."""
+    return -torch.empty_like(x, dtype=torch.float32).exponential_().log().to(x.dtype)
