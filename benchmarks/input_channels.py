@@ -24,8 +24,8 @@ from shortlist.estimators import Magnitude
 from shortlist.measure.teacher_forced import WINDOW, windows
 from shortlist.model.decoder import Decoder, thread_count
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.recipe import Part
 from shortlist.selectors import Threshold
+from shortlist.sites.base import Part
 from shortlist.sites.channels import channel_places, matrices_of, place_table
 from shortlist.sites.head import DenseHead
 

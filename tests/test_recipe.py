@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from shortlist import recipe as recipes
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators import BitPlanes, LowRank
-from shortlist.recipe import FILE_NAME, Part, Recipe
+from shortlist.recipe import FILE_NAME, Recipe
 from shortlist.selectors import Certified, Confidence, TopK
+from shortlist.sites.base import Part
 
 UNITS, WIDTH = 12, 64
 

@@ -21,8 +21,8 @@ from shortlist.engine.model import Model
 from shortlist.fit import fit
 from shortlist.measure.quality import Head, compare
 from shortlist.measure.teacher_forced import windows
-from shortlist.recipe import Part
 from shortlist.selectors import TopK
+from shortlist.sites.base import Part
 from shortlist.sites.head import DenseHead
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare.txt"

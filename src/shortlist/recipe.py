@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
 import numpy as np
@@ -22,50 +22,15 @@ import safetensors.numpy
 
 from shortlist import documents, paths
 from shortlist.errors import RecipeError
-from shortlist.estimators import ESTIMATORS, Estimator, State
-from shortlist.selectors import SELECTORS, Selector
+from shortlist.estimators import ESTIMATORS
+from shortlist.selectors import SELECTORS
+from shortlist.sites.base import Part, Way
 
 VERSION = 2  # 1: the head alone
 FILE_NAME = "recipe.json"
 TENSOR_FILE = re.compile(r"[0-9a-f]{16}\.safetensors")  # others, such as a model's, are none of ours
 LARGEST_JSON = 1 << 20  # bytes; a recipe holds a few numbers per part
 PLACE = re.compile(r"head|layers\.\d+\.(qkv|o|gate_up|down)")
-
-Way = Literal["dense", "estimated", "exact"]
-
-
-@dataclass(frozen=True, repr=False)
-class Part:
-    """What is shortlisted in one place of the model.
-
-    Attributes
-    ----------
-    estimator, selector
-    units, width : int
-        Shape of the table whose rows are shortlisted.
-    state : dict of arrays
-        What `estimator.fit` returned.
-
-    Raises
-    ------
-    UsageError
-        The selector needs what the estimator does not give.
-    ValueError
-        The state does not belong to the estimator and the table.
-    """
-
-    estimator: Estimator
-    selector: Selector
-    units: int
-    width: int
-    state: State
-
-    def __post_init__(self) -> None:
-        self.selector.check(self.estimator.name, self.estimator.gives)
-        self.estimator.check(self.state, self.units, self.width)
-
-    def __repr__(self) -> str:
-        return f"<Part {self.units} x {self.width}: {self.estimator}, {self.selector}>"
 
 
 @dataclass(frozen=True, repr=False)

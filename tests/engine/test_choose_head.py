@@ -12,8 +12,9 @@ from shortlist.engine import choose_head as module
 from shortlist.engine.choose_head import choose_head, gain_of_fitting, how_often_it_differs
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators import LowRank
-from shortlist.recipe import Part, Recipe
+from shortlist.recipe import Recipe
 from shortlist.selectors import Confidence, TopK
+from shortlist.sites.base import Part
 from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
 
 UNITS, WIDTH = 512, 96

@@ -8,8 +8,8 @@ from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
 from shortlist.estimators import LowRank, Magnitude
 from shortlist.model.decoder import Decoder
-from shortlist.recipe import Part
 from shortlist.selectors import Confidence, Threshold
+from shortlist.sites.base import Part
 from shortlist.sites.channels import channel_places, place_table
 
 TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90], np.int32)

@@ -9,8 +9,9 @@ from shortlist import recipe as recipes
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators.low_rank import LowRank
 from shortlist.model.decoder import Decoder
-from shortlist.recipe import Recipe, Way
+from shortlist.recipe import Recipe
 from shortlist.selectors import Confidence
+from shortlist.sites.base import Way
 from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]

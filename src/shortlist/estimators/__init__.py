@@ -1,33 +1,41 @@
 """Estimators score all units of a table cheaply: the interface, one file per method, and their registry."""
 
-from shortlist.estimators.base import Estimate, Estimator, State
-from shortlist.estimators.bit_planes import BitPlanes
-from shortlist.estimators.codebook import Codebook
-from shortlist.estimators.exact import Exact
-from shortlist.estimators.low_rank import LowRank
-from shortlist.estimators.low_rank_sparse import LowRankSparse
-from shortlist.estimators.magnitude import Magnitude
-from shortlist.estimators.mixed_width import MixedWidth
-from shortlist.estimators.neighbour import Neighbour
-from shortlist.estimators.quantized import Quantized
-from shortlist.estimators.random import Random
-from shortlist.estimators.shared_codebook import SharedCodebook
-from shortlist.estimators.sketch import Sketch
+from typing import TYPE_CHECKING, Any
 
-ESTIMATORS: dict[str, type[Estimator]] = {
-    "bit_planes": BitPlanes,
-    "codebook": Codebook,
-    "exact": Exact,
-    "low_rank": LowRank,
-    "low_rank_sparse": LowRankSparse,
-    "magnitude": Magnitude,
-    "mixed_width": MixedWidth,
-    "neighbour": Neighbour,
-    "quantized": Quantized,
-    "random": Random,
-    "shared_codebook": SharedCodebook,
-    "sketch": Sketch,
-}
+from shortlist.estimators.base import Estimate, Estimator, State
+from shortlist.registry import Registry
+
+if TYPE_CHECKING:
+    from shortlist.estimators.bit_planes import BitPlanes
+    from shortlist.estimators.codebook import Codebook
+    from shortlist.estimators.exact import Exact
+    from shortlist.estimators.low_rank import LowRank
+    from shortlist.estimators.low_rank_sparse import LowRankSparse
+    from shortlist.estimators.magnitude import Magnitude
+    from shortlist.estimators.mixed_width import MixedWidth
+    from shortlist.estimators.neighbour import Neighbour
+    from shortlist.estimators.quantized import Quantized
+    from shortlist.estimators.random import Random
+    from shortlist.estimators.shared_codebook import SharedCodebook
+    from shortlist.estimators.sketch import Sketch
+
+ESTIMATORS: Registry[type[Estimator]] = Registry(
+    "shortlist.estimators",
+    {
+        "bit_planes": "bit_planes:BitPlanes",
+        "codebook": "codebook:Codebook",
+        "exact": "exact:Exact",
+        "low_rank": "low_rank:LowRank",
+        "low_rank_sparse": "low_rank_sparse:LowRankSparse",
+        "magnitude": "magnitude:Magnitude",
+        "mixed_width": "mixed_width:MixedWidth",
+        "neighbour": "neighbour:Neighbour",
+        "quantized": "quantized:Quantized",
+        "random": "random:Random",
+        "shared_codebook": "shared_codebook:SharedCodebook",
+        "sketch": "sketch:Sketch",
+    },
+)
 
 __all__ = [
     "ESTIMATORS",
@@ -47,3 +55,7 @@ __all__ = [
     "Sketch",
     "State",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return ESTIMATORS.by_class(name)

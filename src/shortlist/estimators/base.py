@@ -58,6 +58,7 @@ class Estimator(ABC):
 
     name: ClassVar[str]
     gives: ClassVar[frozenset[str]] = frozenset()  # of "spread" and "bound"
+    from_table: ClassVar[bool] = False  # the table alone makes the state, so a recipe may leave it out
 
     @abstractmethod
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:

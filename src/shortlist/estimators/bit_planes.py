@@ -130,6 +130,7 @@ class BitPlanes(Estimator):
 
     name: ClassVar[str] = "bit_planes"
     gives: ClassVar[frozenset[str]] = frozenset({"bound"})
+    from_table: ClassVar[bool] = True
 
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
         """Quantize the rows to 8 bits in groups of 32 and split them; `queries` only give the namespace.

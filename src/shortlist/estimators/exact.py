@@ -28,6 +28,7 @@ class Exact(Estimator):
     """
 
     name: ClassVar[str] = "exact"
+    from_table: ClassVar[bool] = True
 
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
         xp = array_namespace(queries)

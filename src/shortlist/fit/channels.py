@@ -17,8 +17,8 @@ from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.packing import pack_matrix
 from shortlist.estimators import Magnitude, State
 from shortlist.model.decoder import Decoder
-from shortlist.recipe import Part
 from shortlist.selectors import Threshold
+from shortlist.sites.base import Part
 from shortlist.sites.channels import channel_places, matrices_of, place_table
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)

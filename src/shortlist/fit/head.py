@@ -16,7 +16,8 @@ from shortlist.fit.own_text import write_passages
 from shortlist.measure.quality import compare
 from shortlist.measure.speed import token_seconds
 from shortlist.measure.teacher_forced import windows
-from shortlist.recipe import Part, Recipe, Way
+from shortlist.recipe import Recipe
+from shortlist.sites.base import Part, Way
 from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)

@@ -12,7 +12,7 @@ from shortlist.checkpoints.packing import halves_order, pack_matrix, vector
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.model.blocks.mixture import pack_mixture, pack_shared_router
 from shortlist.model.blocks.streams import pack_layer_streams, pack_streams
-from shortlist.recipe import Part
+from shortlist.sites.base import Part
 from shortlist.sites.channels import PLACES, check_parts, pack_place
 from shortlist.sites.neurons import has_zeros, neuron_ways, pack_ffn
 from shortlist.spec.families import BIASES, FAMILIES

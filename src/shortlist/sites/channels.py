@@ -14,8 +14,8 @@ from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.packing import pack_matrix
 from shortlist.errors import UsageError
 from shortlist.estimators import Magnitude
-from shortlist.recipe import Part
 from shortlist.selectors import Threshold
+from shortlist.sites.base import Part
 
 PLACES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
 """The inputs of a layer, and the matrices that share each."""
