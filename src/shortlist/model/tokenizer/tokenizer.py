@@ -12,8 +12,6 @@ from tokenizers import Encoding as LibraryEncoding
 
 from shortlist.errors import UsageError
 from shortlist.model.tokenizer.compact_backend import Encoding
-from shortlist.model.tokenizer.folder import read_folder
-from shortlist.model.tokenizer.gguf import read_gguf
 from shortlist.model.tokenizer.parts import TokenizerParts
 from shortlist.model.tokenizer.token_bytes import TokenBytes
 
@@ -99,7 +97,13 @@ class Tokenizer:
             The tokenizer is missing, damaged, or of a kind that is not supported.
         """
         source, name = checkpoint.tokenizer_source, str(checkpoint.path)
-        return cls(read_folder(source) if isinstance(source, Path) else read_gguf(source, name), name)
+        if isinstance(source, Path):
+            from shortlist.model.tokenizer.folder import read_folder
+
+            return cls(read_folder(source), name)
+        from shortlist.model.tokenizer.gguf import read_gguf
+
+        return cls(read_gguf(source, name), name)
 
     def encode(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Tokenize a text.
