@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from fixtures import refused, tiny_random, tiny_shape  # noqa: F401
 from hypothesis import HealthCheck, settings
 
 from shortlist import checkpoints

@@ -1,19 +1,18 @@
-"""PyTorch: gates, mixture-of-experts layers, patching of `transformers` models. Needs `shortlist[torch]`."""
+"""PyTorch: gates, mixture-of-experts layers, training and conversion. Needs `shortlist[torch]`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from shortlist.torch.adopt import adopt
-from shortlist.torch.converted_files import load_converted
-from shortlist.torch.dispatch import Dispatcher, LocalDispatcher
-from shortlist.torch.experts import ExpertBank, Experts, UnequalExperts
-from shortlist.torch.gates import GATES, Gate, Routing, SoftmaxTopK
-from shortlist.torch.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
-from shortlist.torch.patch import Patch, patch
-from shortlist.torch.quantized_experts import QuantizedExperts, quantize_experts
-from shortlist.torch.quantized_files import load_quantized
-
 if TYPE_CHECKING:
+    from shortlist.torch.adoption import adopt
+    from shortlist.torch.converted_files import load_converted
+    from shortlist.torch.dispatch import Dispatcher, LocalDispatcher
+    from shortlist.torch.experts import ExpertBank, Experts, UnequalExperts
+    from shortlist.torch.gates import GATES, Gate, Routing, SoftmaxTopK
+    from shortlist.torch.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
+    from shortlist.torch.patching import Patch, patch
+    from shortlist.torch.quantized_experts import QuantizedExperts, quantize_experts
+    from shortlist.torch.quantized_files import load_quantized
     from shortlist.torch.trainer import GateCallback
 
 __all__ = [
@@ -41,8 +40,34 @@ __all__ = [
     "set_progress",
 ]
 
+# Imported when first used: reading a configuration of training takes no PyTorch, and the Trainer takes seconds.
+_HOMES = {
+    "Dispatcher": "dispatch",
+    "ExpertBank": "experts",
+    "Experts": "experts",
+    "GATES": "gates",
+    "Gate": "gates",
+    "GateCallback": "trainer",
+    "LocalDispatcher": "dispatch",
+    "MoE": "moe",
+    "Patch": "patching",
+    "QuantizedExperts": "quantized_experts",
+    "Routing": "gates",
+    "SoftmaxTopK": "gates",
+    "UnequalExperts": "experts",
+    "adopt": "adoption",
+    "after_step": "moe",
+    "auxiliary_losses": "moe",
+    "load_converted": "converted_files",
+    "load_quantized": "quantized_files",
+    "moe_layers": "moe",
+    "patch": "patching",
+    "quantize_experts": "quantized_experts",
+    "set_progress": "moe",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name != "GateCallback":  # which imports the Trainer, and that takes seconds
+    if name not in _HOMES:
         raise AttributeError(f"module 'shortlist.torch' has no attribute {name!r}")
-    return import_module("shortlist.torch.trainer").GateCallback
+    return getattr(import_module(f"shortlist.torch.{_HOMES[name]}"), name)

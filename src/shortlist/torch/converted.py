@@ -16,7 +16,7 @@ from shortlist.torch.experts import Experts
 from shortlist.torch.gates import DualPrice, Gate, SoftmaxTopK
 from shortlist.torch.gates.norm_threshold import NormThreshold
 from shortlist.torch.moe import MoE
-from shortlist.torch.patch import Patch, patch
+from shortlist.torch.patching import Patch, patch
 from shortlist.torch.shared_router import SharedRoute, SharedRouter, follow
 
 FORMAT = 1

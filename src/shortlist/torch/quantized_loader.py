@@ -11,9 +11,9 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from shortlist.errors import UsageError
-from shortlist.torch.adopt import adopt, around
+from shortlist.torch.adoption import adopt, around
 from shortlist.torch.blocks import find_blocks
-from shortlist.torch.patch import patch
+from shortlist.torch.patching import patch
 from shortlist.torch.quantized_experts import METHOD, TYPES, QuantizedExperts
 
 

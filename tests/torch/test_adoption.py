@@ -14,7 +14,7 @@ from torch import nn
 
 from shortlist.errors import UsageError
 from shortlist.torch import MoE, adopt, auxiliary_losses, patch
-from shortlist.torch.adopt import FAMILIES
+from shortlist.torch.adoption import FAMILIES
 
 SIZES = {
     "hidden_size": 16,
