@@ -4,7 +4,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_adopt import mixtral, take
+from test_adoption import mixtral, take
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from shortlist.errors import UsageError

@@ -40,7 +40,7 @@ __all__ = [
     "set_progress",
 ]
 
-# Imported when first used: reading a configuration of training takes no PyTorch, and the Trainer takes seconds.
+# Imported when first used: reading a configuration of training takes no PyTorch, and the Trainer is slow.
 _HOMES = {
     "Dispatcher": "dispatch",
     "ExpertBank": "experts",
