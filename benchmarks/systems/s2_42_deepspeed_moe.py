@@ -20,7 +20,7 @@ from tiny_runs import SEEDS, base_config, multiply_adds, print_table, text_of, t
 
 from shortlist.torch import moe_layers
 from shortlist.torch.train.config import GateConfig, MoEConfig
-from shortlist.torch.train.run import Run
+from shortlist.torch.train.result import Run
 
 NEURONS, STEPS = 128, 300
 LAYOUTS = {

@@ -11,7 +11,7 @@ from shortlist.torch import moe_layers
 from shortlist.torch import train as training
 from shortlist.torch.train import metrics
 from shortlist.torch.train.config import Config, DataConfig, LoopConfig, ModelConfig
-from shortlist.torch.train.run import Run
+from shortlist.torch.train.result import Run
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare-plays.txt"
 SEEDS = (0, 1, 2)

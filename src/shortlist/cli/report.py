@@ -38,7 +38,7 @@ def report(
     """Write a page about MODEL: bytes, recall of every estimator, quality against speed, rows per token."""
     page = _checked(Path(output))
     content = None if text is None else read_text(text)
-    from shortlist.report.style import check_installed
+    from shortlist.drawing import check_installed
 
     check_installed()
     from shortlist.report.measure import measure

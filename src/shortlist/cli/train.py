@@ -16,7 +16,7 @@ from shortlist.cli.output import print_json
 from shortlist.errors import UsageError
 
 if TYPE_CHECKING:
-    from shortlist.torch.train.run import Run
+    from shortlist.torch.train.result import Run
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 40

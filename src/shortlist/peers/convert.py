@@ -51,7 +51,7 @@ def _run(arguments: list[str], kind: str) -> None:
 def _write_float32(path: Path, folder: Path) -> None:
     import transformers
 
-    from shortlist.peers.transformers_float32 import load_float32
+    from shortlist.torch.float32 import load_float32
 
     model = load_float32(path)
     # A model that came from a GGUF file still counts as quantized, and those are not saved.

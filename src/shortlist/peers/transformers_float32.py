@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 
 from shortlist.peers.base import SteppingPeer
+from shortlist.torch.float32 import load_float32
 
 
 class Transformers(SteppingPeer):
@@ -31,12 +30,3 @@ class Transformers(SteppingPeer):
         )
         self.cache = output.past_key_values
         return int(output.logits[0, -1].argmax())
-
-
-def load_float32(path: Path) -> Any:
-    """The model of a GGUF file (dequantized) or of a Hugging Face folder."""
-    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
-    if path.is_file():
-        options |= {"gguf_file": path.name, "quantization_config": transformers.GgufConfig(dequantize=True)}
-        path = path.parent
-    return transformers.AutoModelForCausalLM.from_pretrained(path, **options).eval()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shortlist.drawing import INK, LINES, LOOKS, PART_LOOKS, SIZE, settings, to_svg
 from shortlist.report.labels import name_points
-from shortlist.report.style import INK, LINES, LOOKS, PART_LOOKS, SIZE, settings, to_svg
 from shortlist.report.verdict import NORMAL_95
 
 NAMES = {"exact": "exact: all of it", "gate": "gate, in full"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from torch_runs import tiny_config
 
+from shortlist.drawing import settings
 from shortlist.errors import UsageError
-from shortlist.report.style import settings
 from shortlist.torch import train as training
 from shortlist.torch.train.config import MoEConfig
 from shortlist.torch.train.plots import load_figure, routing_figure

@@ -180,34 +180,6 @@ def neuron_sizes(mlp: Any, x: Tensor) -> Tensor:
         return activations.abs() * mlp.down_proj.weight.norm(dim=0)
 
 
-@torch.no_grad()
-def fill_expert(experts: Any, expert: int, mlp: Any, neurons: Tensor) -> None:
-    """Give an expert the weights of so many neurons of a dense layer."""
-    experts.gate_up_proj[expert] = torch.cat([mlp.gate_proj.weight[neurons], mlp.up_proj.weight[neurons]])
-    experts.down_proj[expert] = mlp.down_proj.weight[:, neurons]
-
-
-@torch.no_grad()
-def fill_copies(experts: Any, mlp: Any, masked: float, draw: torch.Generator | None = None) -> None:
-    """Make every expert a copy of a dense layer, of which other neurons start at zero in each.
-
-    Only their outputs are zero, so they grow again.
-    """
-    neurons = experts.hidden
-    for expert in range(experts.count):
-        fill_expert(experts, expert, mlp, torch.arange(neurons))
-        off = torch.randperm(neurons, generator=draw)[: round(masked * neurons)]
-        experts.down_proj[expert, :, off] = 0
-
-
-@torch.no_grad()
-def fill_shared(shared: Any, mlp: Any, neurons: Tensor) -> None:
-    """Give the shared part the weights of so many neurons of a dense layer."""
-    shared.gate_proj.weight.copy_(mlp.gate_proj.weight[neurons])
-    shared.up_proj.weight.copy_(mlp.up_proj.weight[neurons])
-    shared.down_proj.weight.copy_(mlp.down_proj.weight[:, neurons])
-
-
 def block_of(model: Any, layer: int) -> Any:
     """The feed-forward block of a layer."""
     parent, name = find_blocks(model)[layer]

@@ -21,13 +21,13 @@ from shortlist.torch.convert.base import (
     Method,
     Report,
     Text,
-    fill_expert,
     layers_of,
     neuron_sizes,
     neurons_of,
 )
 from shortlist.torch.convert.walk import Walk
 from shortlist.torch.converted import GateConfig, MoEConfig, install, make_layer
+from shortlist.torch.dense_weights import fill_expert
 from shortlist.torch.gates.norm_threshold import NormThreshold
 
 POINTS = 1024  # calibration tokens that a clustering sees

@@ -20,14 +20,14 @@ import transformers
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import CheckpointError, ShortlistError, UsageError
 from shortlist.paths import check_writable
-from shortlist.peers.transformers_float32 import load_float32
 from shortlist.torch.convert.base import Converted, ConvertOptions, Method, Report, Text
 from shortlist.torch.convert.heal import Budget, Healed, distill
 from shortlist.torch.convert.measure import Measured, measure
-from shortlist.torch.convert.native_speed import native_speed
+from shortlist.torch.convert.native import native_speed
 from shortlist.torch.convert.refit import refit
 from shortlist.torch.convert.texts import read_halves, write_halves
 from shortlist.torch.converted_files import check_space, save_converted
+from shortlist.torch.float32 import load_float32
 from shortlist.torch.train.interrupt import Interrupt
 from shortlist.torch.train.not_finite import NotFiniteError, first_in_forward
 

@@ -18,8 +18,6 @@ from shortlist.torch.convert.base import (
     Report,
     Text,
     block_of,
-    fill_expert,
-    fill_shared,
     layers_of,
     neuron_sizes,
     neurons_of,
@@ -27,6 +25,7 @@ from shortlist.torch.convert.base import (
 )
 from shortlist.torch.convert.walk import Walk
 from shortlist.torch.converted import GateConfig, MoEConfig, install, make_layer
+from shortlist.torch.dense_weights import fill_expert, fill_shared
 from shortlist.torch.shared_router import SharedRouter
 
 ROUTER_RANK = 64

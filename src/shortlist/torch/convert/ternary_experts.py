@@ -14,13 +14,12 @@ from shortlist.torch.convert.base import (
     Report,
     Text,
     block_of,
-    fill_expert,
-    fill_shared,
     last_layers,
     neurons_of,
     refuse_active,
 )
 from shortlist.torch.converted import GateConfig, MoEConfig, install, make_layer
+from shortlist.torch.dense_weights import fill_expert, fill_shared
 from shortlist.torch.ternary import make_ternary
 
 

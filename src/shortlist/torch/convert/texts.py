@@ -12,10 +12,9 @@ from torch import Tensor
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
-from shortlist.fit.own_text import write_passages
-from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.torch.convert.base import Text
+from shortlist.torch.convert.native import written_tokens
 
 LENGTH = 256  # tokens of a sequence
 LEAST = 8  # sequences of each half
@@ -53,10 +52,8 @@ def write_halves(
     path: Path, report: Callable[[float], None], *, tokens: int = OWN_TOKENS, length: int = LENGTH
 ) -> Halves:
     """The same of a text that the model writes itself, in the native runtime."""
-    with open_checkpoint(path) as checkpoint:
-        tokenizer, decoder = Tokenizer.from_checkpoint(checkpoint), Decoder(checkpoint)
-    _, written = write_passages(decoder, tokenizer, tokens, report)
-    return _together([_halves("what the model wrote", written, tokenizer.encode(""), length)])
+    written, prefix = written_tokens(path, tokens, report)
+    return _together([_halves("what the model wrote", written, prefix, length)])
 
 
 def _halves(name: str, tokens: np.ndarray, prefix: Sequence[int], length: int) -> tuple[Tensor, Tensor]:

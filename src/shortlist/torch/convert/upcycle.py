@@ -16,12 +16,12 @@ from shortlist.torch.convert.base import (
     Report,
     Text,
     block_of,
-    fill_copies,
     last_layers,
     neurons_of,
     refuse_active,
 )
 from shortlist.torch.converted import GateConfig, MoEConfig, install, make_layer
+from shortlist.torch.dense_weights import fill_copies
 from shortlist.torch.gates import EvoMoE
 
 MASKED = 0.1  # share of an expert's neurons that start at zero, others in each expert

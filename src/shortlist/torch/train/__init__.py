@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shortlist.torch.train.config import Config, read_config
     from shortlist.torch.train.plots import draw_plots
-    from shortlist.torch.train.run import Run, load_run, resume, train
+    from shortlist.torch.train.result import Run
+    from shortlist.torch.train.run import load_run, resume, train
 
 __all__ = ["Config", "Run", "draw_plots", "load_run", "read_config", "resume", "train"]
 
 # Imported when first used: a configuration is read and checked without PyTorch.
 _HOMES = {
     "Config": "config",
-    "Run": "run",
+    "Run": "result",
     "draw_plots": "plots",
     "load_run": "run",
     "read_config": "config",

@@ -13,7 +13,7 @@ from shortlist.errors import CheckpointError, UsageError
 from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.torch import Experts, Gate, MoE, patch
 from shortlist.torch.blocks import find_blocks
-from shortlist.torch.convert.base import fill_copies
+from shortlist.torch.dense_weights import fill_copies
 from shortlist.torch.gates import GATES, WRAPPERS
 from shortlist.torch.moe import moe_layers
 from shortlist.torch.train import checkpoint

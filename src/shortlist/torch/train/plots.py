@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shortlist.drawing import INK, LINES, SIZE, check_installed, settings, to_svg
 from shortlist.errors import UsageError
 from shortlist.paths import write_whole
-from shortlist.report.style import INK, LINES, SIZE, check_installed, settings, to_svg
 from shortlist.torch.train import metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from shortlist.torch.train.run import Run
+    from shortlist.torch.train.result import Run
 
 SAMPLE_TOKENS = 48
 

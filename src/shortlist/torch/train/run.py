@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shortlist import documents
 from shortlist.errors import CheckpointError, ShortlistError, UsageError
-from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.paths import held, write_whole
 from shortlist.torch.train import checkpoint, metrics
 from shortlist.torch.train.config import FILE_NAME, Config, config_json, read_config
@@ -20,46 +19,10 @@ from shortlist.torch.train.loop import Loop
 from shortlist.torch.train.model import build_model
 from shortlist.torch.train.not_finite import NotFiniteError
 from shortlist.torch.train.plots import draw_plots
+from shortlist.torch.train.result import Run
 from shortlist.torch.train.tables import to_table
 from shortlist.torch.train.text import check_length, read_texts, tokenize
 from shortlist.torch.train.tokenizer import end_of_text, prepare_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run and what it led to.
-
-    Parameters
-    ----------
-    folder
-        With the configuration, metrics, checkpoints and plots, and once it is finished the model.
-    model
-        As of the last step.
-    step
-        How many steps were taken.
-    validation_loss
-        The latest, in nats for each token; None where none was measured yet.
-    finished
-        All steps were taken; otherwise Ctrl-C or SIGTERM stopped it.
-    note
-        What a user should know of the result, if anything.
-    stopped_by
-        The signal that stopped it, where one did.
-    """
-
-    folder: Path
-    config: Config
-    model: "PreTrainedModel"
-    tokenizer: Tokenizer
-    step: int
-    validation_loss: float | None
-    finished: bool
-    note: str | None = None
-    stopped_by: int | None = None
-
 
 Report = Callable[[dict[str, Any]], None]
 """Takes each line of metrics as it is written."""

@@ -4,7 +4,7 @@ import torch
 from builders import tiny_hf
 
 import shortlist
-from shortlist.torch.convert.native_speed import PROMPT, native_speed
+from shortlist.torch.convert.native import PROMPT, native_speed
 
 
 def test_a_model_that_ends_every_text_at_once_has_a_speed(tmp_path):

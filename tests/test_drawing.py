@@ -2,10 +2,10 @@ import sys
 
 import pytest
 
+from shortlist.drawing import INK, LOOKS, check_installed, settings, to_svg
 from shortlist.errors import ShortlistError
 from shortlist.estimators import ESTIMATORS
 from shortlist.measure.recall import all_estimators
-from shortlist.report.style import INK, LOOKS, check_installed, settings, to_svg
 
 
 def test_a_missing_library_is_one_line_with_the_command_that_installs_it(monkeypatch):
