@@ -16,7 +16,7 @@ void Activations::reserve(int tokens) {
   const size_t n = static_cast<size_t>(tokens) * static_cast<size_t>(padded_), groups = n / 32;
   x_.assign(n, 0.0f);  // the padding stays zero
   q_.assign(n, 0);
-  for (auto* v : {&d32_, &s32_, &l1_}) v->assign(groups, 0.0f);
+  for (auto* v : {&d32_, &s32_, &l1_, &n32_}) v->assign(groups, 0.0f);
   for (auto* v : {&d16_, &s16_}) v->assign(2 * groups, 0.0f);
 }
 
@@ -32,7 +32,7 @@ void Activations::quantize(int token, int64_t begin, int64_t end) {
   if (begin >= end) return;
   const int64_t first = (static_cast<int64_t>(token) * padded_ + begin) / 32, groups = ((end == width_ ? padded_ : end) - begin) / 32;
   kernels().quantize(x_.data() + first * 32, static_cast<int>(groups) * 32, q_.data() + first * 32, d32_.data() + first, d16_.data() + 2 * first,
-                     s32_.data() + first, s16_.data() + 2 * first, l1_.data() + first);
+                     s32_.data() + first, s16_.data() + 2 * first, l1_.data() + first, n32_.data() + first);
 }
 
 void Activations::copy(const Batch& from, int token) {
@@ -42,12 +42,13 @@ void Activations::copy(const Batch& from, int token) {
   std::copy_n(from.d32, groups, &d32_[at * groups]);
   std::copy_n(from.s32, groups, &s32_[at * groups]);
   std::copy_n(from.l1, groups, &l1_[at * groups]);
+  std::copy_n(from.n32, groups, &n32_[at * groups]);
   std::copy_n(from.d16, 2 * groups, &d16_[at * 2 * groups]);
   std::copy_n(from.s16, 2 * groups, &s16_[at * 2 * groups]);
 }
 
 Batch Activations::batch(int tokens) const {
-  return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data()};
+  return {tokens, padded_, x_.data(), q_.data(), d32_.data(), d16_.data(), s32_.data(), s16_.data(), l1_.data(), n32_.data()};
 }
 
 // ---- shortlists of channels ---------------------------------------------------------------------------------------

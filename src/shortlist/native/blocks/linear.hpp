@@ -29,7 +29,7 @@ class Activations {
 
  private:
   int width_, padded_, tokens_ = 0;
-  std::vector<float> x_, d32_, d16_, s32_, s16_, l1_;
+  std::vector<float> x_, d32_, d16_, s32_, s16_, l1_, n32_;
   std::vector<int8_t> q_;
 };
 

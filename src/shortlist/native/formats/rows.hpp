@@ -98,6 +98,7 @@ struct Batch {
   const float* s32 = nullptr;   // d * sum(q) per group of 32: what an offset or a minimum multiplies
   const float* s16 = nullptr;
   const float* l1 = nullptr;    // d * sum|q| per group of 32: what the lower plane can add at most, per unit of scale
+  const float* n32 = nullptr;   // sum(q) per group of 32: a whole number, so that offsets of codes are taken off without rounding
 
   Batch token(int t) const {
     Batch one = from(t);
@@ -109,7 +110,7 @@ struct Batch {
     int g = padded / 32;
     return {tokens - t, padded, x + static_cast<size_t>(t) * padded, q + static_cast<size_t>(t) * padded, d32 + static_cast<size_t>(t) * g,
             d16 + static_cast<size_t>(t) * 2 * g, s32 + static_cast<size_t>(t) * g, s16 + static_cast<size_t>(t) * 2 * g,
-            l1 + static_cast<size_t>(t) * g};
+            l1 + static_cast<size_t>(t) * g, n32 + static_cast<size_t>(t) * g};
   }
   Batch slice(int first, int count) const {
     Batch part = token(first);

@@ -1,7 +1,7 @@
 // Products of rows with vectors: all rows, rows of a list, and 8-bit rows from their upper plane. Written once against F and
 // BlockDot of the including instruction set. Included by kernels.inl.
 
-static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1) {
+static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1, float* n32) {
   for (int g = 0; g < padded / 32; g++) {
     const float* p = x + g * 32;
     F top = F::zero();
@@ -24,7 +24,8 @@ static void quantize(const float* x, int padded, int8_t* q, float* d32, float* d
     d32[g] = d16[2 * g] = d16[2 * g + 1] = d + (all - all);
     s16[2 * g] = d * sum[0];
     s16[2 * g + 1] = d * sum[1];
-    s32[g] = d * (sum[0] + sum[1]);
+    n32[g] = sum[0] + sum[1];
+    s32[g] = d * n32[g];
     l1[g] = d * all;
   }
 }
@@ -45,16 +46,14 @@ static SHORTLIST_INLINE void each_group(int groups, Vector vector, Scalar scalar
 // The sum of the integer products of one row, block(dot, b) for every block of columns. Two chains of additions, because
 // one would wait for itself.
 template <class Block>
-static SHORTLIST_INLINE F dot_blocks(int blocks, size_t row_bytes, Next next, Block block) {
+static SHORTLIST_INLINE F dot_blocks(int blocks, size_t row_bytes, const uint8_t* next, Block block) {
   BlockDot even, odd;
   int b = 0;
   // Every cache line of a row is prefetched, as one that is left out costs a wait for memory, and the nibbles' lines one by
   // one, as a burst of them would block the loads.
-  fetch(next.row + blocks / 2 * 64, next.row + row_bytes);
-  if (next.lower && blocks % 2) __builtin_prefetch(next.lower + blocks / 2 * 64);
+  fetch(next + blocks / 2 * 64, next + row_bytes);
   for (; b + 2 <= blocks; b += 2) {
-    __builtin_prefetch(next.row + b * 32);
-    if (next.lower) __builtin_prefetch(next.lower + b * 32);
+    __builtin_prefetch(next + b * 32);
     block(even, b);
     block(odd, b + 1);
   }
@@ -113,14 +112,9 @@ static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row ro
     const uint8_t* nibbles = m.row(row(i));
     const uint8_t* plane4 = nibbles + m.padded / 2;
     const uint8_t* plane5 = plane4 + m.padded / 8;
-    const uint8_t* lower = bits == 8 ? m.lower(row(i)) : nullptr;
     const float* combined = comb + i * groups;
     total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
-      if constexpr (bits == 8) {
-        dot.template block8<true>(nibbles + b * 32, lower + b * 32, q + b * kBlock, combined + b * per_block);
-      } else {
-        dot.template block<bits, group>(nibbles + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, combined + b * per_block);
-      }
+      dot.template block<bits, group>(nibbles + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, combined + b * per_block);
     });
   }
   sum_each(total, narrow, n, out);
@@ -145,6 +139,7 @@ static void dot_floats(const T* w, const Batch& x, float* out, size_t stride) {
 }
 
 #include "kernels/tiles.inl"
+#include "kernels/strips.inl"
 
 // out[t * stride + i] = row(i) . x_t for i in [0, count), with the format's loop resolved once outside the loop over rows. A strip
 // of rows meets all tokens before the next one is read.
@@ -181,17 +176,19 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
         case 4: return m.format.minimum ? quantized(integral_constant<int, 4>(), g32, with) : quantized(integral_constant<int, 4>(), g32, without);
         case 5: return m.format.minimum ? quantized(integral_constant<int, 5>(), g32, with) : quantized(integral_constant<int, 5>(), g32, without);
         case 6: return quantized(integral_constant<int, 6>(), g16, without);
-        case 8: return quantized(integral_constant<int, 8>(), g32, without);
       }
   }
 }
 
 
+static bool in_planes(const RowsView& m) { return m.format.kind == Kind::Quantized && m.format.bits == 8; }
+
 // out[t * stride + r - begin] = row r . x_t for rows [begin, end). What a token gets does not depend on the others.
 static void gemm(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
   if (m.tiled) return dot_tiled_range(m, x, begin, end, out, stride);
   auto row = [begin](int64_t i) { return begin + i; };
-  auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, m.secondary ? m.lower(begin + i) + kAhead : nullptr}; };
+  if (in_planes(m)) return dot_rows8(m, x, row, end - begin, m.rows - begin, out, stride);
+  auto next = [&](int64_t i) { return m.row(begin + i) + kAhead; };
   dot_rows(m, x, row, next, end - begin, out, stride);
 }
 
@@ -201,7 +198,7 @@ static void dot_range(const RowsView& m, const Batch& x, int64_t begin, int64_t 
 struct Listed {
   const RowsView& m;
   const int32_t* indices;
-  int64_t count, ahead = 2 * strip_rows(m);
+  int64_t count, ahead;
 
   int64_t operator()(int64_t i) const { return indices[i]; }
   int64_t later(int64_t i) const { return indices[i + ahead < count ? i + ahead : count - 1]; }
@@ -214,78 +211,19 @@ struct Listed {
 };
 
 static void dot_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* out) {
-  const Listed listed{m, indices, count};
-  listed.fetch_first(m.secondary);
-  auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), m.secondary ? m.lower(listed.later(i)) : nullptr}; };
+  const Listed listed{m, indices, count, in_planes(m) ? kStripRows : 2 * strip_rows(m)};
+  listed.fetch_first(in_planes(m));
+  if (in_planes(m)) return dot_rows8(m, x, listed, count, count, out, 0);
+  auto next = [&](int64_t i) { return m.row(listed.later(i)); };
   dot_rows(m, x, listed, next, count, out, 0);
 }
 
-// Why the radius always holds. With u = 2^-24, E = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles
-// (0 to 15, 7.5 + [-7.5, 7.5]) move the value by at most 7.5 E. Rounding: both the dense value and the middle are sums of
-// terms whose magnitudes add up to at most (255 + 128) E, each term passing through at most n = padded / 64 + padded / 256
-// + 16 roundings (its block's fma chain or its groups' chain, the reduction over lanes, scale products and the last add), so
-// each is off by at most 1.01 n u 383 E. E itself is computed with relative error below n u. Together below
-// (7.5 + 800 n u) E; n is taken twice for good measure. The slack covers underflow, and is infinite where a sum could overflow.
-template <class Row, class Following>
-static void upper_rows(const RowsView& m, const Batch& x, Row row, Following next, int64_t count, float* middle, float* radius) {
-  float comb[kComb];
-  const int groups = m.padded / 32, blocks = m.padded / kBlock, strip = strip_rows(m);
-  const float roundings = static_cast<float>(blocks + blocks / 4 + 16), reach = 7.5f + 800.0f * 2.0f * roundings * 5.9604645e-8f;
-  constexpr float offset = 7.5f - 128.0f;
-  const int8_t* q = x.q;
-  float query_extent = 0.0f;
-  for (int g = 0; g < groups; g++) query_extent += x.l1[g];
-  const float slack = query_extent < 0x1p100f ? static_cast<float>(groups) * 0x1p-102f : INFINITY;
-  for (int64_t at = 0; at < count; at += strip) {
-    const int n = count - at < strip ? static_cast<int>(count - at) : strip;
-    F total[kStrip], extent[kStrip];
-    float narrow[kStrip], narrow_extent[kStrip];
-    for (int i = 0; i < n; i++) {
-      const uint16_t* scales = m.scales(row(at + i));
-      float* combined = comb + i * groups;
-      F fixed = F::zero(), reached = F::zero();
-      float rest = 0.0f, rest_reached = 0.0f;
-      each_group(
-          groups,
-          [&](int g, int keep) {
-            const F scale = F::load_f16(scales + g), fresh = scale.last(keep);
-            (scale * F::load(x.d32 + g)).store(combined + g);
-            fixed = fma(fresh, F::load(x.s32 + g), fixed);
-            reached = fma(abs(fresh), F::load(x.l1 + g), reached);
-          },
-          [&](int g) {
-            const float scale = F::half(scales[g]);
-            combined[g] = scale * x.d32[g];
-            rest += scale * x.s32[g];
-            rest_reached += std::fabs(scale) * x.l1[g];
-          });
-      total[i] = fixed * F::set1(offset);
-      extent[i] = reached;
-      narrow[i] = rest * offset;
-      narrow_extent[i] = rest_reached;
-    }
-    for (int i = 0; i < n; i++) {
-      const uint8_t* upper = m.row(row(at + i));
-      const float* combined = comb + i * groups;
-      total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(at + i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
-        dot.template block8<false>(upper + b * 32, nullptr, q + b * kBlock, combined + b * 2);
-      });
-    }
-    sum_each(total, narrow, n, middle + at);
-    sum_each(extent, narrow_extent, n, radius + at);
-    for (int i = 0; i < n; i++) radius[at + i] = reach * radius[at + i] + slack;
-  }
-}
-
-static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius) {
-  auto row = [begin](int64_t i) { return begin + i; };
-  auto next = [&](int64_t i) { return Next{m.row(begin + i) + kAhead, nullptr}; };
-  upper_rows(m, x, row, next, end - begin, middle, radius);
+static void dot_upper(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* middle, float* radius, size_t stride) {
+  upper_rows8(m, x, [begin](int64_t i) { return begin + i; }, end - begin, m.rows - begin, middle, radius, stride);
 }
 
 static void dot_upper_list(const RowsView& m, const Batch& x, const int32_t* indices, int64_t count, float* middle, float* radius) {
-  const Listed listed{m, indices, count};
+  const Listed listed{m, indices, count, kStripRows};
   listed.fetch_first(false);
-  auto next = [&](int64_t i) { return Next{m.row(listed.later(i)), nullptr}; };
-  upper_rows(m, x, listed, next, count, middle, radius);
+  upper_rows8(m, x, listed, count, count, middle, radius, 0);
 }

@@ -21,15 +21,15 @@ struct Kernels {
   int lanes;  // floats of a register
 
   // The int8 form of `padded` floats (see Batch). Where one is not a finite number, neither is the scale of its group.
-  void (*quantize)(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1);
+  void (*quantize)(const float* x, int padded, int8_t* q, float* d32, float* d16, float* s32, float* s16, float* l1, float* n32);
 
   // out[r - begin] = row r . x for rows [begin, end), x a batch of one.
   void (*dot_range)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* out);
   // out[i] = row indices[i] . x: the same arithmetic, row by row, so the values are bit-identical to dot_range.
   void (*dot_list)(const RowsView&, const Batch&, const int32_t* indices, int64_t count, float* out);
   // 8-bit rows from their upper plane: middle[i] is the value with every lower nibble at its mean 7.5, and radius[i] a bound
-  // that always holds on |dot - middle|, rounding of both included.
-  void (*dot_upper)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* middle, float* radius);
+  // that always holds on |dot - middle|, rounding of both included; for all tokens of a batch, `stride` apart, or of a list for one.
+  void (*dot_upper)(const RowsView&, const Batch&, int64_t begin, int64_t end, float* middle, float* radius, size_t stride);
   void (*dot_upper_list)(const RowsView&, const Batch&, const int32_t* indices, int64_t count, float* middle, float* radius);
   // out[t * stride + r - begin] = row r . x_t for rows [begin, end) and all tokens of the batch: the same arithmetic again, so that
   // a token's values do not depend on which others there are.

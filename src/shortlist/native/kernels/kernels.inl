@@ -16,11 +16,6 @@ static inline void fetch(const uint8_t* from, const uint8_t* to) {
   for (; from < to; from += 64) __builtin_prefetch(from);
 }
 
-// What is fetched while a row is computed: what lies kAhead behind it, or the row that comes some places later in a list.
-struct Next {
-  const uint8_t *row, *lower;
-};
-
 // ---- sums over lanes --------------------------------------------------------------------------------------------
 
 // out[i] = sum of the lanes of v[i] + rest[i], for n <= 8. Each sum adds in the same order, whatever its place.

@@ -2,6 +2,7 @@
 // int16; nibbles keep these far from saturation (15 * 127 * 2 = 3810), which is why 8-bit codes are taken as two nibbles.
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "kernels/simd_avx2.hpp"
+#include "kernels/strips_avx2.hpp"
 #include "kernels/channels_x86.hpp"
 #include "kernels/slab_x86.hpp"
 #define SHORTLIST_ISA_NAMESPACE avx2
@@ -54,21 +55,6 @@ struct BlockDot {
     }
     low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c0, load(q))), scale(comb, group), low);
     high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c1, load(q + 32))), scale(comb + 32 / group, group), high);
-  }
-  // The same of 8-bit rows, from both planes or from the upper one alone.
-  template <bool with_lower>
-  void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
-    const __m256i sixteen = _mm256_set1_epi16(16), q0 = load(q), q1 = load(q + 32);
-    __m256i u1, u0 = codes(upper, &u1);
-    __m256i i0 = _mm256_madd_epi16(_mm256_maddubs_epi16(u0, q0), sixteen);
-    __m256i i1 = _mm256_madd_epi16(_mm256_maddubs_epi16(u1, q1), sixteen);
-    if constexpr (with_lower) {
-      __m256i l1, l0 = codes(lower, &l1);
-      i0 = _mm256_add_epi32(i0, dot(l0, q0));
-      i1 = _mm256_add_epi32(i1, dot(l1, q1));
-    }
-    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i0), scale(comb, 32), low);
-    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(i1), scale(comb + 1, 32), high);
   }
   F total() const { return {_mm256_add_ps(low, high)}; }
 };

@@ -1,6 +1,7 @@
 // AVX-512 with VNNI: dpbusd adds four products of unsigned codes and signed activations into int32, exactly.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
 #include "kernels/simd_avx512.hpp"
+#include "kernels/strips_avx512.hpp"
 #include "kernels/channels_x86.hpp"
 #include "kernels/slab_x86.hpp"
 #define SHORTLIST_ISA_NAMESPACE avx512
@@ -42,12 +43,6 @@ struct BlockDot {
     if constexpr (bits >= 5) c = with_plane(c, plane4, 16);
     if constexpr (bits == 6) c = with_plane(c, plane5, 32);
     add(c, q, scale(comb, group));
-  }
-  template <bool with_lower>
-  void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
-    __m512i c = _mm512_slli_epi16(codes(upper), 4);  // nibbles of 0-15 stay inside their bytes
-    if constexpr (with_lower) c = _mm512_or_si512(c, codes(lower));
-    add(c, q, scale(comb, 32));
   }
   F total() const { return {sum}; }
 };

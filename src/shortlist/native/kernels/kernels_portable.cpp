@@ -1,5 +1,6 @@
 // Plain C++: the readable twin of the vector kernels, the oracle of their tests, and the path of every other processor.
 #include "kernels/simd_portable.hpp"
+#include "kernels/strips_portable.hpp"
 #define SHORTLIST_ISA_NAMESPACE portable
 #define SHORTLIST_ISA_NAME "portable"
 
@@ -31,10 +32,6 @@ struct BlockDot {
       return c;
     };
     add<group>(code, q, comb);
-  }
-  template <bool with_lower>
-  void block8(const uint8_t* upper, const uint8_t* lower, const int8_t* q, const float* comb) {
-    add<32>([&](int i) { return nibble(upper, i) << 4 | (with_lower ? nibble(lower, i) : 0); }, q, comb);
   }
   F total() const { return sum; }
 };

@@ -230,7 +230,7 @@ void Head::bounds(const Query& h, float* middle, float* radius) const {
     throw std::invalid_argument("bounds need 8-bit rows; these are " + rows_->view.format.name());
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);
-    kernels().dot_upper(rows_->view, h.batch(), share.begin, share.end, middle + share.begin, radius + share.begin);
+    kernels().dot_upper(rows_->view, h.batch(), share.begin, share.end, middle + share.begin, radius + share.begin, 0);
     check_finite(*rows_, middle + share.begin, share.end - share.begin);
   });
 }
@@ -250,11 +250,8 @@ std::vector<Winner> Head::certified_argmax(const Query& h) {
   };
   Pool::instance().run(prepare, [&](Team& team) {
     auto score = [&](int64_t begin, int64_t end) {
-      for (size_t q = 0; q < races.size(); q++) {
-        const size_t at = q * rows + static_cast<size_t>(begin);
-        kernels().dot_upper(m, h.batch().token(static_cast<int>(q)), begin, end, &middle_[at], &radius_[at]);
-        check_finite(*rows_, &middle_[at], end - begin);
-      }
+      kernels().dot_upper(m, h.batch(), begin, end, &middle_[static_cast<size_t>(begin)], &radius_[static_cast<size_t>(begin)], rows);
+      for (size_t q = 0; q < races.size(); q++) check_finite(*rows_, &middle_[q * rows + static_cast<size_t>(begin)], end - begin);
     };
     start(team, races, m.rows, kProbes, score, [](size_t) { return 1.0f; });
     for (Race& race : races) race.finish(team, false);
