@@ -1,6 +1,6 @@
 # make demo          a first look: builds, fetches a model, writes text, prints one table
 # make test          the test suite; make test-slow runs the tests that need real models or more time
-# make lint          formatting, lint and types
+# make lint          formatting, lint, the direction of imports, and types
 # make bench         shortlist against the engines that people use, on SmolLM2 (BENCH="MODEL ..." for others)
 # make constraints   resolves the dependencies anew and writes constraints.txt
 #
@@ -21,7 +21,7 @@ demo: .venv/runtime.stamp
 	$(BIN)/python scripts/demo.py
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: .venv/dev.stamp
 	$(BIN)/python -m pytest -m slow
@@ -29,6 +29,7 @@ test-slow: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
 
 bench: .venv/bench.stamp
