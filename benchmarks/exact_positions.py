@@ -19,7 +19,7 @@ from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
 from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.head import DenseHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 WINDOW = 512  # positions per text window
 SETTINGS = {
@@ -52,7 +52,7 @@ def compare(name: str, text: str, positions: int) -> int:
     with open_checkpoint(resolve(name)) as checkpoint:
         decoder, tokenizer = Decoder(checkpoint), Tokenizer.from_checkpoint(checkpoint)
     tokens = np.array(tokenizer.encode(text)[: positions + WINDOW], np.int32)
-    dense, exact = DenseHead(decoder.head_rows), ExactHead(decoder.head_rows)
+    dense, exact = Head(decoder.head_rows), exact_head(decoder.head_rows)
     shares: dict[str, list[float]] = {setting: [] for setting in ("greedy", *SETTINGS)}
     differing, full, done = Counter(), Counter(), 0
     for start in track(range(0, positions, WINDOW), description=name):

@@ -22,7 +22,7 @@ import numpy as np
 from shortlist import _native, checkpoints
 from shortlist.measure.synthetic import random_rows
 from shortlist.model.decoder import Decoder
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 MODES = ("dense", "exact")
 PROMPT, STEPS = 16, 32
@@ -62,7 +62,7 @@ def measure(decoders: dict[str, Decoder], rounds: int) -> dict[str, float]:
     for seed in range(rounds):
         tokens = np.random.default_rng(seed).integers(0, VOCABULARY, PROMPT + STEPS).astype(np.int32)
         for mode, decoder in decoders.items():
-            head, cache = DenseHead(decoder.head_rows), decoder.new_cache(PROMPT + STEPS)
+            head, cache = Head(decoder.head_rows), decoder.new_cache(PROMPT + STEPS)
             decoder.forward(tokens[:PROMPT], cache)
             start = time.perf_counter()
             for token in np.split(tokens[PROMPT:], STEPS):

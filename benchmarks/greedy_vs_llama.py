@@ -16,7 +16,7 @@ import numpy as np
 from shortlist.checkpoints import open_checkpoint, resolve
 from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 TOKENS = 64
 PROMPTS = (
@@ -62,7 +62,7 @@ def compare(name: str, threads: int) -> None:
     flash = Llama(str(path), n_ctx=256, n_threads=threads, verbose=False, flash_attn=True)
     with open_checkpoint(path) as checkpoint:
         decoder, tokenizer = Decoder(checkpoint, threads=threads), Tokenizer.from_checkpoint(checkpoint)
-    head = DenseHead(decoder.head_rows)
+    head = Head(decoder.head_rows)
     equal = itself = 0
     for prompt in PROMPTS:
         tokens = tokenizer.encode(prompt)
@@ -86,7 +86,7 @@ def compare(name: str, threads: int) -> None:
     )
 
 
-def greedy(decoder: Decoder, head: DenseHead, tokens: list[int]) -> tuple[list[int], list[np.ndarray]]:
+def greedy(decoder: Decoder, head: Head, tokens: list[int]) -> tuple[list[int], list[np.ndarray]]:
     """The next tokens and the logits that chose them."""
     cache = decoder.new_cache(len(tokens) + TOKENS)
     chosen, logits = [], []

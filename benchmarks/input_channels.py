@@ -27,7 +27,7 @@ from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.selectors import Threshold
 from shortlist.sites.base import Part
 from shortlist.sites.channels import channel_places, matrices_of, place_table
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 SHAPES = {
     "SmolLM2 qkv": (960, 576),
@@ -173,7 +173,7 @@ def every_part(
 
 def losses(decoder: Decoder, tokens: list[int], prefix: list[int]) -> np.ndarray:
     """Negative log probability of each token, in nats."""
-    head = DenseHead(decoder.head_rows)
+    head = Head(decoder.head_rows)
     found = []
     for hidden, targets in windows(decoder, tokens, prefix):
         for state, target in zip(hidden, targets, strict=True):

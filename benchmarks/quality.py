@@ -14,7 +14,7 @@ from shortlist.engine.choose_head import HeadName
 from shortlist.fit import fit
 from shortlist.measure.quality import compare
 from shortlist.measure.teacher_forced import windows
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 HEADS: tuple[HeadName, ...] = ("estimated", "exact")
 MODELS = ("smollm2-135m", "gemma-3-270m")
@@ -46,7 +46,7 @@ def print_row(model: str, head: HeadName, text: str, count: int) -> None:
     with shortlist.load(model, head=head) as loaded:
         tokens = loaded.tokenizer.encode(text, add_special=False)[:count]
         batches = windows(loaded.decoder, tokens, loaded.tokenizer.encode(""))
-        dense = DenseHead(loaded.decoder.head_rows)
+        dense = Head(loaded.decoder.head_rows)
         cost = compare(batches, dense, loaded.head, loaded.decoder.layer_bytes).shortlisted
     figures = (
         f"{cost.agreement:.3%}",

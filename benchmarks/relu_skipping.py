@@ -21,7 +21,7 @@ import numpy as np
 from shortlist import _native, checkpoints
 from shortlist.measure.synthetic import SHAPES, synthetic
 from shortlist.model.decoder import Decoder
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 MODES = ("dense", "exact", "estimated")
 PROMPT, STEPS = 32, 48
@@ -64,7 +64,7 @@ def measure(decoders: dict[str, Decoder], rounds: int) -> tuple[dict[str, float]
     """Tokens per second of each, and the read bandwidth in GB/s: medians of the rounds."""
     speeds = {mode: [] for mode in decoders}
     bandwidths = []
-    heads = {mode: DenseHead(decoder.head_rows) for mode, decoder in decoders.items()}
+    heads = {mode: Head(decoder.head_rows) for mode, decoder in decoders.items()}
     for seed in range(rounds):
         tokens = random_tokens(seed)
         bandwidths.append(_native.read_bandwidth_gb_s(256, 2))

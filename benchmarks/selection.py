@@ -29,7 +29,7 @@ from shortlist.selectors import (
     TopK,
     TwoStageTopK,
 )
-from shortlist.sites.head import EstimatedHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 RANK, SIGMA, PROBES, FETCH = 64, 6.0, 256, 1024
 POSITIONS, TRIES = 32, 5
@@ -43,8 +43,8 @@ def main() -> None:
     estimator = LowRank(RANK)
     state = estimator.fit(head.rows, head.fit)
     queries = [np.ascontiguousarray(query) for query in head.test[:POSITIONS]]
-    estimated = EstimatedHead(head.rows, state, Confidence(SIGMA, probes=PROBES))
-    exact = ExactHead(head.rows)
+    estimated = Head(head.rows, None, estimator, Confidence(SIGMA, probes=PROBES), state)
+    exact = exact_head(head.rows)
     cache = decoder.new_cache(POSITIONS * (TRIES + 1))
     token = np.zeros(1, np.int32)
 
@@ -66,9 +66,9 @@ def print_row(name: str, step: float, selection: float) -> None:
     print(f"| {name} | {step:.2f} | {selection:.2f} | {selection / (step + selection):.1%} |")
 
 
-def native_calls(estimated: EstimatedHead, exact: ExactHead) -> dict[str, Callable]:
+def native_calls(estimated: Head, exact: Head) -> dict[str, Callable]:
     """Each call, made ready for a query."""
-    low_rank, rows = estimated._low_rank, estimated._head
+    low_rank, rows = estimated._low_rank, estimated._native
 
     def certified_rows(query: np.ndarray) -> Callable:
         _, upper = exact.bounds(query)

@@ -14,7 +14,7 @@ from shortlist.fit import fit
 from shortlist.measure.quality import Quality, compare
 from shortlist.measure.teacher_forced import windows
 from shortlist.peers.bench import BenchOptions, measure
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 MODEL = "smollm2-135m"
 REQUEST = "Why does the sea look blue? Answer in a few sentences."
@@ -55,7 +55,7 @@ def quality(model: Model) -> Quality:
     """The model's head against the dense one, over the beginning of a play."""
     tokens = model.tokenizer.encode(TEXT.read_text(encoding="utf-8"), add_special=False)[:QUALITY_TOKENS]
     batches = windows(model.decoder, tokens, model.tokenizer.encode(""))
-    return compare(batches, DenseHead(model.decoder.head_rows), model.head, model.decoder.layer_bytes)
+    return compare(batches, Head(model.decoder.head_rows), model.head, model.decoder.layer_bytes)
 
 
 def table(report: dict[str, Any], qualities: dict[str, Quality]) -> Table:

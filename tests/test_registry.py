@@ -32,7 +32,7 @@ def test_a_class_is_imported_by_its_own_name():
 
 
 def test_unknown_names_are_not_there():
-    registry = Registry("shortlist.sites", {"head": "head:DenseHead"})
+    registry = Registry("shortlist.sites", {"head": "head:Head"})
     assert "neck" not in registry
     assert len(registry) == 1
     assert list(registry) == ["head"]

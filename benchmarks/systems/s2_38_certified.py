@@ -11,14 +11,14 @@ import sys
 import numpy as np
 from real_tables import arguments_of, open_model, print_criteria
 
-from shortlist.sites.head import DenseHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 
 def main() -> None:
     arguments = arguments_of(__doc__, "smollm2-135m")
     with open_model(arguments.model, arguments.text, fit=64, test=1024) as model:
         head = model.head()
-    dense, exact = DenseHead(head.rows), ExactHead(head.rows)
+    dense, exact = Head(head.rows), exact_head(head.rows)
     rows, outside, different = [], 0, 0
     for query in head.test:
         values, _ = dense.logits(query)

@@ -19,11 +19,11 @@ import numpy as np
 import shortlist
 from shortlist.engine.model import Model
 from shortlist.fit import fit
-from shortlist.measure.quality import Head, compare
+from shortlist.measure.quality import compare
 from shortlist.measure.teacher_forced import windows
 from shortlist.selectors import TopK
 from shortlist.sites.base import Part
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 TEXT = Path(__file__).parents[1] / "data" / "shakespeare.txt"
 FETCHES = (128, 512, 2048)
@@ -54,7 +54,7 @@ def main() -> None:
 
 def measure(model: Model, tokens: Sequence[int]) -> bool:
     """Print each criterion beside what was measured; True where all are met."""
-    dense = DenseHead(model.decoder.head_rows)
+    dense = Head(model.decoder.head_rows)
     batches = windows(model.decoder, tokens, model.tokenizer.encode(""))
     quality = compare(batches, dense, model.head, model.decoder.layer_bytes)
     cost = quality.shortlisted
@@ -102,7 +102,7 @@ def decode_speeds(model: Model, heads: Mapping[str, Head]) -> dict[str, float]:
 def print_over_fetched(model: Model, part: Part, tokens: Sequence[int]) -> None:
     """Share of positions where the dense winner is the best of a fixed number of rows that are read."""
     rows = model.decoder.head_rows
-    dense = DenseHead(rows)
+    dense = Head(rows)
     found: dict[int, list[bool]] = {fetch: [] for fetch in FETCHES}
     for hidden, _ in windows(model.decoder, tokens, model.tokenizer.encode("")):
         for query in hidden:

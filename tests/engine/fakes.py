@@ -24,6 +24,7 @@ class FixedHead:
     """A bounded head whose logits and bounds are given, whatever the query."""
 
     name = "exact"
+    exact = bounded = True
     row_bytes = 10
 
     def __init__(self, logits, lower, upper):
@@ -178,6 +179,7 @@ class FakeHead:
     """A bounded head over a random matrix, or over the token that a script put into the hidden state."""
 
     name = "exact"
+    exact = bounded = True
     row_bytes = 10
 
     def __init__(self, scripted=False):
@@ -211,6 +213,10 @@ class FakeHead:
         values = self._values(hidden)
         return values - np.float32(0.5), values + np.float32(0.5)
 
+    def estimate(self, hidden):
+        lower, upper = self.bounds(hidden)
+        return (lower + upper) / 2, (upper - lower) / 2
+
     def exact_rows(self, hidden, rows):
         return self._values(hidden)[rows]
 
@@ -219,6 +225,7 @@ class FakeDenseHead:
     """All rows of `FakeHead`."""
 
     name = "dense"
+    exact, bounded = True, False
     row_bytes = 10
     workers = nullcontext()
 
@@ -234,6 +241,9 @@ class FakeDenseHead:
 
     def logits(self, hidden):
         return self._head.logits(hidden)
+
+    def estimate(self, hidden):
+        return None
 
     def exact_rows(self, hidden, rows):
         return self._head.exact_rows(hidden, rows)

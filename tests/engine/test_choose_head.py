@@ -5,17 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from heads import low_rank_head
 
 from shortlist import _native
 from shortlist import recipe as recipes
 from shortlist.engine import choose_head as module
 from shortlist.engine.choose_head import choose_head, gain_of_fitting, how_often_it_differs
 from shortlist.errors import RecipeError, UsageError
-from shortlist.estimators import LowRank
+from shortlist.estimators import LowRank, Magnitude
 from shortlist.recipe import Recipe
 from shortlist.selectors import Confidence, TopK
 from shortlist.sites.base import Part
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 UNITS, WIDTH = 512, 96
 
@@ -125,6 +126,13 @@ def test_a_named_recipe_is_used():
     assert choice.recipe.parts["head"].selector.sigma == 3.5
 
 
+def test_a_recipe_names_the_selector_too():
+    head = choose("auto", decoder(), recipe=recipe_of(selector=TopK(count=1, fetch=8))).head
+    hidden = np.ones(WIDTH, np.float32)
+    assert head.selector == TopK(1, 8)
+    assert head.argmax(hidden)[1].rows == 8
+
+
 @pytest.mark.parametrize("name", ["auto", "estimated"])
 def test_a_recipe_for_the_layers_alone_leaves_the_head_to_the_models_own(name):
     store(recipe_of())
@@ -142,8 +150,9 @@ def test_a_recipe_that_decodes_densely_still_lets_the_models_own_be_asked_for():
 
 
 def test_recipes_that_cannot_be_used():
-    with pytest.raises(RecipeError, match="cannot run low_rank with top_k"):
-        choose("estimated", decoder(), recipe=recipe_of(selector=TopK(count=8)))
+    part = Part(Magnitude(), TopK(count=8), UNITS, WIDTH, {"norms": np.ones(UNITS, np.float32)})
+    with pytest.raises(RecipeError, match="recipe of tiny cannot be used: the head: magnitude"):
+        choose("estimated", decoder(), recipe=Recipe("tiny", "f" * 64, {"head": part}, head="estimated"))
     without_part = Recipe("tiny", "f" * 64, {}, head="estimated")
     with pytest.raises(RecipeError, match="no shortlist of the head"):
         choose("auto", decoder(), recipe=without_part)
@@ -179,15 +188,15 @@ def test_what_fitting_gains_is_told_by_bytes():
     some = decoder(layer_bytes=1000)
     head = some.head_rows.nbytes
     fitted = 1000 + 0.24 * head
-    assert gain_of_fitting(some, DenseHead(some.head_rows)) == pytest.approx((1000 + head) / fitted)
-    exact = ExactHead(some.head_rows)
-    assert gain_of_fitting(some, exact) == pytest.approx((1000 + exact.upper_bytes) / fitted)
+    assert gain_of_fitting(some, Head(some.head_rows)) == pytest.approx((1000 + head) / fitted)
+    exact = exact_head(some.head_rows)
+    assert gain_of_fitting(some, exact) == pytest.approx((1000 + exact.estimate_bytes) / fitted)
     part = recipe_of().parts["head"]
-    estimated = EstimatedHead(some.head_rows, part.state, part.selector)  # pyright: ignore[reportArgumentType]
+    estimated = low_rank_head(some.head_rows, part.state, part.selector)  # pyright: ignore[reportArgumentType]
     assert gain_of_fitting(some, estimated) == 1
     narrow, wide = decoder(width=64), decoder(width=65)
-    assert gain_of_fitting(narrow, DenseHead(narrow.head_rows)) == 1
-    assert gain_of_fitting(wide, DenseHead(wide.head_rows)) > 1
+    assert gain_of_fitting(narrow, Head(narrow.head_rows)) == 1
+    assert gain_of_fitting(wide, Head(wide.head_rows)) > 1
 
 
 @pytest.mark.parametrize("place", ["head", "whole"])

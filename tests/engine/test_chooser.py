@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from engine.fakes import ByteTokenizer
+from heads import low_rank_head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from shortlist.engine.options import GenerationOptions
 from shortlist.engine.sampling import sample
 from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Confidence
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 ROWS, WIDTH = 3000, 64
 TOKENIZER = ByteTokenizer()  # the rows beyond its 258 tokens stand for nothing
@@ -28,9 +29,9 @@ def heads():
     rows = _native.Rows.pack_int8(codes, scales.view(np.uint16))
     state = LowRank(rank=32).fit(rows, rng.normal(size=(400, WIDTH)).astype(np.float32))
     return {
-        "dense": DenseHead(rows),
-        "exact": ExactHead(rows),
-        "estimated": EstimatedHead(rows, state, Confidence(5.0)),
+        "dense": Head(rows),
+        "exact": exact_head(rows),
+        "estimated": low_rank_head(rows, state, Confidence(5.0)),
     }
 
 

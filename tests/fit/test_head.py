@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from heads import low_rank_head
 
 from shortlist.engine.choose_head import NARROWEST
 from shortlist.errors import UsageError
 from shortlist.fit import calibrate_head, head
 from shortlist.selectors import Confidence
-from shortlist.sites.head import DenseHead, EstimatedHead
+from shortlist.sites.head import Head
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +49,8 @@ def test_recipe_decodes_as_the_dense_head(decoder, tokenizer, given):
     assert measured["shortlisted"]["perplexity"] == pytest.approx(measured["dense"]["perplexity"], rel=0.2)
 
     assert isinstance(part.selector, Confidence)
-    estimated = EstimatedHead(decoder.head_rows, part.state, part.selector)
-    dense = DenseHead(decoder.head_rows)
+    estimated = low_rank_head(decoder.head_rows, part.state, part.selector)
+    dense = Head(decoder.head_rows)
     hidden = decoder.forward(tokenizer.encode(text(200, seed=1)), decoder.new_cache(201))
     assert np.mean([estimated.argmax(h)[0] == dense.argmax(h)[0] for h in hidden]) >= 0.98
 

@@ -12,7 +12,7 @@ from shortlist.measure import synthetic as module
 from shortlist.measure.synthetic import Q8_0, SHAPES, Shape, synthetic, write
 from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 
 @pytest.mark.parametrize("kind", [gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0])
@@ -43,7 +43,7 @@ def test_model_loads_tokenizes_and_computes(tiny_random: Path) -> None:
     tokens = tokenizer.encode(text)
     assert tokenizer.decode(tokens) == text
     hidden = decoder.forward(np.array(tokens, np.int32), decoder.new_cache(64))
-    logits, _ = DenseHead(decoder.head_rows).logits(hidden[-1])
+    logits, _ = Head(decoder.head_rows).logits(hidden[-1])
     assert np.isfinite(logits).all()
     assert 0.3 < logits.std() < 3
 

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.model.decoder import Decoder
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 from shortlist.spec.families import FAMILIES
 
 TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90, 41, 8, 77, 301, 12, 6], np.int32)
@@ -22,7 +22,7 @@ def reference_logits(model) -> np.ndarray:
 
 
 def logits(decoder: Decoder, hidden: np.ndarray) -> np.ndarray:
-    head = DenseHead(decoder.head_rows, decoder.logit_cap)
+    head = Head(decoder.head_rows, decoder.logit_cap)
     return np.stack([head.logits(h)[0] for h in hidden])
 
 

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from builders import tiny_hf
+from heads import low_rank_head
 from safetensors.numpy import load_file, save_file
 
 import shortlist
@@ -71,7 +72,6 @@ def test_in_a_row_of_the_head(weights, head, value, tmp_path):
 def test_the_estimated_head_is_not_fitted_to_a_row_that_is_not_a_number(tmp_path):
     from shortlist.estimators.low_rank import LowRank
     from shortlist.selectors import Confidence
-    from shortlist.sites.head import EstimatedHead
 
     tiny_hf("llama", tmp_path / "good")
     target = damaged(tmp_path / "good", tmp_path / "bad", "lm_head.weight", np.nan, place=64 * 7 + 3)
@@ -82,4 +82,4 @@ def test_the_estimated_head_is_not_fitted_to_a_row_that_is_not_a_number(tmp_path
     hidden = np.random.default_rng(0).normal(size=(150, 64)).astype(np.float32)
     state = LowRank(32).fit(good.head_rows, hidden)
     with pytest.raises(CheckpointError, match="row 7 of the head"):
-        EstimatedHead(bad.head_rows, state, Confidence(5.0))
+        low_rank_head(bad.head_rows, state, Confidence(5.0))

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from builders import tiny_gguf, tiny_hf
+from heads import low_rank_head
 
 import shortlist
 from shortlist import _native
@@ -15,7 +16,6 @@ from shortlist.checkpoints import open_checkpoint
 from shortlist.estimators.low_rank import LowRank
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Confidence
-from shortlist.sites.head import EstimatedHead
 
 OPTIONS = ({}, {"temperature": 1.0, "seed": 3}, {"temperature": 1.0, "seed": 3, "top_p": 0.9})
 
@@ -106,7 +106,7 @@ def test_a_model_writes_the_same_while_others_load_and_threads_change(seconds, t
         cases = [(model, options, tokens) for options, tokens in zip(OPTIONS, texts, strict=True)]
         hidden = np.random.default_rng(0).normal(size=(150, 64)).astype(np.float32)
         state = LowRank(32).fit(model.decoder.head_rows, hidden)
-        estimated = EstimatedHead(model.decoder.head_rows, state, Confidence(5.0))
+        estimated = low_rank_head(model.decoder.head_rows, state, Confidence(5.0))
         expected = [(estimated.argmax(query), estimated.logits(query)[0]) for query in hidden[:4]]
         try:
             with Unrest(tmp_path / "folder", tmp_path / "m.gguf") as unrest:

@@ -17,7 +17,7 @@ from shortlist.peers import PeerError
 from shortlist.report import speed
 from shortlist.report.measure import Sizes, Subject, _bytes, _frontier, _sample, _tokens, measure
 from shortlist.report.sample import sentence_start
-from shortlist.sites.head import ExactHead
+from shortlist.sites.head import exact_head
 
 SIZES = Sizes(fit=96, test=48, recall=24, strip=16, head_rows=160, speed_tokens=2, fewest=100)
 TEXT = "the cat and the dog and the bird " * 8
@@ -40,7 +40,7 @@ def subject(tmp_path_factory):
             tokenizer=Tokenizer.from_checkpoint(checkpoint),
             dense=decoder,
             decoder=decoder,
-            head=ExactHead(decoder.head_rows),
+            head=exact_head(decoder.head_rows),
             recipe=None,
             threads=1,
         )

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from heads import low_rank_head
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from shortlist.estimators.bit_planes import BitPlanes, row_values, split_planes
 from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Certified, Confidence
 from shortlist.selectors.distribution import distribution
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead, softcap
+from shortlist.sites.head import Head, exact_head, softcap
 
 
 def pack(codes: np.ndarray, scales: np.ndarray) -> _native.Rows:
@@ -48,7 +49,7 @@ def heads_and_queries(draw):
 @given(heads_and_queries())
 def test_bounds_always_hold_and_the_exact_winner_is_the_dense_winner(case):
     rows, query = case
-    dense, exact = DenseHead(rows), ExactHead(rows)
+    dense, exact = Head(rows), exact_head(rows)
     logits, _ = dense.logits(query)
     lower, upper = exact.bounds(query)
     assert (lower <= logits).all()
@@ -63,7 +64,7 @@ def test_bounds_always_hold_and_the_exact_winner_is_the_dense_winner(case):
 def test_chosen_rows_have_their_dense_values(case, seed):
     rows, query = case
     chosen = np.random.default_rng(seed).integers(0, rows.rows, 20).astype(np.int32)
-    assert np.array_equal(ExactHead(rows).exact_rows(query, chosen), DenseHead(rows).logits(query)[0][chosen])
+    assert np.array_equal(exact_head(rows).exact_rows(query, chosen), Head(rows).logits(query)[0][chosen])
 
 
 @pytest.fixture(scope="module", params=[None, 32], ids=["8 bits", "8 and 4 bits"])
@@ -80,7 +81,7 @@ def fitted(request):
 
 def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
     rows, estimator, state, queries = fitted
-    head = EstimatedHead(rows, state, Confidence(5.0))
+    head = low_rank_head(rows, state, Confidence(5.0))
     for query in queries[:20]:
         twin = estimator.estimate(state, query)
         values, spread = head.estimate(query)
@@ -88,7 +89,7 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
         assert np.abs(values - twin.values).max() <= 0.02 * np.abs(twin.values).max()
         assert np.allclose(spread, twin.spread, rtol=1e-2)
         selected = Confidence(5.0).select(
-            Estimate(values, spread), partial(ExactHead(rows).exact_rows, query)
+            Estimate(values, spread), partial(exact_head(rows).exact_rows, query)
         )
         differing = np.setxor1d(selected.indices, head.shortlist(query))
         assert len(differing) <= 2  # rows whose margin is the mark itself, up to rounding
@@ -101,7 +102,7 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
 def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
     rows, _, state, queries = fitted
     selector = Confidence(1.0, most=50, probes=16)
-    head, dense = EstimatedHead(rows, state, selector), DenseHead(rows)
+    head, dense = low_rank_head(rows, state, selector), Head(rows)
     before = _native.threads()
     _native.set_threads(threads)
     try:
@@ -110,7 +111,7 @@ def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
             exact = partial(dense.exact_rows, query)
             selected = selector.select(estimate, exact)
             expected, expected_rows = distribution(estimate, selected, exact, share)
-            logits, rows_read = head._low_rank.distribution(head._head, query, 1.0, 50, 16, share)
+            logits, rows_read = head._low_rank.distribution(head._native, query, 1.0, 50, 16, share)
             assert abs(rows_read - expected_rows) <= 5  # rows on the edge of a bin, up to rounding
             assert (~np.isclose(logits, expected, rtol=1e-4, atol=1e-4)).sum() <= 5
     finally:
@@ -122,16 +123,16 @@ def test_a_query_that_is_not_a_number_is_an_error_of_every_head_and_way(fitted, 
     rows, _, state, queries = fitted
     query = queries[0].copy()
     query[3] = value
-    estimated = EstimatedHead(rows, state, Confidence(1.0, most=50, probes=16))
-    heads = [DenseHead(rows), estimated, *([ExactHead(rows)] if rows.format == "q8" else [])]
+    estimated = low_rank_head(rows, state, Confidence(1.0, most=50, probes=16))
+    heads = [Head(rows), estimated, *([exact_head(rows)] if rows.format == "q8" else [])]
     chosen = np.array([1, 5])
     for head in heads:
         for ask in (head.argmax, head.logits, lambda query, head=head: head.exact_rows(query, chosen)):
             with pytest.raises(CheckpointError, match="the head computes logits that are not finite"):
                 ask(query)
-        if not isinstance(head, DenseHead):
+        if head.name != "dense":
             with pytest.raises(CheckpointError, match="not finite"):
-                (head.estimate if isinstance(head, EstimatedHead) else head.bounds)(query)
+                (head.bounds if head.bounded else head.estimate)(query)
     with pytest.raises(CheckpointError, match="not finite"):
         heads[0].logits_together(np.stack([queries[1], query]))
     with pytest.raises(CheckpointError, match="not finite"):
@@ -147,7 +148,7 @@ def test_a_row_of_eight_bits_that_is_not_a_number_is_named(scale, row):
     scales[row, 1] = scale
     rows = pack(np.ones((200, 64)), scales)
     rows.source = "models/m.gguf"
-    for head in (DenseHead, ExactHead):
+    for head in (Head, exact_head):
         with pytest.raises(CheckpointError, match=rf"^models/m.gguf: row {row} of the head holds .*: fetch"):
             head(rows)
 
@@ -161,14 +162,14 @@ def test_a_row_of_floats_that_is_not_a_number_is_named(kind, bits):
     raw = raw.astype(np.uint16) if kind == "BF16" else raw
     rows = _native.Rows.pack(raw.view(np.uint8).reshape(-1), kind, 70, 64, *bits)
     with pytest.raises(CheckpointError, match="the head: row 7 of the head"):
-        DenseHead(rows)
+        Head(rows)
 
 
 def test_weights_of_any_finite_size_are_let_through_and_logits_that_overflow_are_not():
     table = np.full((40, 64), 3e38, np.float32)
     table[3] = 1.0
     rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", *table.shape)
-    head, query = DenseHead(rows), np.ones(64, np.float32)
+    head, query = Head(rows), np.ones(64, np.float32)
     assert head.exact_rows(query, np.array([3])).tolist() == [64.0]
     for ask in (head.argmax, head.logits, lambda query: head.exact_rows(query, np.array([4]))):
         with pytest.raises(CheckpointError, match="not finite"):
@@ -178,7 +179,7 @@ def test_weights_of_any_finite_size_are_let_through_and_logits_that_overflow_are
 def test_a_head_keeps_to_the_threads_of_its_rows():
     rows = pack(np.ones((300, 64)), np.full((300, 2), 0.01))
     rows.threads = 3
-    head = DenseHead(rows)
+    head = Head(rows)
     assert head.workers.threads == 3
     with head.workers:
         assert _native.hold_pool(0)[1] == 3
@@ -186,7 +187,7 @@ def test_a_head_keeps_to_the_threads_of_its_rows():
 
 def test_what_two_objects_bring_together_must_fit(fitted):
     rows, _, state, _ = fitted
-    low_rank = EstimatedHead(rows, state, Confidence(5.0))._low_rank
+    low_rank = low_rank_head(rows, state, Confidence(5.0))._low_rank
     few = np.ones(64 * rows.cols, np.float32).view(np.uint8)
     few = _native.Head(_native.Rows.pack(few, "F32", 64, rows.cols))
     wide = np.ones(rows.rows * (rows.cols + 64), np.float32).view(np.uint8)
@@ -211,7 +212,7 @@ def test_what_two_objects_bring_together_must_fit(fitted):
 
 def test_the_distribution_of_the_estimated_head_is_close_to_the_dense_one(fitted):
     rows, _, state, queries = fitted
-    head, dense = EstimatedHead(rows, state, Confidence(5.0)), DenseHead(rows)
+    head, dense = low_rank_head(rows, state, Confidence(5.0)), Head(rows)
     for query in queries[:20]:
         query = query / 100
         logits, read = head.logits(query)
@@ -225,8 +226,8 @@ def test_the_distribution_of_the_estimated_head_is_close_to_the_dense_one(fitted
 
 def test_a_list_that_is_too_long_is_of_all_rows_and_the_winner_that_of_the_exact_head(fitted):
     rows, _, state, queries = fitted
-    head, uncut = (EstimatedHead(rows, state, Confidence(100.0, most=most, probes=2)) for most in (3, None))
-    exact, all_read = ExactHead(rows), 0
+    head, uncut = (low_rank_head(rows, state, Confidence(100.0, most=most, probes=2)) for most in (3, None))
+    exact, all_read = exact_head(rows), 0
     for query in queries:
         listed = uncut.shortlist(query)
         chosen = head.shortlist(query)
@@ -249,10 +250,10 @@ def test_rows_that_are_not_in_8_bits_are_read_whole():
     weights, queries = rng.normal(size=(300, 64)), rng.normal(size=(200, 64)).astype(np.float32)
     rows = _native.Rows.pack(weights.astype(np.float16).view(np.uint8).reshape(-1), "F16", 300, 64)
     state = LowRank(32).fit(rows, queries)
-    dense = DenseHead(rows)
+    dense = Head(rows)
     lengths = set()
     for most in (50, 300):
-        head = EstimatedHead(rows, state, Confidence(4.0, most=most, probes=5))
+        head = low_rank_head(rows, state, Confidence(4.0, most=most, probes=5))
         for query in queries[:50]:
             token, read = head.argmax(query)
             chosen = head.shortlist(query)
@@ -266,7 +267,7 @@ def test_rows_that_are_not_in_8_bits_are_read_whole():
 
 def test_estimated_head_finds_the_dense_winner(fitted):
     rows, _, state, queries = fitted
-    head, dense = EstimatedHead(rows, state, Confidence(5.0)), DenseHead(rows)
+    head, dense = low_rank_head(rows, state, Confidence(5.0)), Head(rows)
     tokens = [head.argmax(q) for q in queries]
     assert [t for t, _ in tokens] == [dense.argmax(q)[0] for q in queries]
     assert np.mean([read.rows for _, read in tokens]) < 0.5 * rows.rows
@@ -275,7 +276,7 @@ def test_estimated_head_finds_the_dense_winner(fitted):
 def test_exact_head_names_the_way_out_of_another_format():
     rows = _native.Rows.pack(np.zeros(4 * 64, np.float32).view(np.uint8), "F32", 4, 64)
     with pytest.raises(UsageError, match="needs a head in 8 bits and this one is f32"):
-        ExactHead(rows)
+        exact_head(rows)
 
 
 def test_noise_is_the_definitions():
@@ -292,8 +293,8 @@ def test_noise_is_the_definitions():
 @given(heads_and_queries(), st.sampled_from([0.5, 30.0]))
 def test_capped_logits_stay_within_bounds_in_order_and_the_same_in_every_head(case, cap):
     rows, query = case
-    plain = DenseHead(rows).logits(query)[0]
-    dense, exact = DenseHead(rows, cap), ExactHead(rows, cap)
+    plain = Head(rows).logits(query)[0]
+    dense, exact = Head(rows, cap), exact_head(rows, cap)
     logits, _ = dense.logits(query)
     assert np.allclose(logits, cap * np.tanh(plain.astype(np.float64) / cap), rtol=1e-5, atol=1e-6 * cap)
     lower, upper = exact.bounds(query)
@@ -311,16 +312,14 @@ def test_an_estimated_head_caps_what_it_estimates():
     rows = pack(rng.integers(-128, 128, (200, 64)), np.full((200, 2), 0.01))
     hidden = rng.normal(size=(150, 64)).astype(np.float32)
     state = LowRank(16).fit(rows, hidden)
-    plain, capped = (EstimatedHead(rows, state, Confidence(5.0), cap) for cap in (None, 3.0))
+    plain, capped = (low_rank_head(rows, state, Confidence(5.0), cap) for cap in (None, 3.0))
     assert np.array_equal(capped.logits(hidden[0])[0], softcap(plain.logits(hidden[0])[0], 3.0))
     (values, spread), (capped_values, capped_spread) = (head.estimate(hidden[0]) for head in (plain, capped))
     assert np.array_equal(capped_values, softcap(values, 3.0))
     ends = softcap(values + spread, 3.0) - softcap(values - spread, 3.0)
     assert np.allclose(capped_spread, ends / 2, atol=1e-6)
     chosen = np.array([7, 3])
-    assert np.array_equal(
-        capped.exact_rows(hidden[0], chosen), DenseHead(rows, 3.0).logits(hidden[0])[0][chosen]
-    )
+    assert np.array_equal(capped.exact_rows(hidden[0], chosen), Head(rows, 3.0).logits(hidden[0])[0][chosen])
 
 
 @settings(max_examples=15)
@@ -330,7 +329,7 @@ def test_several_queries_get_what_each_gets_alone(count, seed):
     table = rng.normal(size=(700, 64)).astype(np.float32)
     rows = _native.Rows.pack(table.view(np.uint8).reshape(-1), "F32", *table.shape, format="q8")
     hidden = rng.normal(size=(count, 64)).astype(np.float32)
-    for head in (DenseHead(rows), ExactHead(rows)):
+    for head in (Head(rows), exact_head(rows)):
         assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]
 
 
@@ -338,7 +337,7 @@ def test_several_queries_get_what_each_gets_alone(count, seed):
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_several_estimates_get_what_each_gets_alone(fitted, count, first, most):
     rows, _, state, queries = fitted
-    head = EstimatedHead(rows, state, Confidence(4.0, most=most, probes=5))
+    head = low_rank_head(rows, state, Confidence(4.0, most=most, probes=5))
     hidden = np.ascontiguousarray(queries[first : first + count])
     assert head.argmax_together(hidden) == [head.argmax(each) for each in hidden]
 
@@ -349,7 +348,7 @@ def test_the_exact_head_is_bit_planes_with_certified(width):
     rng = np.random.default_rng(width)
     codes, scales = rng.integers(-128, 128, (3000, width)), rng.uniform(0.5, 1.5, (3000, width // 32)) / 100
     rows = pack(codes, scales)
-    head, probes = ExactHead(rows), 256
+    head, probes = exact_head(rows), 256
     state = split_planes((codes + 128).astype(np.uint8), scales.astype(np.float16))
     for _ in range(10):
         query = rng.normal(size=width).astype(np.float32)
@@ -371,8 +370,8 @@ def test_the_exact_head_is_bit_planes_with_certified(width):
 def test_what_a_query_reads_of_each_head_in_bytes():
     rows = pack(np.ones((300, 64)), np.full((300, 2), 0.01))
     assert (rows.row_bytes, rows.upper_row_bytes, rows.nbytes) == (68, 36, 300 * 68)
-    dense, exact = DenseHead(rows), ExactHead(rows)
-    assert (dense.row_bytes, exact.row_bytes, exact.upper_bytes) == (68, 68, 300 * 36)
+    dense, exact = Head(rows), exact_head(rows)
+    assert (dense.row_bytes, exact.row_bytes, exact.estimate_bytes) == (68, 68, 300 * 36)
     query = np.ones(64, np.float32)
     for _, read in (dense.argmax(query), dense.logits(query), exact.logits(query)):
         assert (read.rows, read.bytes) == (300, 300 * 68)
@@ -383,11 +382,11 @@ def test_what_a_query_reads_of_each_head_in_bytes():
 def test_capped_bounds_are_wider_by_a_millionth_of_the_cap(cap):
     rows = pack(np.arange(-64, 64).reshape(2, 64), np.full((2, 2), 0.01))
     query = np.ones(64, np.float32)
-    lower, upper = ExactHead(rows, cap).bounds(query)
-    ends = [softcap(end, cap) for end in ExactHead(rows).bounds(query)]
+    lower, upper = exact_head(rows, cap).bounds(query)
+    ends = [softcap(end, cap) for end in exact_head(rows).bounds(query)]
     assert np.allclose(ends[0] - lower, 1e-6 * cap, rtol=0.2)
     assert np.allclose(upper - ends[1], 1e-6 * cap, rtol=0.2)
-    lower, upper = ExactHead(rows).bounds(query)
-    middle, radius = ExactHead(rows)._native.bounds(query)
+    lower, upper = exact_head(rows).bounds(query)
+    middle, radius = exact_head(rows)._native.bounds(query)
     assert np.array_equal(lower, middle - radius)
     assert np.array_equal(upper, middle + radius)

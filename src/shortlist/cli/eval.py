@@ -37,7 +37,7 @@ def evaluate(
     options = {"weights": weights, "threads": threads}
     with load_model(model, head=head, exact=exact, ffn=ffn, recipe=recipe, **options) as loaded:
         from shortlist.measure.on_text import Pair, compare_on_text
-        from shortlist.sites.head import DenseHead
+        from shortlist.sites.head import Head
 
         encoded = loaded.tokenizer.encode(content, add_special=False)[:tokens]
         if not encoded:
@@ -53,7 +53,7 @@ def evaluate(
             quality = compare_on_text(
                 encoded,
                 loaded.tokenizer.encode(""),
-                Pair(dense.decoder, DenseHead(dense.decoder.head_rows, dense.decoder.logit_cap)),
+                Pair(dense.decoder, Head(dense.decoder.head_rows, dense.decoder.logit_cap)),
                 Pair(loaded.decoder, loaded.head),
                 progress,
             )

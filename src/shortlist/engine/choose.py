@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from shortlist.engine.adjust import Adjustment
-from shortlist.engine.exact_sampling import BoundedHead, Draw, sample_exact
+from shortlist.engine.exact_sampling import Draw, sample_exact
 from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.sampling import sample, sample_rows, top_k
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead, Read
-
-AnyHead = DenseHead | EstimatedHead | ExactHead
+from shortlist.sites.head import Head, Read
 
 # Where a constraint allows at most this share of the rows, they are read and nothing else: a tenth of what
 # the estimates of all rows would cost, or less.
@@ -118,8 +116,8 @@ class Chooser:
 
     def __init__(
         self,
-        head: AnyHead,
-        dense: DenseHead,
+        head: Head,
+        dense: Head,
         options: GenerationOptions,
         adjust: Adjustment,
         tokenizer: Tokenizer,
@@ -186,16 +184,16 @@ class Chooser:
                     token, read = head.argmax(hidden)
                     if allowed[token]:
                         return Draw(token, read), None
-            if isinstance(head, BoundedHead):
+            if head.bounded:
                 return sample_exact(head, hidden, options, position, adjust), None
-        full = isinstance(head, EstimatedHead) and adjust.lifts
+        full = adjust.lifts and not head.exact
         logits, read = (self._dense if full else head).logits(hidden)
         return Draw(sample(adjust(logits), options, position), read, full), logits
 
     def _candidates(self, hidden: np.ndarray, token: int) -> tuple[Candidate, ...]:
         """The likeliest tokens by all rows of the head, and the one that was chosen."""
         logits, _ = self._dense.logits(hidden)
-        estimates = _estimates(self.head, hidden)
+        estimates = self.head.estimate(hidden)
         rows = top_k(logits, min(CANDIDATES, len(logits)))
         if token not in rows:
             rows = np.append(rows, token)
@@ -213,13 +211,3 @@ class Chooser:
             )
             for row in rows
         )
-
-
-def _estimates(head: AnyHead, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """What a head knows of all logits before it reads rows: values, and how far off they may be."""
-    if isinstance(head, EstimatedHead):
-        return head.estimate(hidden)
-    if isinstance(head, BoundedHead):
-        lower, upper = head.bounds(hidden)
-        return (lower + upper) / 2, (upper - lower) / 2
-    return None

@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 from shortlist import recipe as recipes
 from shortlist.errors import RecipeError, UsageError
-from shortlist.estimators.low_rank import LowRank
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
-from shortlist.selectors import Confidence
 from shortlist.sites.base import Way
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]
 
@@ -35,7 +33,7 @@ NARROWEST = 64
 class Choice:
     """A head, the recipe that was used or consulted for it, and the reason where the choice was automatic."""
 
-    head: DenseHead | EstimatedHead | ExactHead
+    head: Head
     recipe: Recipe | None = None
     reason: str = ""
 
@@ -118,12 +116,12 @@ def stored_recipe(fingerprint: str, folder: str | Path | None = None) -> Recipe 
     return recipes.load(Path(folder or default), fingerprint)
 
 
-def gain_of_fitting(decoder: Decoder, head: DenseHead | EstimatedHead | ExactHead) -> float:
+def gain_of_fitting(decoder: Decoder, head: Head) -> float:
     """How many times as fast a token should be with a fitted head, by bytes; 1 where none can be fitted."""
     rows = decoder.head_rows
-    if isinstance(head, EstimatedHead) or rows.cols <= NARROWEST:
+    if not head.exact or rows.cols <= NARROWEST:
         return 1.0
-    now = head.upper_bytes if isinstance(head, ExactHead) else rows.nbytes
+    now = head.estimate_bytes or rows.nbytes
     return (decoder.layer_bytes + now) / (decoder.layer_bytes + ESTIMATED_BYTES * rows.nbytes)
 
 
@@ -145,9 +143,8 @@ def _fitted_recipe(fingerprint: str) -> Recipe | None:
     return recipe if recipe is not None and recipe.head else None
 
 
-def _head(way: Literal["dense", "exact"], decoder: Decoder) -> DenseHead | ExactHead:
-    kind = {"dense": DenseHead, "exact": ExactHead}[way]
-    return kind(decoder.head_rows, decoder.logit_cap)
+def _head(way: Literal["dense", "exact"], decoder: Decoder) -> Head:
+    return {"dense": Head, "exact": exact_head}[way](decoder.head_rows, decoder.logit_cap)
 
 
 def _not_fitted(decoder: Decoder, model: str) -> UsageError:
@@ -162,13 +159,11 @@ def _not_fitted(decoder: Decoder, model: str) -> UsageError:
     )
 
 
-def _estimated_head(recipe: Recipe, decoder: Decoder) -> EstimatedHead:
+def _estimated_head(recipe: Recipe, decoder: Decoder) -> Head:
     part = recipe.parts.get("head")
     if part is None:
         raise RecipeError(f"the recipe of {recipe.model} has no shortlist of the head: use --head dense")
-    if not (isinstance(part.estimator, LowRank) and isinstance(part.selector, Confidence)):
-        raise RecipeError(
-            f"the head cannot run {part.estimator.name} with {part.selector.name}, "
-            "only low_rank with confidence: fit another recipe"
-        )
-    return EstimatedHead(decoder.head_rows, part.state, part.selector, decoder.logit_cap)
+    try:
+        return Head(decoder.head_rows, decoder.logit_cap, part.estimator, part.selector, part.state)
+    except UsageError as error:
+        raise RecipeError(f"the recipe of {recipe.model} cannot be used: {error}") from None

@@ -21,7 +21,6 @@ that a decision never differs from the dense one by rounding.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,7 +36,7 @@ from shortlist.engine.sampling import (
     temper,
     top_k,
 )
-from shortlist.sites.head import Read
+from shortlist.sites.head import Head, Read
 
 # Sums of n float64 terms are off by at most n * 2**-53 of their value: 3e-11 for 2**18 rows.
 MARGIN = 1e-9
@@ -45,19 +44,6 @@ MARGIN = 1e-9
 # Rows that are read at first to narrow a bracket, and how many times more in each further round.
 NARROW_ROWS = 1024
 NARROW_FACTOR = 4
-
-
-@runtime_checkable
-class BoundedHead(Protocol):
-    """A language-model head that bounds every logit and reads single rows exactly."""
-
-    def bounds(self, hidden: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def exact_rows(self, hidden: np.ndarray, rows: np.ndarray, /) -> np.ndarray: ...
-
-    def logits(self, hidden: np.ndarray, /) -> tuple[np.ndarray, Read]: ...
-
-    def read(self, rows: int, /) -> Read: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class Draw:
 
 
 def sample_exact(
-    head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, position: int, adjust: Adjustment
+    head: Head, hidden: np.ndarray, options: SamplingOptions, position: int, adjust: Adjustment
 ) -> Draw:
     """The token that `sampling.sample` takes from all logits of `head`, adjusted.
 
@@ -109,7 +95,7 @@ class _Known:
     rows_read : int
     """
 
-    def __init__(self, head: BoundedHead, hidden: np.ndarray, options: SamplingOptions, adjust: Adjustment):
+    def __init__(self, head: Head, hidden: np.ndarray, options: SamplingOptions, adjust: Adjustment):
         self._head, self._hidden, self._options, self._adjust = head, hidden, options, adjust
         lower, upper = (adjust(bound) for bound in head.bounds(hidden))
         likeliest = np.argmax(lower + upper, keepdims=True)

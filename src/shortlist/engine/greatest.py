@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead, Read
+from shortlist.sites.head import Head, Read
 
 SMOOTH = 0.2  # weight of the latest step in the mean of a head's seconds
 AGAIN = 128  # steps after which the slower head is timed again
@@ -29,18 +29,16 @@ class Greatest:
         How often the dense head took the place of an exact one.
     """
 
-    def __init__(self, dense: DenseHead):
+    def __init__(self, dense: Head):
         self._dense = dense
         self._seconds: dict[tuple[int, bool], float] = {}
         self._steps: dict[int, int] = {}
         self.dense_steps = 0
 
-    def __call__(
-        self, head: DenseHead | EstimatedHead | ExactHead, hidden: np.ndarray
-    ) -> list[tuple[int, Read]]:
+    def __call__(self, head: Head, hidden: np.ndarray) -> list[tuple[int, Read]]:
         """Token and what was read for it, for hidden states float32 [n, width] that `head` reads."""
         count = len(hidden)
-        if not isinstance(head, ExactHead) or count == 1:
+        if count == 1 or not head.exact or head is self._dense:
             return head.argmax_together(hidden)
         dense = self._takes_dense(count)
         self.dense_steps += dense

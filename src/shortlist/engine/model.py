@@ -21,7 +21,7 @@ from shortlist.errors import UsageError
 from shortlist.model.decoder import PREFILL_CHUNK, Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.recipe import Recipe
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import Head
 from shortlist.spec.config import ModelConfig
 
 RELEASED = ("decoder", "head", "dense_head", "_session")
@@ -70,7 +70,7 @@ class Model:
         self,
         decoder: Decoder,
         tokenizer: Tokenizer,
-        head: DenseHead | EstimatedHead | ExactHead,
+        head: Head,
         *,
         name: str = "",
         context: int | None = None,
@@ -175,13 +175,9 @@ class Model:
         return stream.generation
 
     @cached_property
-    def dense_head(self) -> DenseHead:
+    def dense_head(self) -> Head:
         """All rows of the same head: what others are compared with. It shares their memory."""
-        return (
-            self.head
-            if isinstance(self.head, DenseHead)
-            else DenseHead(self.decoder.head_rows, self.decoder.logit_cap)
-        )
+        return self.head.dense()
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """The tokens of a prompt, those that the model wants at its start included.

@@ -13,7 +13,7 @@ from shortlist.estimators.base import State
 from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Confidence
 from shortlist.selectors.base import best_of_blocks
-from shortlist.sites.head import EstimatedHead
+from shortlist.sites.head import Head
 
 MISS_RATE = 5e-4  # share of positions that may miss their winner for want of sigma
 TAIL = 10  # largest needs that the tail is extrapolated from
@@ -86,11 +86,12 @@ def weigh_ranks(
 
 
 def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winners: np.ndarray) -> Option:
-    head = EstimatedHead(rows, state, Confidence())
+    head = Head(rows, None, estimator, Confidence(), state)
     probes = Confidence().probes
     needs, marks = np.zeros(len(hidden)), np.empty(len(hidden), dtype=np.float32)
     for i, (query, winner) in enumerate(zip(hidden, winners, strict=True)):
-        values, spread = head.estimate(query)
+        scores = head.scores(query)
+        values, spread = scores.values, scores.spread
         probed = best_of_blocks(values, probes).astype(np.int32)
         marks[i] = head.exact_rows(query, probed).max()
         if winner not in probed:  # probes are always read
@@ -100,7 +101,8 @@ def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winn
     most = math.ceil(MOST * rows.rows)
     picked, swept = np.zeros(len(hidden)), np.zeros(len(hidden))
     for i, query in enumerate(hidden):
-        values, spread = head.estimate(query)
+        scores = head.scores(query)
+        values, spread = scores.values, scores.spread
         chosen = values + np.float32(sigma) * spread >= marks[i]
         if np.count_nonzero(chosen) > most:
             swept[i] = rows.rows

@@ -18,7 +18,7 @@ from shortlist.measure.speed import token_seconds
 from shortlist.measure.teacher_forced import windows
 from shortlist.recipe import Recipe
 from shortlist.sites.base import Part, Way
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
@@ -78,7 +78,7 @@ def calibrate_head(
 
     state = widest.truncate(state, best.rank)
     estimator = replace(widest, rank=best.rank)
-    dense, estimated = DenseHead(rows, cap), EstimatedHead(rows, state, best.selector, cap)
+    dense, estimated = Head(rows, cap), Head(rows, cap, estimator, best.selector, state)
     quality = compare(
         _one_by_one(measure, targets[-MEASURE:], lambda share: report("measure", share)),
         dense,
@@ -87,7 +87,7 @@ def calibrate_head(
     )
     heads: dict[str, Any] = {"dense": dense, "estimated": estimated}
     if rows.format == "q8":
-        heads["exact"] = ExactHead(rows, cap)
+        heads["exact"] = exact_head(rows, cap)
     seconds = token_seconds(
         decoder, heads, measure[:TIME], tokenizer.encode(PROMPT), lambda share: report("time", share)
     )

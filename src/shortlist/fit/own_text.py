@@ -10,7 +10,7 @@ import numpy as np
 
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 PASSAGE = 64  # tokens after which the next passage starts, if the model has not ended this one
 SAMPLING = SamplingOptions(temperature=1.0, min_p=0.001, seed=0)  # top-p has to sort the vocabulary
@@ -57,7 +57,7 @@ def write_passages(
         The token that was drawn after each.
     """
     hidden, targets = [], []
-    head = DenseHead(decoder.head_rows, decoder.logit_cap)
+    head = Head(decoder.head_rows, decoder.logit_cap)
     for prompt in cycle(_prompts(tokenizer)):
         cache = decoder.new_cache(len(prompt) + PASSAGE)
         state = decoder.forward(np.array(prompt, dtype=np.int32), cache)[-1]

@@ -20,7 +20,7 @@ from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
 from shortlist.sites.channels import PLACES
-from shortlist.sites.head import DenseHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 from shortlist.sites.neurons import neuron_ways
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
@@ -146,7 +146,7 @@ class Search:
         if rows.format != "q8":
             return
         state = self.dense.forward(self._tokens[:1], self.dense.new_cache(1))[0]
-        heads = {"dense": DenseHead(rows), "exact": ExactHead(rows)}
+        heads = {"dense": Head(rows), "exact": exact_head(rows)}
         times = take_turns({name: lambda head=head: head.argmax(state) for name, head in heads.items()})
         if times["exact"].beat(times["dense"]):
             self.rungs.append(Rung(replace(self._recipe, head="exact")))

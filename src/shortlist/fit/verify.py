@@ -16,7 +16,7 @@ from shortlist.measure.on_text import Pair, compare_on_text
 from shortlist.measure.quality import Quality
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 FRONTIER_TOKENS = 1024  # that each recipe on the way is measured on
 
@@ -48,7 +48,7 @@ class Verifier:
         report: Callable[[float], None],
     ):
         self._dense_decoder = dense
-        self._dense = Pair(dense, DenseHead(dense.head_rows, dense.logit_cap))
+        self._dense = Pair(dense, Head(dense.head_rows, dense.logit_cap))
         self._make, self._tokenizer, self._name = make, tokenizer, name
         self._tokens, self._report = tokens, report
 

@@ -20,7 +20,7 @@ from shortlist.report.layers import layer_budgets
 from shortlist.report.sample import sentence_start
 from shortlist.report.speed import Variant, measure_variants, peer_speed
 from shortlist.report.strip import measure_strip
-from shortlist.sites.head import DenseHead, EstimatedHead, ExactHead
+from shortlist.sites.head import Head, exact_head
 
 VERSION = 1
 PEER = "llama.cpp"
@@ -72,7 +72,7 @@ class Subject:
     tokenizer: Tokenizer
     dense: Decoder
     decoder: Decoder
-    head: DenseHead | EstimatedHead | ExactHead
+    head: Head
     recipe: Recipe | None
     threads: int | None = None
     prefix: list[int] = field(init=False)
@@ -83,11 +83,11 @@ class Subject:
     def variants(self) -> dict[str, Variant]:
         """The ways to decode that are compared, dense first."""
         rows, cap = self.dense.head_rows, self.dense.logit_cap
-        found = {"dense": Variant(self.dense, DenseHead(rows, cap))}
+        found = {"dense": Variant(self.dense, Head(rows, cap))}
         if self.decoder is self.dense:
             found[self.head.name] = Variant(self.dense, self.head)
         if rows.format == "q8":
-            found["exact"] = Variant(self.dense, ExactHead(rows, cap))
+            found["exact"] = Variant(self.dense, exact_head(rows, cap))
         if self.decoder is not self.dense:
             found["recipe"] = Variant(self.decoder, self.head)
         return found

@@ -26,7 +26,7 @@ class Certified(Selector):
 
     name: ClassVar[str] = "certified"
     needs: ClassVar[str | None] = "bound"
-    probes: int = 16
+    probes: int = 256
 
     def __post_init__(self) -> None:
         if self.probes < 1:

@@ -1,25 +1,38 @@
-"""The language-model head: dense, estimated (low rank + confidence) or exact (bit planes + bound).
+"""The language-model head: rows of the vocabulary, and which of them are read.
 
-Where a model caps its logits, `cap` says so: it changes how far apart they are, never their order, so that
-greedy tokens are chosen before it.
+There is one class. Without an estimator it is dense; `bit_planes` with `certified` makes it exact, `low_rank`
+with `confidence` estimated, and any other pair that a recipe names runs too.
 
-Every head raises `CheckpointError`, which names the file, where a weight of it or a logit is not a finite
-number: weights are looked at when a head is made, logits where they are computed.
+Where a model caps its logits, `cap` says so: the cap changes how far apart logits are, never their order, so
+that greedy tokens are chosen before it.
+
+A head raises `CheckpointError`, which names the file, where one of its weights or logits is not a finite
+number: weights are looked at when it is made, logits where they are computed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
 from shortlist import _native
+from shortlist.checkpoints.base import Checkpoint
+from shortlist.checkpoints.packing import pack_matrix
 from shortlist.errors import UsageError
+from shortlist.estimators.base import Estimate, Estimator, PackedTable
+from shortlist.estimators.bit_planes import BitPlanes
 from shortlist.estimators.int8_codes import GROUP
-from shortlist.selectors import Confidence
-from shortlist.selectors.distribution import LEFT
+from shortlist.selectors.base import Selector, Shortlist, best
+from shortlist.selectors.certified import Certified
+from shortlist.selectors.distribution import LEFT, distribution
+from shortlist.sites.base import Part, Reach, Site, Way
 
 CAP_SLACK = 1e-6
-"""Of the cap: far more than rounding can put a bound on the wrong side of what it bounds."""
+"""Share of the cap that widens capped bounds: far more than rounding can move them."""
 
 
 def softcap(logits: np.ndarray, cap: float | None) -> np.ndarray:
@@ -35,222 +48,289 @@ class Read:
     bytes: int
 
 
-class DenseHead:
-    """Every row, every time: the reference of the others.
+class Head:
+    """The rows of the vocabulary, read whole or by a shortlist.
 
     Parameters
     ----------
     rows : _native.Rows
         [vocabulary, width]
     cap : float, optional
-        Of `ModelConfig.logit_cap`.
+        `ModelConfig.logit_cap`.
+    estimator, selector : optional
+        What decides which rows are read. Left out, all are.
+    state : mapping of arrays, optional
+        What `estimator.fit` returned. Left out, it is made of the rows, where they suffice (`from_table`).
 
     Attributes
     ----------
     workers : context manager
         The threads that read the head, for what else is computed of its logits.
+    name : {"dense", "estimated", "exact"}
+    exact : bool
+        Whether every token is the one that the dense head gives.
+    bounded : bool
+        Whether `bounds` gives an interval that holds every dense logit, always.
+    estimate_bytes : int
+        Bytes that every query reads before any row.
+
+    Raises
+    ------
+    UsageError
+        The pair does not run at a head, or not at one of this format.
     """
-
-    name = "dense"
-
-    def __init__(self, rows: _native.Rows, cap: float | None = None):
-        self.rows, self._cap = rows, cap
-        self.workers = _native.Workers(rows.threads)
-        self._native = _native.Head(rows)
-
-    def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
-        """The greedy token, ties to the lowest, for a hidden state float32 [width]."""
-        return self.argmax_together(hidden[None])[0]
-
-    def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
-        """What `argmax` gives for each of several hidden states, float32 [n, width], the rows read once."""
-        return [(token, self._read_all()) for token, *_ in self._native.dense_argmax(hidden)]
-
-    @property
-    def row_bytes(self) -> int:
-        """Of one row."""
-        return self.rows.row_bytes
-
-    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
-        """Float32 [vocabulary]."""
-        return softcap(self._native.dense(hidden), self._cap), self._read_all()
-
-    def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Float32 [n]: the same rows of `logits`, to the last bit."""
-        values = self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
-        return softcap(values, self._cap)
-
-    def logits_together(self, hidden: np.ndarray) -> np.ndarray:
-        """What `logits` gives for each of several hidden states, float32 [n, width]: [n, vocabulary]."""
-        return softcap(self._native.dense_together(hidden), self._cap)
-
-    def _read_all(self) -> Read:
-        return Read(self.rows.rows, self.rows.nbytes)
-
-
-class EstimatedHead:
-    """Rows that a low-rank estimate with a confidence bound leaves.
-
-    The fused twin of `estimators.low_rank` and `selectors.confidence`.
-
-    Parameters
-    ----------
-    rows : _native.Rows
-        [vocabulary, width]
-    state : mapping of arrays
-        What `LowRank.fit` returned.
-    selector : Confidence
-    cap : float, optional
-        Of `ModelConfig.logit_cap`.
-    """
-
-    name = "estimated"
 
     def __init__(
         self,
         rows: _native.Rows,
-        state: Mapping[str, np.ndarray],
-        selector: Confidence,
         cap: float | None = None,
+        estimator: Estimator | None = None,
+        selector: Selector | None = None,
+        state: Mapping[str, Any] | None = None,
     ):
-        self.rows, self._cap = rows, cap
+        self.rows, self.cap = rows, cap
+        self.estimator, self.selector = estimator, selector
         self.workers = _native.Workers(rows.threads)
-        self._limits = (selector.sigma, selector.most or rows.rows, selector.probes)
-        self._head = _native.Head(rows)
-        width = rows.cols
-        # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
-        projection = np.ascontiguousarray(state["projection"], np.float16).view(np.uint8).reshape(-1)
-        self._residual = np.ascontiguousarray(state["residual"], np.float32)
-        self._low_rank = _native.LowRank(
-            _native.Rows.pack(projection, "F16", width, width), _codes(state), self._residual
-        )
+        self._native = _native.Head(rows)
+        self.name: Way = "dense"
+        self.bounded, self.estimate_bytes = False, 0
+        if estimator is None or selector is None:
+            return
+        if reason := HeadSite.refusal(estimator, selector):
+            raise UsageError(f"the head: {reason}")
+        if estimator.name == "bit_planes" and rows.format != "q8":
+            raise UsageError(
+                f"--exact needs a head in 8 bits and this one is {rows.format}: "
+                "use --head dense, or --weights q8 with a float checkpoint"
+            )
+        part = Part(estimator, selector, rows.rows, rows.cols, dict(state or {}))
+        self.name = part.way
+        self.bounded = part.way == "exact" and "bound" in estimator.gives
+        self._fit(part)
+
+    def _fit(self, part: Part) -> None:
+        """Make what scores the rows: natively, where there is a kernel."""
+        rows = self.rows
+        self._low_rank = None
+        if part.estimator.name == "bit_planes":
+            self.estimate_bytes = rows.upper_row_bytes * rows.rows
+        elif part.estimator.name == "exact":
+            self.estimate_bytes = rows.nbytes
+        elif part.estimator.name == "low_rank" and len(part.state["projection"]) == rows.cols:
+            self._low_rank = _low_rank(part.state, rows.cols)
+            self.estimate_bytes = self._low_rank.nbytes
+        else:
+            state = part.state or part.estimator.fit(rows, np.zeros((1, rows.cols), np.float32))
+            self._state = state
+            self.estimate_bytes = part.estimator.bytes_per_query(rows.rows, rows.cols)
 
     @property
-    def estimate_bytes(self) -> int:
-        """Bytes that every query reads before any row."""
-        return self._low_rank.nbytes
+    def exact(self) -> bool:
+        """Whether every token is the one that the dense head gives."""
+        return self.name != "estimated"
 
     @property
     def row_bytes(self) -> int:
-        """Of one row."""
+        """Bytes of one row."""
         return self.rows.row_bytes
 
     def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
-        """The greedy token among the shortlist.
-
-        Of a head in 8 bits, the upper half of each row on the shortlist is read first, and the rest only
-        where the row could still win. Where the shortlist is of all rows, that is what the exact head does.
-        """
+        """The greedy token for a hidden state float32 [width], the lowest of equals, and what it read."""
         return self.argmax_together(hidden[None])[0]
 
     def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
         """What `argmax` gives for each of several hidden states, float32 [n, width].
 
-        The copy that is estimated from is read once for all; so are all rows, for those that need all.
+        With native kernels what all read is read once for all. Of a head in 8 bits `low_rank` with
+        `confidence` reads the upper half of each row on the shortlist first, and the rest only where the row
+        could still win.
         """
-        winners = self._low_rank.argmax(self._head, hidden, *self._limits)
-        return [(token, self._read(rows, upper)) for token, _, rows, upper in winners]
+        pair = self._pair
+        if pair is None:
+            return [(token, self.read(rows)) for token, _, rows, _ in self._native.dense_argmax(hidden)]
+        if pair == ("bit_planes", "certified"):
+            return [(token, self.read(rows)) for token, _, rows, _ in self._native.certified_argmax(hidden)]
+        if pair == ("low_rank", "confidence") and self._low_rank:
+            winners = self._low_rank.argmax(self._native, hidden, *self._limits)
+            return [(token, self.read(rows, upper)) for token, _, rows, upper in winners]
+        return [self._winner(each) for each in hidden]
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
-        """Float32 [vocabulary]: estimates hold at most `LEFT` of the probability, the other rows are exact.
+        """Float32 [vocabulary]: of an exact head all rows, read whole.
 
-        The fused twin of `selectors.distribution`, which says how. That share is before a cap, which moves
-        some of the probability from the best rows to the others.
+        Of an estimated one, estimates hold at most `LEFT` of the probability and the other rows are exact
+        (`selectors.distribution`). That share is before a cap, which moves some of the probability from the
+        best rows to the others.
         """
-        values, rows = self._low_rank.distribution(self._head, hidden, *self._limits, LEFT)
-        return softcap(values, self._cap), self._read(rows)
+        if self.exact:
+            return softcap(self._native.dense(hidden), self.cap), self._read_all()
+        if self._low_rank and self._pair == ("low_rank", "confidence"):
+            values, rows = self._low_rank.distribution(self._native, hidden, *self._limits, LEFT)
+        else:
+            scores = self.scores(hidden)
+            selected = self._select(scores, hidden)
+            values, rows = distribution(scores, selected, partial(self._exact_rows, hidden), LEFT)
+        return softcap(values, self.cap), self.read(rows)
+
+    def logits_together(self, hidden: np.ndarray) -> np.ndarray:
+        """All dense logits of each of several hidden states, float32 [n, width]: [n, vocabulary]."""
+        return softcap(self._native.dense_together(hidden), self.cap)
 
     def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
-        values = self._head.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
-        return softcap(values, self._cap)
+        """Float32 [n]: the same rows of the dense logits, to the last bit."""
+        return softcap(self._exact_rows(hidden, indices), self.cap)
 
-    def estimate(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(values, spread) of all rows, float32 [vocabulary] each.
+    def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(lower, upper), float32 [vocabulary] each: the dense logits always lie between them.
 
-        A cap moves both ends of what a spread allows; the values stay within it.
+        Only for a head that is `bounded`.
         """
-        values, spread = self._low_rank.estimate(self._head, hidden)
-        if self._cap is None:
+        scores = self.scores(hidden)
+        middle, radius = scores.values, scores.bound
+        lower, upper = middle - radius, np.add(middle, radius, out=middle)
+        if self.cap is None:
+            return lower, upper
+        slack = np.float32(CAP_SLACK * self.cap)
+        return softcap(lower, self.cap) - slack, softcap(upper, self.cap) + slack
+
+    def estimate(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """What is known of all logits before rows are read: values, and how far off they may be.
+
+        Float32 [vocabulary] each: the standard deviation of an estimated head, the bound of an exact one;
+        None of a dense one. A cap moves both ends of what the estimate allows; the values stay within it.
+        """
+        if self._pair is None:
+            return None
+        if self.bounded:
+            lower, upper = self.bounds(hidden)
+            return (lower + upper) / 2, (upper - lower) / 2
+        scores = self.scores(hidden)
+        values, spread = scores.values, scores.spread
+        if self.cap is None:
             return values, spread
-        lower, upper = softcap(values - spread, self._cap), softcap(values + spread, self._cap)
-        return softcap(values, self._cap), (upper - lower) / 2
+        lower, upper = softcap(values - spread, self.cap), softcap(values + spread, self.cap)
+        return softcap(values, self.cap), (upper - lower) / 2
 
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
-        """The rows read exactly, int32 ascending."""
-        return self._low_rank.shortlist(self._head, hidden, *self._limits)[0]
+        """The rows that a greedy token reads exactly, int32 ascending."""
+        if self._pair is None:
+            return np.arange(self.rows.rows, dtype=np.int32)
+        if self._low_rank and self._pair == ("low_rank", "confidence"):
+            return self._low_rank.shortlist(self._native, hidden, *self._limits)[0]
+        return self._select(self.scores(hidden), hidden).indices.astype(np.int32)
 
-    def _read(self, rows: int, upper: int = 0) -> Read:
-        read = rows * self.rows.row_bytes + upper * self.rows.upper_row_bytes
-        return Read(rows, self.estimate_bytes + read)
+    def dense(self) -> Head:
+        """All rows of the same head: what others are compared with. It shares their memory."""
+        return self if self._pair is None else Head(self.rows, self.cap)
+
+    def read(self, rows: int, upper: int = 0) -> Read:
+        """What a query read that computed `rows` rows and looked at the upper planes of `upper` more."""
+        listed = rows * self.row_bytes + (upper and upper * self.rows.upper_row_bytes)
+        return Read(rows, self.estimate_bytes + listed)
+
+    @property
+    def _pair(self) -> tuple[str, str] | None:
+        return (
+            None
+            if self.estimator is None or self.selector is None
+            else (self.estimator.name, self.selector.name)
+        )
+
+    @property
+    def _limits(self) -> tuple[float, int, int]:
+        selector: Any = self.selector
+        return selector.sigma, selector.most or self.rows.rows, selector.probes
+
+    def _read_all(self) -> Read:
+        return Read(self.rows.rows, self.rows.nbytes)
+
+    def _exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Before a cap."""
+        return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
+
+    def scores(self, hidden: np.ndarray) -> Estimate:
+        """What the estimator says of all rows, before a cap."""
+        assert self.estimator is not None
+        if self.estimator.name == "bit_planes":
+            middle, radius = self._native.bounds(hidden)
+            return Estimate(middle, bound=radius)
+        if self.estimator.name == "exact":
+            return Estimate(self._native.dense(hidden), spread=np.zeros(self.rows.rows, np.float32))
+        if self._low_rank:
+            values, spread = self._low_rank.estimate(self._native, hidden)
+            return Estimate(values, spread=spread)
+        scores = self.estimator.estimate(self._state, hidden)
+        if scores.spread is None:
+            scores = replace(scores, spread=np.ones_like(scores.values))
+        return scores
+
+    def _select(self, scores: Estimate, hidden: np.ndarray) -> Shortlist:
+        """What the selector's Python lines choose; the best row by estimate where they choose none."""
+        assert self.selector is not None
+        exact = partial(self._exact_rows, hidden)
+        selected = self.selector.select(scores, exact)
+        if selected.indices.size:
+            return selected
+        first = best(scores.values, 1)
+        return Shortlist(first, exact(first), 1)
+
+    def _winner(self, hidden: np.ndarray) -> tuple[int, Read]:
+        selected = self._select(self.scores(hidden), hidden)
+        token = int(selected.indices[np.argmax(selected.values)])
+        return token, self.read(selected.rows_read)
 
 
-def _codes(state: Mapping[str, np.ndarray]) -> _native.Codes:
-    """The coordinates of the rows, whole groups of 32."""
+def exact_head(rows: _native.Rows, cap: float | None = None) -> Head:
+    """The dense winner, provably: all upper planes, and whole rows where the bound leaves them."""
+    return Head(rows, cap, BitPlanes(), Certified())
+
+
+def _low_rank(state: Mapping[str, np.ndarray], width: int) -> _native.LowRank:
+    """The native scorer of a fitted `low_rank`."""
+    # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
+    projection = np.ascontiguousarray(state["projection"], np.float16).view(np.uint8).reshape(-1)
     codes, scales = (np.ascontiguousarray(state[name]) for name in ("codes", "scales"))
-    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % GROUP)))
+    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % GROUP)))  # whole groups
     nothing = np.empty((len(codes), 0))
     trailing = np.ascontiguousarray(state.get("trailing", nothing), np.uint8)
     trailing_scales = np.ascontiguousarray(state.get("trailing_scales", nothing), np.float16)
-    return _native.Codes(codes, scales.view(np.uint16), trailing, trailing_scales.view(np.uint16))
+    packed = _native.Codes(codes, scales.view(np.uint16), trailing, trailing_scales.view(np.uint16))
+    residual = np.ascontiguousarray(state["residual"], np.float32)
+    return _native.LowRank(_native.Rows.pack(projection, "F16", width, width), packed, residual)
 
 
-class ExactHead:
-    """The dense winner, provably: all upper planes, and the lower planes of the rows that the bound leaves.
+class HeadSite(Site):
+    """The head of one checkpoint, where any estimator that scores rows by the query may run."""
 
-    Parameters
-    ----------
-    rows : _native.Rows
-        [vocabulary, width], 8-bit.
-    cap : float, optional
-        Of `ModelConfig.logit_cap`.
+    natively: ClassVar = frozenset({("low_rank", "confidence"), ("bit_planes", "certified")})
+    in_python: ClassVar = True
 
-    Raises
-    ------
-    UsageError
-        The head is stored in another format.
-    """
+    def __init__(self, name: str, checkpoint: Checkpoint):
+        super().__init__(name, checkpoint)
+        self._tensor = "embedding" if checkpoint.config.tied_head else "head"
+        self.units, self.width = checkpoint.tensors[self._tensor].shape
 
-    name = "exact"
+    @classmethod
+    def reach(cls, estimator: Estimator, selector: Selector) -> Reach:
+        if reason := _NO_ROWS.get(estimator.name):
+            return Reach("refused", reason)
+        return super().reach(estimator, selector)
 
-    def __init__(self, rows: _native.Rows, cap: float | None = None):
-        if rows.format != "q8":
-            raise UsageError(
-                f"--exact needs a head in 8 bits and this one is {rows.format}: "
-                "use --head dense, or --weights q8 with a float checkpoint"
-            )
-        self.rows, self._cap = rows, cap
-        self.workers = _native.Workers(rows.threads)
-        self._native = _native.Head(rows)
-        self.upper_bytes = rows.upper_row_bytes * rows.rows
-        self.row_bytes = rows.row_bytes
+    def table(self, weights: str = "") -> PackedTable:
+        return pack_matrix(self.checkpoint, self._tensor, "q8" if weights else "", _native.Arena())
 
-    def argmax(self, hidden: np.ndarray) -> tuple[int, Read]:
-        """The token that `DenseHead.argmax` gives."""
-        return self.argmax_together(hidden[None])[0]
+    def product(self, query: Any, indices: Any) -> Any:
+        return self.table().unpack(np.asarray(indices, np.int32)) @ np.asarray(query, np.float32)
 
-    def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
-        """What `argmax` gives for each of several hidden states, float32 [n, width], one plane read once."""
-        return [(token, self.read(rows)) for token, _, rows, _ in self._native.certified_argmax(hidden)]
+    def unit_bytes(self, weights: str = "") -> float:
+        table: Any = self.table(weights)
+        return table.row_bytes
 
-    def bounds(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper), float32 [vocabulary] each: the dense logits always lie between them."""
-        middle, radius = self._native.bounds(hidden)
-        lower, upper = middle - radius, np.add(middle, radius, out=middle)
-        if self._cap is None:
-            return lower, upper
-        slack = np.float32(CAP_SLACK * self._cap)
-        return softcap(lower, self._cap) - slack, softcap(upper, self._cap) + slack
+    def install(self, part: Part, into: Any) -> Head:
+        return Head(into, self.checkpoint.config.logit_cap, part.estimator, part.selector, part.state)
 
-    def exact_rows(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Float32 [n], bit-identical to the same rows of `DenseHead.logits`."""
-        values = self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
-        return softcap(values, self._cap)
 
-    def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
-        """The dense logits, all rows read."""
-        return softcap(self._native.dense(hidden), self._cap), Read(self.rows.rows, self.rows.nbytes)
-
-    def read(self, rows: int) -> Read:
-        """What a query cost that scored all upper planes and computed `rows` rows."""
-        return Read(rows, self.upper_bytes + rows * self.row_bytes)
+_NO_ROWS = {
+    "magnitude": "magnitude scores the inputs of a matrix, not rows of the head: choose low_rank",
+    "neighbour": "neighbour guesses from the step before, and texts take turns at the head: choose low_rank",
+}
