@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shortlist.torch import Experts, MoE, Routing
 from shortlist.torch.activations import ACTIVATIONS
-from shortlist.torch.dispatch import LocalDispatcher, Segments
+from shortlist.torch.dispatchers import LocalDispatcher, Segments
 from shortlist.torch.expert_ffn import expert_ffn
 
 

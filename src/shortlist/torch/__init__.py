@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shortlist.torch.adoption import adopt
     from shortlist.torch.converted_files import load_converted
-    from shortlist.torch.dispatch import Dispatcher, LocalDispatcher
+    from shortlist.torch.dispatchers import DISPATCHERS, AllGatherDispatcher, Dispatcher, LocalDispatcher
     from shortlist.torch.experts import ExpertBank, Experts, UnequalExperts
     from shortlist.torch.gates import GATES, Gate, Routing, SoftmaxTopK
     from shortlist.torch.moe import MoE, after_step, auxiliary_losses, moe_layers, set_progress
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from shortlist.torch.trainer import GateCallback
 
 __all__ = [
+    "DISPATCHERS",
     "GATES",
+    "AllGatherDispatcher",
     "Dispatcher",
     "ExpertBank",
     "Experts",
@@ -42,13 +44,15 @@ __all__ = [
 
 # Imported when first used: reading a configuration of training takes no PyTorch, and the Trainer is slow.
 _HOMES = {
-    "Dispatcher": "dispatch",
+    "AllGatherDispatcher": "dispatchers",
+    "DISPATCHERS": "dispatchers",
+    "Dispatcher": "dispatchers",
     "ExpertBank": "experts",
     "Experts": "experts",
     "GATES": "gates",
     "Gate": "gates",
     "GateCallback": "trainer",
-    "LocalDispatcher": "dispatch",
+    "LocalDispatcher": "dispatchers",
     "MoE": "moe",
     "Patch": "patching",
     "QuantizedExperts": "quantized_experts",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shortlist.torch import native_ffn, segments
 from shortlist.torch.activations import activation_of
-from shortlist.torch.dispatch import Segments
+from shortlist.torch.dispatchers import Segments
 from shortlist.torch.segments import Matrices, Work, empty_gradients, inner_width, per_expert
 
 

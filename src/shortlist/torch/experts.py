@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shortlist.torch.activations import activation_of
-from shortlist.torch.dispatch import Segments
+from shortlist.torch.dispatchers import Segments
 from shortlist.torch.expert_ffn import expert_ffn
 from shortlist.torch.grouped import grouped_ffn, grouped_serves
 from shortlist.torch.native_ffn import GRADIENTS

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from shortlist.torch.activations import activation_of
-from shortlist.torch.dispatch import Segments
+from shortlist.torch.dispatchers import Segments
 
 ALIGNED = 8  # the kernel reads rows of a multiple of 16 bytes
 

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from shortlist.errors import UsageError
-from shortlist.torch.dispatch import Dispatcher, LocalDispatcher
+from shortlist.torch.dispatchers import Dispatcher, dispatcher_named
 from shortlist.torch.experts import ExpertBank
 from shortlist.torch.gates import Gate, Routing
 from shortlist.torch.tokens import tokens_here
-
-LOCAL = LocalDispatcher()
 
 
 class MoE(nn.Module):
@@ -25,7 +23,8 @@ class MoE(nn.Module):
     experts
         Compute.
     dispatcher
-        Brings states to the experts and their outputs back.
+        Brings states to the experts and their outputs back: an object, or a name in `DISPATCHERS`. It says
+        which experts are held here, for instance half of them on each of two processes.
     shared
         A module that computes every token, added with weight 1 (a shared expert; with a gate that chooses one
         expert, the residual layer of DeepSpeed-MoE). Its parameters are named `shared_expert`.
@@ -35,7 +34,7 @@ class MoE(nn.Module):
     Raises
     ------
     UsageError
-        The gate is made for another number of experts.
+        The gate is made for another number of experts, or there is no dispatcher of this name.
 
     Attributes
     ----------
@@ -47,13 +46,18 @@ class MoE(nn.Module):
         self,
         gate: Gate,
         experts: ExpertBank,
-        dispatcher: Dispatcher = LOCAL,
+        dispatcher: Dispatcher | str = "local",
         shared: nn.Module | None = None,
         shared_gate: nn.Module | None = None,
     ):
         super().__init__()
-        if gate.experts != experts.count:
-            raise UsageError(f"the gate chooses among {gate.experts} experts, and there are {experts.count}")
+        dispatcher = dispatcher_named(dispatcher) if isinstance(dispatcher, str) else dispatcher
+        held = len(dispatcher.held(gate.experts))
+        if held != experts.count:
+            here = "" if held == gate.experts else f", {held} of them here"
+            raise UsageError(
+                f"the gate chooses among {gate.experts} experts{here}, and there are {experts.count}"
+            )
         self.gate = gate
         self.experts = experts
         self.dispatcher = dispatcher
@@ -88,7 +92,15 @@ class MoE(nn.Module):
     def reference(
         self, hidden: Tensor, token_ids: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """What `forward` computes, by definition: all experts compute all tokens, most weigh nothing."""
+        """What `forward` computes, by definition: all experts compute all tokens, most weigh nothing.
+
+        Raises
+        ------
+        UsageError
+            Some experts are held by other processes.
+        """
+        if self.experts.count != self.gate.experts:
+            raise UsageError("the definition needs all experts in one process; some are held by others")
         x = hidden.reshape(-1, hidden.shape[-1])
         weights = self._route(x, token_ids, mask).dense().to(x.dtype)
         y = torch.zeros_like(x)

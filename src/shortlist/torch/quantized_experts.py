@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shortlist import _native
 from shortlist.errors import UsageError
 from shortlist.torch.blocks import find_blocks
-from shortlist.torch.dispatch import Segments
+from shortlist.torch.dispatchers import Segments
 from shortlist.torch.experts import ExpertBank, Experts
 from shortlist.torch.moe import moe_layers
 from shortlist.torch.native_threads import torch_workers
