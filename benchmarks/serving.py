@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,9 +184,12 @@ def ask(port: int, prompt: Sequence[int], answer: int) -> Request:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int) -> Iterator[None]:
+def running(command: Sequence[str], port: int, env: Mapping[str, str] | None = None) -> Iterator[None]:
     """A server, from when it answers until the end of the block."""
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=env) as server,
+    ):
         try:
             deadline = time.monotonic() + WAIT
             while not answers(port):
