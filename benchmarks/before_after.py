@@ -240,9 +240,8 @@ def speed(sides: Sequence[Side], arguments: argparse.Namespace) -> bool:
     if arguments.quick:
         cases = [case for case in cases if case.model in REAL]
     print(
-        "| case | decode, tokens/s | ratio | prefill, tokens/s | ratio | load, s | ratio | peak MB | ratio | |",
-        "|" + " --- |" * 10,
-        sep="\n",
+        "| case | decode, tokens/s | ratio | prefill, tokens/s | ratio | load, s | ratio | peak, MB | ratio "
+        "| |\n|" + " --- |" * 10,
         flush=True,
     )
     decode: dict[str, float] = {}
