@@ -48,7 +48,13 @@ def parts(name: str, text: str) -> list[tuple[str, Callable[[int], object], int]
         hidden = states(model, text)
         head = model.head
         read = head.argmax_together(hidden[:1])[0][1].bytes
-        found.append((f"{kind} head", lambda count, head=head, hidden=hidden: head.argmax_together(hidden[:count]), read))
+        found.append(
+            (
+                f"{kind} head",
+                lambda count, head=head, hidden=hidden: head.argmax_together(hidden[:count]),
+                read,
+            )
+        )
         if kind == "dense":
             found.append(("layers", layers(model, text), model.decoder.layer_bytes))
     return found
@@ -89,7 +95,9 @@ def fastest(step: Callable[[int], object], rounds: int) -> dict[int, float]:
 def print_line(what: str, seconds: dict[int, float], size: int) -> None:
     """Milliseconds and ratios, and whether the target is met."""
     one = seconds[1]
-    ratios = ", ".join(f"{count}: {1e3 * seconds[count]:.2f} ms ({seconds[count] / one:.2f})" for count in COUNTS)
+    ratios = ", ".join(
+        f"{count}: {1e3 * seconds[count]:.2f} ms ({seconds[count] / one:.2f})" for count in COUNTS
+    )
     verdict = "meets" if seconds[COUNTS[-1]] <= TARGET * one else "MISSES"
     print(f"{what}: {ratios}; {size / one / 1e9:.1f} GB/s for one; {verdict} {TARGET}", flush=True)
 

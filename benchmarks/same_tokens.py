@@ -99,7 +99,9 @@ def differences(first: Texts, second: Texts) -> list[str]:
 
 def heads_differ(texts: Texts) -> list[str]:
     """A line for each text in which the exact head's tokens are not the dense head's."""
-    dense = {key.replace("| dense |", "| exact |"): value for key, value in texts.items() if "| dense |" in key}
+    dense = {
+        key.replace("| dense |", "| exact |"): value for key, value in texts.items() if "| dense |" in key
+    }
     return differences(dense, {key: value for key, value in texts.items() if "| exact |" in key})
 
 
