@@ -2,10 +2,11 @@
 
     python benchmarks/positions.py smollm2-135m gemma-3-270m --text benchmarks/data/shakespeare.txt
 
-Positions that are computed together (texts of a batch, drafts) share one read and one unpacking of the weights. The
-target is that eight cost at most 2.2 times as much as one. The counts take turns, round after round, and the
-fastest round of each counts, so that other programs on the machine disturb the ratios little. The estimated head is
-measured where `shortlist fit` has made a recipe. `SHORTLIST_ISA=avx2` measures the kernels of another processor.
+Positions that are computed together (texts of a batch, drafts) share one read and one unpacking of the
+weights. The target is that eight cost at most 2.2 times as much as one. The counts take turns, round after
+round, and the fastest round of each counts, so that other programs on the machine disturb the ratios little.
+The estimated head is measured where `shortlist fit` has made a recipe. `SHORTLIST_ISA=avx2` measures the
+kernels of another processor.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Writes the tokens that models generate to a file, and compares two such files: exactness before and after a change.
+"""Writes the tokens that models generate to a file, and compares two such files: exactness of a change.
 
     python benchmarks/same_tokens.py write before.json        # in the environment of one version
     python benchmarks/same_tokens.py write after.json         # in that of the other
     python benchmarks/same_tokens.py compare before.json after.json
 
-12 prompts, greedily and with three settings of sampling, with the dense and the exact head of each model. It uses
-the public interface only, so that it runs with any version. `compare` ends with 1 where a token differs. Within one
-file, too, the exact head must give the dense head's tokens.
+12 prompts, greedily and with three settings of sampling, with the dense and the exact head of each model. It
+uses the public interface only, so that it runs with any version. `compare` ends with 1 where a token differs.
+Within one file, too, the exact head must give the dense head's tokens.
 """
 
 import argparse
