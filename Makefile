@@ -1,6 +1,7 @@
 # make demo          a first look: builds, fetches a model, writes text, prints one table
 # make test          the test suite; make test-slow runs the tests that need real models or more time
 # make lint          formatting, lint, the direction of imports, and types
+# make sanitize      the native module watched for errors of memory and races: its tests, 5 minutes of fuzzing
 # make bench         shortlist against the engines that people use, on SmolLM2 (BENCH="MODEL ..." for others)
 # make constraints   resolves the dependencies anew and writes constraints.txt
 #
@@ -14,7 +15,7 @@ BIN := .venv/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check --quiet
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard src/shortlist/native/*/*)
 
-.PHONY: demo test test-slow lint bench constraints clean
+.PHONY: demo test test-slow lint sanitize sanitize-smoke bench constraints clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime.stamp
@@ -31,6 +32,13 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
+
+sanitize: .venv/dev.stamp
+	$(BIN)/python scripts/sanitize.py address --seconds 300
+	$(BIN)/python scripts/sanitize.py thread --seconds 30
+
+sanitize-smoke: .venv/dev.stamp
+	$(BIN)/python scripts/sanitize.py address --smoke
 
 bench: .venv/bench.stamp
 	$(BIN)/shortlist bench $(BENCH) --fit

@@ -18,10 +18,8 @@ and exits with 1 where tokens differ or a ratio is below what is asked of it.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -114,18 +112,8 @@ class Side:
             git("worktree", "remove", "--force", str(self.tree))
         git("worktree", "prune")
         git("worktree", "add", "--quiet", "--detach", str(self.tree), sha)
-        run([sys.executable, "-m", "venv", "--without-pip", str(self.tree / ".venv")])
-        packages = sysconfig.get_path("purelib", vars={"base": str(self.tree / ".venv")})
-        shared = [path for path in sys.path if path.endswith("site-packages")]
-        Path(packages, "zz_shared.pth").write_text("\n".join(shared) + "\n")
-        environment = dict(os.environ)
-        if shutil.which("ccache"):
-            environment["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
-        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-        # Installed here whatever the shared folders hold, and removed from none of them.
-        run(
-            [*pip, "--no-deps", "--no-build-isolation", "--ignore-installed", str(self.tree)], env=environment
-        )
+        make = ROOT / "scripts" / "shared_venv.py"
+        run([sys.executable, str(make), str(self.tree / ".venv"), str(self.tree)])
         (self.tree / "built").touch()
 
     def fit(self, model: str) -> None:
