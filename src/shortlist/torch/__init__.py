@@ -42,7 +42,7 @@ __all__ = [
     "set_progress",
 ]
 
-# Imported when first used: reading a configuration of training takes no PyTorch, and the Trainer is slow.
+# Imported at first use: a training configuration is read without PyTorch, and the Trainer imports slowly.
 _HOMES = {
     "AllGatherDispatcher": "dispatchers",
     "DISPATCHERS": "dispatchers",

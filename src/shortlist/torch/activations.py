@@ -14,20 +14,20 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of one value, and what its gradient becomes: `backward(gradient, x)`."""
+    """An elementwise function, with its gradient by the chain rule: `backward(gradient, x)`."""
 
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
     def differentiable(self, h: Tensor, gated: bool) -> Tensor:
-        """Activations of inner states [..., neurons]: gates, then ups, where there are gates."""
+        """Activations of inner states [..., neurons]; gated layers hold gates first, then ups."""
         if not gated:
             return self.forward(h)
         gate, up = h.chunk(2, dim=-1)
         return self.forward(gate) * up
 
     def neurons(self, h: Tensor, gated: bool, dim: int) -> Tensor:
-        """Activations of inner states whose neurons lie along `dim`: gates, then ups, where there are gates.
+        """Activations of inner states whose neurons lie along `dim`; gated layers hold gates first, then ups.
 
         Not for tensors that need gradients.
         """
@@ -37,7 +37,7 @@ class Activation:
         return self.forward(gate).mul_(up)
 
     def neurons_backward(self, da: Tensor, h: Tensor, gated: bool, dim: int) -> Tensor:
-        """The gradient of inner states, from that of their activations."""
+        """The gradient of inner states, computed from the gradient `da` of their activations."""
         if not gated:
             return self.backward(da, h)
         gate, up = h.chunk(2, dim)
@@ -62,12 +62,12 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation_of(name: str) -> Activation:
-    """The activation of that name.
+    """Look up an activation by name.
 
     Raises
     ------
     UsageError
-        There is none.
+        No activation has this name.
     """
     if name not in ACTIVATIONS:
         raise UsageError(f"unknown activation {name!r}: choose one of {', '.join(sorted(ACTIVATIONS))}")

@@ -1,4 +1,4 @@
-"""Takes over the mixture-of-experts blocks of `transformers` models, with their parameters as they are."""
+"""Turns mixture-of-experts blocks of `transformers` models into `MoE` layers with the same parameters."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from shortlist.torch.moe import MoE
 
 
 class AdoptedGate(Gate):
-    """The router of a `transformers` block, which goes on to compute what it did.
+    """The router of a `transformers` block, unchanged, behind the interface of a gate.
 
-    In a state dict its parameters keep the names that they have there: `gate.weight`, not
-    `gate.router.weight`. Gives the losses `load_balance` and `router_z`.
+    Its parameters keep their names in a state dict: `gate.weight`, not `gate.router.weight`. It gives the
+    losses `load_balance` and `router_z`.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class AdoptedGate(Gate):
         raise NotImplementedError("the router of a transformers block estimates and selects at once")
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
-        """The router's choice; losses where gradients are wanted, as decoding has no use for them."""
+        """The experts that the router chose; losses only where gradients are on, as decoding needs none."""
         logits, weights, experts = self.router(x)
         losses = {}
         if torch.is_grad_enabled():
@@ -81,20 +81,20 @@ FAMILIES = {
     "Qwen3OmniMoeTalkerText": SHARED,
     "Qwen4ExpText": SHARED,
 }
-"""What the names of a family's classes in `transformers` begin with, and the parts of its blocks besides gate
-and experts. A test compares each with its own block, and sees that all other classes are refused."""
+"""Prefix of a family's class names in `transformers`, and the parts of its blocks besides gate and experts.
+A test compares each with its own block, and sees that all other classes are refused."""
 
 
 def adopt(block: nn.Module) -> MoE:
-    """The layer that computes what a block of one of `FAMILIES` of `transformers` computes.
+    """Make the layer that computes the same as a `transformers` block of one of the `FAMILIES`.
 
-    Its parameters are the block's own, and have the same names in a state dict: what is saved loads in
-    `transformers` again. To be used with `patch`, as `patch(model, lambda index, block: adopt(block))`.
+    It shares the block's parameters under the same names, so `transformers` loads a saved state dict again.
+    Use it with `patch`: `patch(model, lambda index, block: adopt(block))`.
 
     Raises
     ------
     UsageError
-        The block is of another class, or has been changed.
+        The block is of an unknown class, or has been changed.
     """
     _check_classes(block)
     source: Any = block.experts
@@ -126,7 +126,7 @@ def adopt(block: nn.Module) -> MoE:
 
 
 def around(block: nn.Module, experts: ExpertBank) -> MoE:
-    """The layer of a block's router and shared expert, and of experts in the place of its own."""
+    """Make a layer from a block's router and shared expert, with other experts instead of its own."""
     return MoE(
         AdoptedGate(block.get_submodule("gate")),
         experts,
@@ -136,7 +136,7 @@ def around(block: nn.Module, experts: ExpertBank) -> MoE:
 
 
 def _check_classes(block: nn.Module) -> None:
-    """Raise `UsageError` where a block or a part of it is not of the very class that is known."""
+    """Raise `UsageError` unless a block and its parts have exactly the classes of a known family."""
     name = type(block).__name__
     family = name.removesuffix("SparseMoeBlock")
     parts = dict(block.named_children())

@@ -11,8 +11,8 @@ from torch import nn
 
 from shortlist.errors import UsageError
 
-BLOCKS = ("mlp", "feed_forward", "block_sparse_moe")  # what decoder layers call their feed-forward block
-TOWERS = ("vision", "visual", "image", "video", "audio", "speech")  # in the names of what is not language
+BLOCKS = ("mlp", "feed_forward", "block_sparse_moe")  # attributes of decoder layers
+TOWERS = ("vision", "visual", "image", "video", "audio", "speech")  # parts of names: no language model
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,21 @@ class Stack:
 
 
 def find_blocks(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """The decoder layers of a model, each with the name of its feed-forward block; errors as `find_stack`."""
+    """The decoder layers of a model, with the names of their blocks; errors as in `find_stack`."""
     return find_stack(model).blocks
 
 
 def find_stack(model: nn.Module) -> Stack:
-    """The decoder layers of a model: those of the language model where there are other parts.
+    """Find the decoder layers of a model; in a multimodal model, those of its language model.
 
     Raises
     ------
     UsageError
-        There are none, or it cannot be told which of several are meant.
+        The model has no decoder layers, or several candidates without a way to choose among them.
     """
     scope = _language_model(model)
     found = dict(_stacks(scope))
-    if getattr(getattr(scope, "config", None), "sub_configs", None):  # it has other parts
+    if getattr(getattr(scope, "config", None), "sub_configs", None):  # a multimodal model
         found = {path: stack for path, stack in found.items() if not any(word in path for word in TOWERS)}
     if not found:
         raise UsageError(
@@ -61,7 +61,7 @@ def find_stack(model: nn.Module) -> Stack:
 
 
 def check_use(layer: nn.Module, name: str) -> None:
-    """Look into the code of a layer whether its block is a map from states to states.
+    """Check in the source code of a layer that its block maps states to states.
 
     Raises
     ------
@@ -98,10 +98,10 @@ def _stacks(scope: nn.Module) -> Iterator[tuple[str, Stack]]:
 
 
 def _uses(cls: type, name: str) -> Iterator[bool]:
-    """For each call of a block in the code of a class, whether it is `states = self.block(states)`."""
+    """For each call of a block in the code of a class: is it `states = self.block(states)`?"""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-    except (OSError, TypeError, SyntaxError):  # made at run time, or without a file
+    except (OSError, TypeError, SyntaxError):  # a class made at run time has no source file
         return
     above = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node in ast.walk(tree):
@@ -127,6 +127,6 @@ def _unpacks(node: ast.AST, variable: str, above: dict[ast.AST, ast.AST]) -> boo
         case ast.Assign(targets=[ast.Tuple() | ast.List()], value=ast.Name(id=name)) if name == variable:
             match above[node]:
                 case ast.If(test=test) if ast.unparse(test) == f"isinstance({variable}, tuple)":
-                    return False  # which does not happen to a tensor
+                    return False  # a tensor is not unpacked
             return True
     return False

@@ -1,4 +1,4 @@
-"""Which layers of a converted model are mixtures, of what, chosen how (docs/converted-checkpoints.md)."""
+"""The description of a converted model: mixture layers, experts, gates (docs/converted-checkpoints.md)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from shortlist.torch.patching import Patch, patch
 from shortlist.torch.shared_router import SharedRoute, SharedRouter, follow
 
 FORMAT = 1
-MAX_SIZE = 1 << 20  # of anything that a file may ask for
+MAX_SIZE = 1 << 20  # the largest number that a file may give for any size
 KINDS = ("softmax", "dual_price", "norm_threshold", "shared_router")
 
 
 @dataclass(frozen=True)
 class GateConfig:
-    """How experts are chosen; what a kind does not use is None or False.
+    """The settings of a gate; those that its kind does not use are None or False.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class GateConfig:
 
 @dataclass(frozen=True)
 class MoEConfig:
-    """The key `shortlist.moe` of config.json; `method` is how the model was made, which no reader needs."""
+    """The key `shortlist.moe` of config.json. `method` records how the model was made; no reader needs it."""
 
     method: str
     experts: int
@@ -60,12 +60,12 @@ class MoEConfig:
 
     @classmethod
     def from_json(cls, value: Any, where: Path) -> MoEConfig:
-        """Read what `to_json` wrote.
+        """Read the value that `to_json` wrote.
 
         Raises
         ------
         CheckpointError
-            It is of another format, or not what this format says.
+            The value has another format version, or breaks the rules of this one.
         """
         broken = CheckpointError(
             f"{where}: its key shortlist is not one that convert writes: convert it again"
@@ -103,12 +103,12 @@ def make_gate(config: MoEConfig, width: int) -> Gate:
 
 
 def make_layer(config: MoEConfig, mlp: Any) -> MoE:
-    """The mixture that takes the place of a dense feed-forward layer of `transformers`, with random weights.
+    """Make the mixture that replaces a dense feed-forward layer of `transformers`, with random weights.
 
     Raises
     ------
     UsageError
-        The layer is of a kind that is not converted: without a gate, or with biases.
+        The layer cannot be converted: it has no gate, or it has biases.
     """
     width, _ = dense_sizes(mlp)
     experts = Experts(config.experts, width, config.expert_width, activation_name(mlp))
@@ -117,7 +117,7 @@ def make_layer(config: MoEConfig, mlp: Any) -> MoE:
 
 
 def install(model: Any, config: MoEConfig, blocks: Mapping[int, MoE] | None = None) -> Patch:
-    """Turn the layers of a model that `config` names into mixtures: `blocks`, or random ones."""
+    """Replace the layers that `config` names by mixtures: the given `blocks`, or random ones."""
     done = patch(
         model, lambda index, mlp: blocks[index] if blocks else make_layer(config, mlp), config.layers
     )
@@ -147,12 +147,12 @@ def dense_sizes(mlp: Any) -> tuple[int, int]:
 
 
 def activation_name(mlp: Any) -> str:
-    """What the model's configuration calls the activation of its feed-forward layers."""
+    """The name of the activation of the model's feed-forward layers, as its configuration spells it."""
     return getattr(mlp.config, "hidden_act", None) or mlp.config.hidden_activation
 
 
 def sized_like(mlp: Any, neurons: int) -> Any:
-    """A feed-forward layer of the same class with so many neurons, all weights zero."""
+    """Make a feed-forward layer of the same class with this number of neurons, all weights zero."""
     small = copy.deepcopy(mlp)
     width, _ = dense_sizes(mlp)
     for name, shape in (

@@ -1,4 +1,4 @@
-"""Save and load converted models: one safetensors file beside config.json and the tokenizer."""
+"""Saves and loads converted models: one safetensors file beside config.json and the tokenizer."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ PACKED = ("gate_up_proj", "down_proj")
 def save_converted(model: Any, config: MoEConfig, tokenizer: Any, folder: Path) -> None:
     """Write a folder that `load_converted` and the native runtime read.
 
-    Matrices are stored in bfloat16, and `model` is rounded to that, so that it goes on to compute exactly
-    what was saved. The folder appears once it is complete.
+    Matrices are stored in bfloat16. `model` itself is rounded to bfloat16, so that it computes the same as
+    the saved one. The folder appears once it is complete.
 
     Parameters
     ----------
     model
-        Of `transformers`, with the mixtures of `config`; ternary experts are packed.
+        A `transformers` model with the mixtures of `config`; ternary experts are packed.
     tokenizer
-        Of `transformers`.
+        The `transformers` tokenizer of the model.
 
     Raises
     ------
     UsageError
         The folder exists.
     ShortlistError
-        It cannot be written.
+        The folder cannot be written.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
@@ -64,14 +64,14 @@ def write_model(model: Any, config: MoEConfig, folder: Path, dtype: torch.dtype 
         "dtype": str(dtype).removeprefix("torch."),
         "shortlist": config.to_json(),
     }
-    settings.pop("quantization_config", None)  # a model that was read from a GGUF file still names it
+    settings.pop("quantization_config", None)  # a model read from a GGUF file still has it
     folder.mkdir()
     save_file(stored_tensors(model, config, dtype), folder / WEIGHTS, metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def check_space(model: Any, folder: Path) -> None:
-    """Raise `ShortlistError` where the disk has no room for what `save_converted` would write."""
+    """Raise `ShortlistError` where the disk has too little space for the files of `save_converted`."""
     needed = sum(
         weight.numel() / 4 if ".parametrizations." in name else 2 * weight.numel()  # ternary, bfloat16
         for name, weight in model.named_parameters()
@@ -86,14 +86,14 @@ def check_space(model: Any, folder: Path) -> None:
 
 
 def load_converted(folder: str | Path) -> Any:
-    """A converted model as a `transformers` model in float32, with `shortlist.torch.MoE` layers.
+    """Load a converted model as a `transformers` model in float32, with `shortlist.torch.MoE` layers.
 
     Raises
     ------
     CheckpointError
         The folder is not a converted checkpoint, or is damaged.
     """
-    import transformers  # takes seconds
+    import transformers  # the import takes seconds
 
     folder = Path(folder)
     try:
@@ -122,7 +122,7 @@ def load_converted(folder: str | Path) -> Any:
 
 @torch.no_grad()
 def stored_tensors(model: Any, config: MoEConfig, dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
-    """What the file holds, under its names there; rounds the model's own weights to it."""
+    """The tensors of the file, under their names there; rounds the model's own weights to `dtype`."""
     tensors = {}
     for name, tensor in model.state_dict().items():
         if ".parametrizations." in name or (name == "lm_head.weight" and model.config.tie_word_embeddings):
@@ -151,7 +151,7 @@ def _packed(prefix: str, experts: Any) -> dict[str, Tensor]:
 
 
 def _unpack(tensors: dict[str, Tensor]) -> None:
-    """Replace codes and scales by the weights that they stand for."""
+    """Replace codes and scales by the weights that they encode."""
     for name in [name for name in tensors if name.endswith("_scale")]:
         scale, packed = tensors.pop(name), name.replace("_scale", "_proj")
         codes = torch.from_numpy(ternary.unpack(tensors[packed].numpy()))

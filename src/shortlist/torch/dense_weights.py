@@ -10,16 +10,16 @@ from torch import Tensor
 
 @torch.no_grad()
 def fill_expert(experts: Any, expert: int, mlp: Any, neurons: Tensor) -> None:
-    """Give an expert the weights of so many neurons of a dense layer."""
+    """Copy the weights of the given neurons of a dense layer into an expert."""
     experts.gate_up_proj[expert] = torch.cat([mlp.gate_proj.weight[neurons], mlp.up_proj.weight[neurons]])
     experts.down_proj[expert] = mlp.down_proj.weight[:, neurons]
 
 
 @torch.no_grad()
 def fill_copies(experts: Any, mlp: Any, masked: float, draw: torch.Generator | None = None) -> None:
-    """Make every expert a copy of a dense layer, of which other neurons start at zero in each.
+    """Make every expert a copy of a dense layer; a share `masked` of its neurons, drawn anew, starts at zero.
 
-    Only their outputs are zero, so they grow again.
+    Only the output weights of these neurons are zero, so training grows them again.
     """
     neurons = experts.hidden
     for expert in range(experts.count):
@@ -30,7 +30,7 @@ def fill_copies(experts: Any, mlp: Any, masked: float, draw: torch.Generator | N
 
 @torch.no_grad()
 def fill_shared(shared: Any, mlp: Any, neurons: Tensor) -> None:
-    """Give the shared part the weights of so many neurons of a dense layer."""
+    """Copy the weights of the given neurons of a dense layer into the shared expert."""
     shared.gate_proj.weight.copy_(mlp.gate_proj.weight[neurons])
     shared.up_proj.weight.copy_(mlp.up_proj.weight[neurons])
     shared.down_proj.weight.copy_(mlp.down_proj.weight[:, neurons])

@@ -1,7 +1,7 @@
-"""The feed-forward of many experts as one operator of PyTorch: compilers and exporters need not look inside.
+"""The feed-forward of many experts as one PyTorch operator, which compilers and exporters treat as one node.
 
-x [rows, width]    rows, weights [pairs], sorted by expert    load [experts]: pairs of each
-matrices: as for `segments.per_expert`    h: inner states, whose order is the implementation's
+x [rows, width]    rows, weights [pairs], sorted by expert    load [experts]: number of pairs
+matrices: as in `segments.per_expert`    h: inner states, in an order that the implementation chooses
 """
 
 from collections.abc import Sequence
@@ -20,32 +20,32 @@ from shortlist.torch.segments import Matrices, Work, empty_gradients, inner_widt
 def expert_ffn(given: Segments, matrices: Matrices, activation: str, gated: bool) -> Tensor:
     """Weighted sums of the experts' outputs for every row of the states, with gradients.
 
-    Native kernels compute float32 on a processor, a loop over the experts the rest.
+    Native kernels compute float32 on the CPU; a loop over the experts computes the rest.
 
     Parameters
     ----------
     given
         States and pairs.
     matrices
-        As for `segments.per_expert`.
+        The matrices that `segments.per_expert` takes.
     activation, gated
-        As for `ExpertBank`.
+        The settings of `ExpertBank`.
 
     Returns
     -------
     [rows, width]
-        Summed in float32 or wider, of the type of the states.
+        The sums, computed in float32 or wider and returned in the type of the states.
     """
     how = (given.x, given.weights, given.rows, given.load, list(matrices), activation, gated)
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():  # pyright: ignore[reportAttributeAccessIssue]
-        return definition(*how)  # such as torch.func.grad, which take no operator of Python
+        return definition(*how)  # for example torch.func.grad, which takes no custom operator
     return _forward(*how)[0]
 
 
 def definition(
     x: Tensor, weights: Tensor, rows: Tensor, load: Tensor, matrices: Matrices, activation: str, gated: bool
 ) -> Tensor:
-    """The same in operations that can be differentiated any number of times, at their cost in memory."""
+    """The same by PyTorch's own operations: differentiable any number of times, with more memory."""
     ups, downs = per_expert(matrices)
     out = segments.sums_like(x)
     for e, segment, own in Work(rows, load.tolist(), activation, gated).segments():
@@ -87,7 +87,7 @@ def _backward(
     gated: bool,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Gradients of x, weights and matrices; those of matrices that are not needed are empty."""
+    """Gradients of x, weights and matrices; a gradient that is not needed is empty."""
     return _module(x, matrices).backward(dy, x, weights, rows, load, matrices, h, activation, gated, needed)
 
 
@@ -115,7 +115,7 @@ def _gradients(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple:
     if dy is None:
         return (None,) * 4 + ([None] * len(matrices), None, None)
     if torch.is_grad_enabled():  # these gradients will be differentiated
-        # Views, as the weights may depend on the states: that way is not this operator's.
+        # Views, because the weights may depend on the states: that path belongs to another operator.
         x, weights, *matrices = inputs = [t.view_as(t) for t in (x, weights, *matrices)]
         wanted = [t for t, need in zip(inputs, (*needed[:2], *of_matrices), strict=True) if need]
         out = definition(x, weights, rows, load, matrices, *how)

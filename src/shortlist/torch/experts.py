@@ -18,14 +18,14 @@ from shortlist.torch.segments import Frozen, Matrices, per_expert
 
 
 class ExpertBank(nn.Module, ABC):
-    """Feed-forward layers side by side: `down(activation(gate(x)) * up(x))`, or without gates.
+    """Feed-forward layers side by side: `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))`.
 
     Parameters
     ----------
     count
-        How many there are.
+        Number of experts.
     width
-        Of a token's state.
+        Width of a token's state.
     activation
         A name of `shortlist.torch.activations.ACTIVATIONS`.
     gated
@@ -42,14 +42,14 @@ class ExpertBank(nn.Module, ABC):
 
     @abstractmethod
     def matrices(self) -> Matrices:
-        """What `segments.per_expert` takes apart."""
+        """The matrices of all experts, in a form that `segments.per_expert` takes."""
 
     def frozen(self) -> Frozen | None:
-        """What takes the place of `matrices` where weights are no tensors that could be trained."""
+        """The matrices of experts whose weights are no trainable tensors; used instead of `matrices`."""
         return None
 
     def forward(self, segments: Segments) -> Tensor:
-        """Weighted sums of the experts' outputs, for every row of the segments: [rows, width]."""
+        """Weighted sums of the experts' outputs for every row of the segments: [rows, width]."""
         x, device = segments.x, segments.x.device.type
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
@@ -57,18 +57,18 @@ class ExpertBank(nn.Module, ABC):
             return self.compute(replace(segments, x=x), self.matrices())
 
     def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
-        """`forward`, in the type of the segments' states."""
+        """The same as `forward`, in the type of the segments' states."""
         return expert_ffn(segments, matrices, self.activation, self.gated)
 
     def one(self, x: Tensor, expert: int) -> Tensor:
-        """States [tokens, width] through one expert, by the definition."""
+        """Outputs of one expert for states [tokens, width], computed by the definition."""
         ups, downs = self.frozen() or per_expert(self.matrices())
         h = F.linear(x, ups[expert])
         a = activation_of(self.activation).differentiable(h, self.gated)
         return F.linear(a, downs[expert])
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, as `nn.Linear` does."""
+        """Draw all weights anew, as `nn.Linear` does."""
         for matrix in self.matrices():
             bound = 1 / math.sqrt(matrix.shape[-1])
             nn.init.uniform_(matrix, -bound, bound)
@@ -83,7 +83,7 @@ class Experts(ExpertBank):
     Parameters
     ----------
     count, width, activation, gated
-        As for `ExpertBank`.
+        The settings of `ExpertBank`.
     hidden
         Neurons of one expert.
 
@@ -117,9 +117,9 @@ class Experts(ExpertBank):
         return super().compute(segments, matrices)
 
     def _keep_gradients(self) -> None:
-        GRADIENTS.make_room(self, 4)  # of two matrices, and as many that are added to them
+        GRADIENTS.make_room(self, 4)  # the gradients of two matrices, and two more that are added to them
 
-    def __setstate__(self, state: dict) -> None:  # of a copy
+    def __setstate__(self, state: dict) -> None:  # a copy registers its gradients anew
         super().__setstate__(state)
         self._keep_gradients()
 
@@ -130,15 +130,15 @@ class UnequalExperts(ExpertBank):
     Parameters
     ----------
     width, activation, gated
-        As for `ExpertBank`.
+        The settings of `ExpertBank`.
     hidden
         Neurons of each expert.
 
     Attributes
     ----------
-    up_proj : of each expert [2 * hidden or hidden, width]
+    up_proj : one for each expert, [2 * hidden or hidden, width]
         Gates, then ups.
-    down_proj : of each expert [width, hidden]
+    down_proj : one for each expert, [width, hidden]
     """
 
     def __init__(self, width: int, hidden: Sequence[int], activation: str = "silu", gated: bool = True):

@@ -1,4 +1,4 @@
-"""The feed-forward of many experts as two grouped products, for devices that have a kernel for them."""
+"""The feed-forward of many experts as two grouped products, for GPUs that have a kernel for them."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ def grouped_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
 
 
 def grouped_ffn(segments: Segments, up: Tensor, down: Tensor, activation: str, gated: bool) -> Tensor:
-    """As `segmented_ffn`, without a loop and without waiting for the device.
+    """Weighted sums of the experts' outputs, without a loop and without waiting for the GPU.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def grouped_ffn(segments: Segments, up: Tensor, down: Tensor, activation: str, g
     up : [experts, neurons, width], twice as many with gates
     down : [experts, width, neurons]
     activation, gated
-        As for `Experts`.
+        The settings of `Experts`.
     """
     ends = segments.load.cumsum(0, dtype=torch.int32)
     x = segments.x

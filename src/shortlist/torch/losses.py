@@ -1,4 +1,4 @@
-"""Auxiliary losses of gates, by the names under which a `Routing` gives them. None is weighted."""
+"""Auxiliary losses of gates, named as in `Routing.losses`. None is weighted."""
 
 from typing import Any
 
@@ -10,26 +10,26 @@ from shortlist.torch.numerics import load_of, wide
 
 
 def load_balance(probabilities: Tensor, experts: Tensor, group: Any = None) -> Tensor:
-    """What makes the router give all experts the same load: 1 where it does, their number where one gets all.
+    """Penalize unequal load: 1 where all experts get the same load, `experts` where one gets every pair.
 
-    The share of the pairs that an expert computes, which has no gradient, times its mean probability, summed
-    over experts and times their number (Switch Transformer, https://arxiv.org/abs/2101.03961).
+    The loss is experts * sum over experts of (share of the pairs * mean probability). The share has no
+    gradient (Switch Transformer, https://arxiv.org/abs/2101.03961).
 
     Parameters
     ----------
     probabilities : float [tokens, experts]
-        Of the router, each token's add up to 1.
+        The router's probabilities; a token's add up to 1.
     experts : int64 [pairs]
-        Of every pair that was chosen, in any shape.
+        The expert of every chosen pair, in any shape.
     group
-        Where `torch.distributed` trains, the loss is that of all tokens of these processes (None: of all),
-        the same on each; the mean of the gradients, which data parallelism takes, is its gradient.
+        Processes of `torch.distributed` whose tokens count together (None: all processes). Each of them gets
+        the same loss; the mean of their gradients, as data parallelism takes it, is the loss's gradient.
     """
     tokens, count = probabilities.shape
     load = load_of(experts.flatten(), count).to(probabilities.dtype)
     mass = probabilities.sum(0)
     many = ranks.count_of(group)
-    if many > 1 and mass.requires_grad:  # what only decodes or measures waits for nobody
+    if many > 1 and mass.requires_grad:  # without gradients no process waits for another
         own = torch.cat([load, mass, mass.new_tensor([tokens])])
         load, masses, all_tokens = ranks.sum_over(own, group).split([count, count, 1])
         mass = (masses + many * (mass - mass.detach())) / all_tokens
@@ -40,7 +40,7 @@ def load_balance(probabilities: Tensor, experts: Tensor, group: Any = None) -> T
 
 
 def router_z(logits: Tensor) -> Tensor:
-    """The mean square of the log of the softmax's normalizer, which keeps logits [tokens, experts] small.
+    """Mean of logsumexp(logits)^2 over logits [tokens, experts]; it keeps the logits small.
 
     ST-MoE, https://arxiv.org/abs/2202.08906.
     """
@@ -48,9 +48,9 @@ def router_z(logits: Tensor) -> Tensor:
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Mean entropy, in nats, of distributions [tokens, ..., experts], summed over the axes between.
+    """Entropy, in nats, of distributions [tokens, ..., experts]: mean over tokens, sum over other axes.
 
-    It is what COMET's trees and dense-to-sparse gates lower to decide for few experts.
+    COMET's trees and dense-to-sparse gates lower it in training, so that they choose few experts.
     """
     logarithms = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
     return -(probabilities * logarithms).sum() / max(len(probabilities), 1)

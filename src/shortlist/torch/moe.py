@@ -1,4 +1,4 @@
-"""The mixture-of-experts layer, and what reaches all such layers of a model."""
+"""The mixture-of-experts layer, and functions over all such layers of a model."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from shortlist.torch.tokens import tokens_here
 
 
 class MoE(nn.Module):
-    """A feed-forward layer of which every token computes the experts that its gate chooses.
+    """A feed-forward layer in which every token is computed by the experts that the gate chooses for it.
 
     Parameters
     ----------
     gate
-        Chooses.
+        Chooses experts and weights for every token.
     experts
-        Compute.
+        Compute the outputs.
     dispatcher
         Brings states to the experts and their outputs back: an object, or a name in `DISPATCHERS`. It says
         which experts are held here, for instance half of them on each of two processes.
@@ -39,7 +39,7 @@ class MoE(nn.Module):
     Attributes
     ----------
     routing : Routing or None
-        Of the last forward pass.
+        The routing of the last forward pass.
     """
 
     def __init__(
@@ -73,15 +73,14 @@ class MoE(nn.Module):
         hidden : [..., width]
             States.
         token_ids : int64 [...], optional
-            For gates that ask for them. In a patched model the pass tells them, as it does the mask.
+            Needed by gates that route by token id. A patched model passes ids and mask by itself.
         mask : [...], optional
-            Zero or False where a token is padding: no expert computes it, and it counts in no loss, no load
-            and no balance.
+            Zero or False where a token is padding: no expert computes it, and no loss or load counts it.
 
         Returns
         -------
         [..., width]
-            Padding has what the shared expert makes of it, or zeros.
+            Outputs. A padding token gets only the shared expert's output, or zeros.
         """
         x = hidden.reshape(-1, hidden.shape[-1])
         segments = self.dispatcher.dispatch(x, self._route(x, token_ids, mask))
@@ -92,7 +91,7 @@ class MoE(nn.Module):
     def reference(
         self, hidden: Tensor, token_ids: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """What `forward` computes, by definition: all experts compute all tokens, most weigh nothing.
+        """The same as `forward` by the definition: all experts compute all tokens; most weights are zero.
 
         Raises
         ------
@@ -119,7 +118,7 @@ class MoE(nn.Module):
         if mask.numel() != len(x):
             raise UsageError(f"the mask is of {mask.numel()} tokens, and the layer got {len(x)} states")
         rows = mask.reshape(-1).nonzero().squeeze(-1)
-        # Gates see real tokens alone, so that whatever they count or learn is of these.
+        # Gates see no padding, so that they count and learn from real tokens only.
         seen: Routing = self.gate(x[rows], None if ids is None else ids[rows])
         routing = self.routing = seen.among(rows, len(x))
         return routing
@@ -133,7 +132,7 @@ class MoE(nn.Module):
         return y + shared
 
     def __getstate__(self) -> dict:
-        # The last routing belongs to a graph, and tensors of a graph cannot be copied: a copy starts without.
+        # The last routing is part of an autograd graph, which cannot be copied: a copy starts without it.
         return super().__getstate__() | {"routing": None}
 
 
@@ -143,9 +142,9 @@ def moe_layers(model: nn.Module) -> Iterator[MoE]:
 
 
 def auxiliary_losses(model: nn.Module) -> dict[str, Tensor]:
-    """Sums over a model's layers of the losses of the last forward pass, by name.
+    """Auxiliary losses of the last forward pass by name, each summed over the model's layers.
 
-    Warns where a gate that trains would learn nothing from them, because the pass had no gradients.
+    Warns where a gate in training mode gets no gradient from them, because the pass had gradients off.
     """
     total: dict[str, Tensor] = {}
     layers = list(moe_layers(model))
@@ -162,7 +161,7 @@ def auxiliary_losses(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _without_gradients(layer: MoE) -> bool:
-    """Whether a gate that trains gave losses, or should have, that it learns nothing from."""
+    """Whether a gate in training mode has auxiliary losses from which it gets no gradient."""
     if not (layer.routing and layer.training and layer.gate.gives):
         return False
     trains = any(parameter.requires_grad for parameter in layer.gate.parameters())
@@ -170,12 +169,12 @@ def _without_gradients(layer: MoE) -> bool:
 
 
 def set_progress(model: nn.Module, progress: float) -> None:
-    """Tells all gates how far training is, from 0 to 1."""
+    """Tell all gates the progress of training, from 0 to 1."""
     for layer in moe_layers(model):
         layer.gate.progress = progress
 
 
 def after_step(model: nn.Module) -> None:
-    """To be called after every step of the optimizer: gates that balance without a loss adjust."""
+    """Let gates that balance without a loss adjust. Call it after every step of the optimizer."""
     for layer in moe_layers(model):
         layer.gate.after_step()

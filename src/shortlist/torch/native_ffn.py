@@ -1,11 +1,11 @@
-"""The feed-forward of many experts as grouped products of native kernels, both ways: float32 on CPU.
+"""The feed-forward of many experts by native grouped products, forward and backward: float32 on the CPU.
 
-Rows are gathered and added up inside the products, so that nothing but inner states is written between them.
+The products gather their rows and add up their results, so that only inner states are written between them.
 
     x [rows, width]    rows, weights [pairs], sorted by expert
     h, a [pairs, neurons]: before and after the activation
     up [experts, neurons, width], twice as many neurons with gates    down [experts, width, neurons]
-    d...: gradient of ...
+    dx: gradient of x, and so on
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from shortlist.torch.recycled import Recycled
 from shortlist.torch.segments import Matrices
 
 INNER = Recycled(8)  # inner states, their activations, and the gradients of both
-GRADIENTS = Recycled()  # of matrices: layers make room for theirs
-FEW = 128  # rows whose inner states stay in the cache between two steps of an activation
+GRADIENTS = Recycled()  # gradients of matrices: layers reserve space for theirs
+FEW = 128  # a number of rows whose inner states stay in the CPU's cache between the steps of an activation
 
 
 def native_serves(x: Tensor, up: Tensor, down: Tensor) -> bool:
-    """Whether the native kernels take this: float32 on a processor."""
+    """Whether the native kernels take these tensors: float32 on the CPU."""
     return all(
         t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in (x, up, down)
     )
@@ -37,12 +37,12 @@ class _How(NamedTuple):
     gated: bool
 
     def activate(self, h: Tensor, a: Tensor) -> None:
-        """Writes activations a of inner states h."""
+        """Write the activations of inner states h into a."""
         for inner, out in zip(h.split(FEW), a.split(FEW), strict=True):
             out.copy_(self.activation.neurons(inner, self.gated, dim=1))
 
     def activate_backward(self, da: Tensor, h: Tensor, dh: Tensor) -> None:
-        """Writes the gradient dh of inner states, from that of their activations."""
+        """Write the gradient of inner states into dh, from the gradient da of their activations."""
         for given, inner, out in zip(da.split(FEW), h.split(FEW), dh.split(FEW), strict=True):
             out.copy_(self.activation.neurons_backward(given, inner, self.gated, dim=1))
 
@@ -74,7 +74,7 @@ def backward(
     gated: bool,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Gradients of x, weights and matrices; those of matrices that are not needed are empty."""
+    """Gradients of x, weights and matrices; a gradient that is not needed is empty."""
     up, down = matrices
     how, scale = _How(activation_of(activation), gated), weights.float()[:, None]
     dy, x, neurons = dy.contiguous(), x.contiguous(), (len(rows), down.shape[2])
@@ -99,19 +99,19 @@ def backward(
 def product(
     weights: Tensor, x: Tensor, load: Tensor, out: Tensor, *, transposed: bool = False, **where
 ) -> None:
-    """`_native.grouped_product`, of tensors."""
+    """Call `_native.grouped_product` with tensors."""
     with torch_workers():
         _native.grouped_product(*_arrays(weights, x, load, out), transposed=transposed, **_named(where))
 
 
 def outer(left: Tensor, right: Tensor, load: Tensor, out: Tensor, **where) -> None:
-    """`_native.grouped_outer`, of tensors."""
+    """Call `_native.grouped_outer` with tensors."""
     with torch_workers():
         _native.grouped_outer(*_arrays(left, right, load, out), **_named(where))
 
 
 def _arrays(*tensors: Tensor) -> Any:
-    # Handed over as they are: what is asked for a NumPy array can never be resized again, as FSDP does.
+    # Not by `tensor.numpy()`: its storage could then not be resized, as FSDP does.
     return (t.detach() for t in tensors)
 
 

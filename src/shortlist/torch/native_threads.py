@@ -1,7 +1,7 @@
-"""The native kernels on PyTorch's own threads.
+"""Runs the native kernels on PyTorch's own threads.
 
-Between two parallel parts of a program the threads of an OpenMP runtime spin for a while. A second set of
-threads would have to share the processors with them: a token's experts then take three times as long.
+The threads of an OpenMP runtime spin for a while after each parallel region. A second set of threads would
+compete with them for the cores: a token's experts then take three times as long.
 """
 
 import ctypes
@@ -14,19 +14,19 @@ from shortlist import _native
 
 
 def torch_workers() -> _native.Workers:
-    """For a `with` statement around native calls: PyTorch's threads, as many as it uses.
+    """PyTorch's threads, as a context manager for native calls, in the number that PyTorch uses.
 
-    Those of the native pool, where PyTorch's OpenMP is not GCC's.
+    Where PyTorch's OpenMP runtime is not GCC's: the threads of the native pool.
     """
     return _native.Workers(torch.get_num_threads(), *_openmp())
 
 
 @cache
 def _openmp() -> tuple[int, ...]:
-    """Addresses of what starts a team of OpenMP's threads, and of what says how many they are."""
+    """Addresses of the OpenMP functions that start a team of threads and that give its size."""
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         functions = (library.GOMP_parallel, library.omp_get_num_threads)
-    except (OSError, AttributeError):  # another system's library, or another OpenMP
+    except (OSError, AttributeError):  # another platform, or another OpenMP runtime
         return ()
     return tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)

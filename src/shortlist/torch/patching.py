@@ -1,4 +1,4 @@
-"""Replaces the feed-forward blocks of a `transformers` model in place, and undoes it exactly."""
+"""Replaces the feed-forward blocks of a `transformers` model in place, and puts them back exactly."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from shortlist.torch.tokens import tell_tokens
 
 @dataclass(frozen=True)
 class Replaced:
-    """One block that was replaced."""
+    """The record of one replaced block."""
 
     index: int
     parent: nn.Module
     name: str
     original: nn.Module
     new: nn.Module
-    beside: nn.Parameter | None  # another one of the layer, and where and what it was
+    beside: nn.Parameter | None  # another parameter of the layer; its device and type then
     was: tuple[torch.device, torch.dtype] | None
 
     def check(self) -> None:
-        """Raise `UsageError` where putting the original back would undo more than the patch."""
+        """Raise `UsageError` where putting the original back would also discard later changes."""
         if getattr(self.parent, self.name) is not self.new:
             raise UsageError(f"layer {self.index} was replaced again after this patch: undo that one first")
         kept = set(self.original.modules())
@@ -32,7 +32,7 @@ class Replaced:
             raise UsageError(f"layer {self.index} holds an adapter of peft: unload or merge it before undo")
 
     def undo(self) -> None:
-        """Put the original back, moved and cast as the model has been since."""
+        """Put the original back, on the device and in the type that the model has now."""
         self.original.train(self.new.training)
         now = _where(self.beside)
         if now and now != self.was:
@@ -42,7 +42,7 @@ class Replaced:
 
 @dataclass
 class Patch:
-    """What `patch` did to a model; also a context manager that undoes it at its end.
+    """The record of a call of `patch`, which can undo it; also a context manager that undoes it at its end.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class Patch:
     _cleanup: list[Callable[[], None]] = field(default_factory=list)
 
     def undo(self) -> None:
-        """Puts all original blocks back, or none. Undoing twice changes nothing.
+        """Put all original blocks back, or none. Undoing twice changes nothing.
 
         Raises
         ------
         UsageError
-            A block was replaced again since, or holds an adapter that would be lost.
+            A block was replaced again later, or holds an adapter that would be lost.
         """
         for block in self._replaced:
             block.check()
@@ -72,7 +72,7 @@ class Patch:
         self._cleanup.clear()
 
     def when_undone(self, *cleanup: Callable[[], None]) -> None:
-        """Have `undo` call these too."""
+        """Register functions that `undo` calls, too."""
         self._cleanup += cleanup
 
     def __enter__(self) -> "Patch":
@@ -87,23 +87,23 @@ def patch(
     make: Callable[[int, nn.Module], nn.Module],
     layers: Iterable[int] | None = None,
 ) -> Patch:
-    """Replaces feed-forward blocks by what `make` returns for them.
+    """Replace feed-forward blocks by the modules that `make` returns for them.
 
     Parameters
     ----------
     model
-        A `transformers` model, or one that holds it (a `peft` model).
+        A `transformers` model, or a model that wraps one (a `peft` model).
     make
-        From the index of a decoder layer and its block to the new block, which maps [batch, length, width] to
-        the same shape. It may hold the old block or its parameters, and may differ from layer to layer.
+        Takes the index of a decoder layer and its block, and returns the new block, which maps
+        [batch, length, width] to the same shape. The new block may hold the old one or its parameters.
     layers
         Indices of decoder layers; all by default.
 
     Raises
     ------
     UsageError
-        The model has no decoder layers with feed-forward blocks, or none of such an index; a layer's code
-        does not use its block as a map from states to states. The model is then as it was.
+        The model has no decoder layers with feed-forward blocks; an index is out of range; or a layer's code
+        does not use its block as a map from states to states. The model is then unchanged.
     """
     stack = find_stack(model)
     blocks = stack.blocks
@@ -122,7 +122,7 @@ def patch(
         beside = _beside(parent, name)
         done._replaced.append(Replaced(index, parent, name, original, new, beside, _where(beside)))
         done.layers[index] = new
-    for block in done._replaced:  # nothing fails from here on
+    for block in done._replaced:  # nothing below can fail
         setattr(block.parent, block.name, block.new.train(block.parent.training))
     done.when_undone(*(hook.remove for hook in tell_tokens(stack.owner, blocks)))
     return done

@@ -1,4 +1,4 @@
-"""Fused experts in 8 or 4 bits, in GGUF's own blocks: fused when quantized, when saved and when run."""
+"""Fused experts in 8 or 4 bits, in GGUF's block formats: fused when quantized, when saved and when run."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ TYPES = {8: gguf.GGMLQuantizationType.Q8_0, 4: gguf.GGMLQuantizationType.Q4_0}
 
 
 class QuantizedExperts(ExpertBank):
-    """Experts whose weights are codes of 8 or 4 bits with a float16 scale for every 32 inputs.
+    """Experts whose weights are 8-bit or 4-bit codes with a float16 scale for every 32 inputs.
 
-    Tokens go through the native kernels (8-bit activations, as in the native runtime), whose packed rows are
-    a second copy of the codes, of experts that were chosen so far. Those that need gradients go through the
-    matrices of the chosen experts, each unpacked when its turn comes. Gradients reach states and routing
-    weights, not the codes.
+    Without gradients the native kernels compute, with 8-bit activations as in the native runtime. They keep
+    a second, packed copy of the codes of each expert that was chosen so far. With gradients, the matrices of
+    the chosen experts are unpacked one after another. Gradients reach states and routing weights, not codes.
 
     Parameters
     ----------
     count, width, hidden, activation, gated
-        As for `Experts`. Width and hidden must be multiples of 32.
+        The settings of `Experts`. Width and hidden must be multiples of 32.
     bits
         8 or 4.
 
     Attributes
     ----------
     gate_up_proj, down_proj : uint8
-        As of `Experts` (`up_proj` without gates), with the 34 or 18 bytes of a Q8_0 or Q4_0 block for every
-        32 inputs.
+        The matrices of `Experts` (`up_proj` without gates), with a Q8_0 or Q4_0 block of 34 or 18 bytes for
+        every 32 inputs.
 
     Raises
     ------
     UsageError
-        Of other bits, or sizes that are no multiples of 32.
+        `bits` is neither 8 nor 4, or a size is no multiple of 32.
     """
 
     gate_up_proj: Tensor
@@ -87,7 +86,7 @@ class QuantizedExperts(ExpertBank):
     @classmethod
     @torch.no_grad()
     def of(cls, experts: Experts, bits: int = 8) -> QuantizedExperts:
-        """Rounds the weights of experts, one expert at a time."""
+        """Quantize the weights of experts, one expert at a time."""
         made = cls(experts.count, experts.width, experts.hidden, experts.activation, experts.gated, bits)
         for name, source in zip((made.up_name, "down_proj"), experts.matrices(), strict=True):
             for codes, matrix in zip(made.get_parameter(name), source, strict=True):
@@ -99,18 +98,18 @@ class QuantizedExperts(ExpertBank):
 
     @property
     def base_layer(self) -> nn.Module:
-        """What peft asks of a module that it wraps. Codes are parameters so that it finds them, and asks."""
+        """The module itself. peft finds modules by their parameters, and reads this property from them."""
         raise UsageError(
             "quantized experts take no adapter: leave them out of target_parameters, "
             "or train before quantize_experts"
         )
 
     def matrices(self) -> Matrices:
-        """None that could be trained."""
+        """No matrices: codes cannot be trained."""
         return ()
 
     def frozen(self) -> Frozen:
-        """The experts' matrices, each unpacked when it is asked for."""
+        """The experts' matrices, each unpacked on access."""
         return _Unpacked(self.get_parameter(self.up_name), self.bits), _Unpacked(self.down_proj, self.bits)
 
     def compute(self, segments: Segments, matrices: Matrices) -> Tensor:
@@ -125,7 +124,7 @@ class QuantizedExperts(ExpertBank):
             return products(x, weights, work, ups, downs, times=_native_times)
 
     def _packed(self, name: str, expert: int | None) -> _native.Rows | None:
-        """Rows for the native kernels, kept from the first time that a token chooses the expert."""
+        """Packed rows for the native kernels; made and kept when a token first chooses the expert."""
         if expert is None:
             return None
         codes = self.get_parameter(name)
@@ -140,13 +139,13 @@ class QuantizedExperts(ExpertBank):
 
 
 class PackedRows:
-    """The native rows of codes, by expert, for as long as the codes are what they were."""
+    """A cache of packed rows by expert, which is dropped when the codes change."""
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[tuple[int, int], dict[int, _native.Rows]]] = {}
 
     def of(self, name: str, codes: Tensor) -> dict[int, _native.Rows]:
-        """Those of the codes of that name: none where the tensor is another, or was written to."""
+        """The packed rows for the codes of this name; empty where the tensor was replaced or written to."""
         now = codes.data_ptr(), codes._version
         if name not in self._rows or self._rows[name][0] != now:
             self._rows[name] = now, {}
@@ -157,7 +156,7 @@ class PackedRows:
 
 
 class _Unpacked(Sequence[Tensor]):
-    """Matrices [rows, columns] of blocks [experts, rows, bytes]."""
+    """A sequence of matrices [rows, columns], unpacked from blocks [experts, rows, bytes]."""
 
     def __init__(self, blocks: Tensor, bits: int):
         self.blocks = blocks
@@ -171,7 +170,7 @@ class _Unpacked(Sequence[Tensor]):
 
 
 def unpack(blocks: Tensor, bits: int) -> Tensor:
-    """Values [rows, columns], float32, of Q8_0 or Q4_0 blocks [rows, bytes]."""
+    """Dequantize Q8_0 or Q4_0 blocks [rows, bytes] to float32 [rows, columns]."""
     block = gguf.GGML_QUANT_SIZES[TYPES[bits]][1]
     blocks = blocks.view(len(blocks), -1, block)
     scales, codes = blocks[..., :2].view(torch.float16).float(), blocks[..., 2:]
@@ -183,22 +182,22 @@ def unpack(blocks: Tensor, bits: int) -> Tensor:
 
 
 def quantize_experts(model: nn.Module, bits: int = 8) -> None:
-    """Replaces the experts of all mixture-of-experts layers of a model by their quantized form, or none.
+    """Quantize the experts of all mixture-of-experts layers of a model, or none.
 
-    The configuration of a `transformers` model then says so (`quantization_config`): what `save_pretrained`
-    writes loads with `load_quantized`, and is refused by other readers.
+    The key `quantization_config` of the model's configuration then says so: `load_quantized` loads the files
+    of `save_pretrained`, and other readers refuse them.
 
     Parameters
     ----------
     model
-        Whose layers are `MoE`.
+        A model whose mixture layers are `MoE`.
     bits
         8 or 4.
 
     Raises
     ------
     UsageError
-        There are no such layers, or one has experts that cannot be quantized. The model is then as it was.
+        The model has no such layers, or experts that cannot be quantized. The model is then unchanged.
     """
     layers = list(moe_layers(model))
     if not layers:
@@ -207,7 +206,7 @@ def quantize_experts(model: nn.Module, bits: int = 8) -> None:
     for layer in layers:
         if not isinstance(layer.experts, Experts):
             raise UsageError(f"only Experts can be quantized, not {type(layer.experts).__name__}")
-        if layer.experts not in made:  # layers may share them
+        if layer.experts not in made:  # layers may share experts
             made[layer.experts] = QuantizedExperts.of(layer.experts, bits)
     for layer in layers:
         layer.experts = made[layer.experts]
@@ -219,6 +218,6 @@ def quantize_experts(model: nn.Module, bits: int = 8) -> None:
 
 
 def _native_times(rows: _native.Rows, x: Tensor) -> Tensor:
-    """`segments.times`, of packed rows."""
+    """The same as `segments.times`, for packed rows."""
     y = rows.matmul(x.float().contiguous().numpy())
     return torch.from_numpy(y).t().to(x.dtype)

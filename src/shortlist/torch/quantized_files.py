@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def load_quantized(folder: str | Path) -> "PreTrainedModel":
-    """A causal language model that `save_pretrained` wrote after `adopt` and `quantize_experts`.
+    """Load a causal language model that `save_pretrained` wrote after `adopt` and `quantize_experts`.
 
-    Its layers are `MoE` with `QuantizedExperts`, as they were. The native runtime and other programs refuse
-    such a folder.
+    Its mixture layers are `MoE` with `QuantizedExperts`. The native runtime and other programs refuse such a
+    folder.
 
     Raises
     ------
     CheckpointError
-        The folder is none of that kind, or is damaged.
+        The folder holds no model with quantized experts, or is damaged.
     """
     from transformers import AutoModelForCausalLM
 

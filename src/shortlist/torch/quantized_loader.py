@@ -1,6 +1,6 @@
-"""What `transformers` asks of a quantization method, for experts that `quantize_experts` made.
+"""The quantization method of `quantize_experts`, in the form that `transformers` asks for.
 
-Importing this file makes the method known to `from_pretrained`.
+Importing this file registers the method with `from_pretrained`.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ class ExpertsConfig(QuantizationConfigMixin):
     bits
         8 or 4.
     layers
-        Indices of the decoder layers with such experts.
+        Indices of the decoder layers with quantized experts.
     """
 
     def __init__(self, bits: Any = None, layers: Any = None, **unknown: Any):
@@ -43,7 +43,7 @@ class ExpertsConfig(QuantizationConfigMixin):
 
 @register_quantizer(METHOD)
 class ExpertsQuantizer(HfQuantizer):
-    """Puts quantized experts into blocks before their weights come, and makes layers of them after."""
+    """Puts quantized experts into blocks before weights are loaded, and adopts the blocks afterwards."""
 
     quantization_config: Any  # an ExpertsConfig
 

@@ -1,4 +1,4 @@
-"""Sums over the processes of a distributed run. One process alone pays nothing for them."""
+"""Sums over the processes of a distributed run. They cost nothing in a single process."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from torch import distributed as dist
 
 
 def count_of(group: Any = None) -> int:
-    """How many processes train together: 1 where `torch.distributed` does not run."""
+    """The number of processes that train together: 1 where `torch.distributed` does not run."""
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 
 def sum_over(values: Tensor, group: Any = None) -> Tensor:
-    """The sum of the values [...] that all processes of a group have, without gradients."""
+    """The sum of the values [...] of all processes of a group, without gradients."""
     total = values.detach().clone()
     if count_of(group) > 1:
         dist.all_reduce(total, group=group)
@@ -21,16 +21,16 @@ def sum_over(values: Tensor, group: Any = None) -> Tensor:
 
 
 def share_first(holds: Tensor, tensors: list[Tensor], group: Any = None) -> None:
-    """Gives all processes the tensors of the first one that holds some, in place.
+    """Copy the tensors of the first process that holds them to all processes, in place.
 
     Parameters
     ----------
     holds
-        Whether this process does, a scalar.
+        A scalar: true where this process holds the tensors.
     tensors
-        Of the same shapes everywhere.
+        Tensors with the same shapes in all processes.
     group
-        Of processes, all of which call this.
+        The processes; all of them call this function.
     """
     if count_of(group) == 1:
         return

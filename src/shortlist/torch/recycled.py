@@ -1,7 +1,7 @@
-"""Memory that is used again once nobody holds it.
+"""Memory that is reused once nobody holds it.
 
-The system hands out fresh memory page by page, each cleared first: for the gradients of all experts that
-takes longer than writing them. What one training step frees, the next one needs again.
+The operating system clears fresh memory page by page. For the gradients of all experts that takes longer
+than writing them. Each training step needs the same memory that the step before freed.
 """
 
 import math
@@ -10,29 +10,29 @@ import weakref
 import torch
 from torch import Tensor
 
-SMALL = 1 << 15  # fewer values come from the allocator, which has them at hand
+SMALL = 1 << 15  # smaller tensors come from the allocator, which reuses memory itself
 
 
 class Recycled:
-    """Hands out float32 tensors on CPU, in memory of earlier ones that are gone.
+    """Allocates float32 tensors on the CPU, in the memory of earlier tensors that were freed.
 
     Parameters
     ----------
     blocks
-        How many that nobody holds are kept, the last ones: what more there are goes back to the system.
+        The number of free blocks that are kept, the latest ones. Others go back to the operating system.
     """
 
     def __init__(self, blocks: int = 0):
         self._blocks = blocks
-        self._free: dict[int, Tensor] = {}  # by address, in the order in which they came back
+        self._free: dict[int, Tensor] = {}  # by address, in the order in which they were freed
 
     def make_room(self, owner: object, blocks: int) -> None:
-        """So many blocks more are kept while the owner lives."""
+        """Keep this many more free blocks for as long as the owner lives."""
         self._blocks += blocks
         weakref.finalize(owner, self._shrink, blocks).atexit = False
 
     def empty(self, *shape: int) -> Tensor:
-        """A tensor of that shape whose values are arbitrary. Its memory comes back with its last view."""
+        """A tensor of this shape with arbitrary values. Its memory is freed with its last view."""
         count = math.prod(shape)
         if count < SMALL:
             return torch.empty(shape)
@@ -42,7 +42,7 @@ class Recycled:
             block = torch.empty(count)
         array = block.numpy()[:count].reshape(
             shape
-        )  # an object of its own: the tensor made of it keeps it alive
+        )  # a separate object, which the tensor that is made from it keeps alive
         weakref.finalize(array, self._take_back, block).atexit = False
         return torch.from_numpy(array)
 

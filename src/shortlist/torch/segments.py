@@ -1,11 +1,11 @@
-"""The feed-forward of many experts, one product for each that has tokens, forward and backward.
+"""The feed-forward of many experts, forward and backward, with one product for each expert that has tokens.
 
-Inner states lie with tokens as columns, [neurons, tokens]: the product of a weight matrix with few tokens is
-then up to twice as fast (measured on CPU, 2 to 256 tokens), and gate and up are two whole blocks.
+Inner states are stored as [neurons, tokens]: the product of a weight matrix with few tokens is then up to
+twice as fast (measured on the CPU, 2 to 256 tokens), and gate and up are two contiguous blocks.
 
     x [rows, width]    rows, weights [pairs], sorted by expert    m: pairs of one expert
     up [neurons, width], twice as many rows with gates    down [width, neurons]
-    h, a [neurons, m]: before and after the activation    d...: gradient of ...
+    h, a [neurons, m]: before and after the activation    dx: gradient of x, and so on
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,22 +16,22 @@ from torch import Tensor
 
 from shortlist.torch.activations import activation_of
 
-SKINNY = 16  # fewer tokens are a faster right-hand side when they lie as rows
-NARROW = 48  # likewise the tokens that meet a transposed weight
+SKINNY = 16  # below this number of tokens, a right-hand side stored by rows is faster
+NARROW = 48  # the same for the product with a transposed weight
 
 Matrices = Sequence[Tensor]
 Frozen = tuple[Matrices, Matrices]
 
 
 class Work(NamedTuple):
-    """Which expert computes which rows, and how.
+    """The rows of each expert, and the kind of feed-forward layer.
 
     Parameters
     ----------
     rows : int64 [pairs]
-        Of x, sorted by expert.
+        Rows of x, sorted by expert.
     load
-        Pairs of each expert.
+        Number of pairs of each expert.
     activation
         A name of `ACTIVATIONS`.
     gated
@@ -44,7 +44,7 @@ class Work(NamedTuple):
     gated: bool
 
     def segments(self) -> Iterator[tuple[int, slice, Tensor]]:
-        """Experts that have pairs, where in the list these are, and their rows."""
+        """Each expert that has pairs, with their range in the list and their rows."""
         start = 0
         for e, count in enumerate(self.load):
             if count:
@@ -53,7 +53,7 @@ class Work(NamedTuple):
             start += count
 
     def clear_unused(self, *gradients: Sequence[Tensor] | Tensor) -> None:
-        """Zeros for the experts without pairs; the others' gradients are written whole anyway."""
+        """Set the gradients of experts without pairs to zero; those of the others are written completely."""
         for each in gradients:
             if len(each):
                 for e, count in enumerate(self.load):
@@ -65,15 +65,15 @@ class Work(NamedTuple):
         return activation_of(self.activation).neurons(h, self.gated, dim=0)
 
     def activate_backward(self, da: Tensor, h: Tensor) -> Tensor:
-        """The gradient of inner states, from that of their activations."""
+        """The gradient of inner states, from the gradient da of their activations."""
         return activation_of(self.activation).neurons_backward(da, h, self.gated, dim=0)
 
 
 def per_expert(matrices: Matrices) -> tuple[Matrices | Tensor, Matrices | Tensor]:
     """Up and down matrices of all experts, from two fused tensors or from one tensor for each.
 
-    Either can be indexed by expert. Fused tensors stay whole: with many experts, a view of each would take
-    longer than what one token computes.
+    Both can be indexed by expert. Fused tensors stay whole: with many experts, making a view of each would
+    take longer than the arithmetic of one token.
     """
     if matrices and matrices[0].dim() == 3:
         return matrices[0], matrices[1]
@@ -82,7 +82,7 @@ def per_expert(matrices: Matrices) -> tuple[Matrices | Tensor, Matrices | Tensor
 
 
 def times(w: Tensor, x: Tensor) -> Tensor:
-    """Columns w @ x.T [out, m], from rows x [m, in]."""
+    """The product w @ x.T [out, m], from rows x [m, in]."""
     return torch.mm(w.to(x.dtype), (x.contiguous() if len(x) < SKINNY else x).t())
 
 
@@ -116,16 +116,16 @@ def gradients(
     dups: Sequence[Tensor] | Tensor = (),
     ddowns: Sequence[Tensor] | Tensor = (),
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weights; those of up and down matrices are written, where there is memory for them.
+    """Gradients of x and weights. Writes the gradients of matrices where the caller gives memory for them.
 
     Parameters
     ----------
     dy : [rows, width]
         Gradient of `products`.
     x, weights, work
-        As for `products`.
+        The arguments of `products`.
     kept
-        Inner states that it appended.
+        The inner states that `products` appended.
     matrices
         Ups and downs.
     dups, ddowns
@@ -139,7 +139,7 @@ def gradients(
         dy_e = dy.index_select(0, rows)
         a = work.activate(h)
         da = _transposed_times(downs[e].to(x.dtype), dy_e)
-        # The weight is applied to a, so that its gradient needs a only: outputs are not kept.
+        # The weight multiplies a, so that its gradient needs a only and outputs are not kept.
         dweights[segment] = (a * da).sum(0)
         if len(ddowns):
             _product(dy_e.t(), (a * weight).t(), out=ddowns[e])
@@ -176,7 +176,7 @@ def backward(
     gated: bool,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Gradients of x, weights and matrices, as `empty_gradients` makes these."""
+    """Gradients of x, weights and matrices; `empty_gradients` allocates those of the matrices."""
     work = Work(rows, load.tolist(), activation, gated)
     pair = per_expert(matrices)
     dmatrices = empty_gradients(matrices, needed)
@@ -191,20 +191,20 @@ def backward(
 
 
 def inner_width(matrices: Matrices) -> int:
-    """Inner states of a pair: of the largest expert, where they differ."""
+    """The number of inner states of a pair: that of the largest expert."""
     ups, _ = per_expert(matrices)
     return ups.shape[1] if isinstance(ups, Tensor) else max(map(len, ups))
 
 
 def empty_gradients(matrices: Matrices, needed: Sequence[bool]) -> list[Tensor]:
-    """Memory for gradients; without values for the ups where none of them is needed, and for the downs."""
+    """Allocate gradients of up and down matrices; empty tensors for a kind whose gradients are not needed."""
     half = len(matrices) // 2
     wanted = [any(needed[:half])] * half + [any(needed[half:])] * half
     return [torch.empty_like(m) if want else m.new_empty(0) for m, want in zip(matrices, wanted, strict=True)]
 
 
 def _places(states: Tensor, work: Work, ups: Sequence[Tensor] | Tensor) -> Iterator[Tensor]:
-    """Where in inner states [pairs, widest] those of each expert lie, [neurons, m] in one piece."""
+    """Views of inner states [pairs, widest]: for each expert its own, contiguous [neurons, m]."""
     flat, width = states.flatten(), states.shape[1]
     for e, segment, rows in work.segments():
         neurons = len(ups[e])
@@ -212,7 +212,7 @@ def _places(states: Tensor, work: Work, ups: Sequence[Tensor] | Tensor) -> Itera
 
 
 def frozen_ffn(x: Tensor, weights: Tensor, work: Work, frozen: Frozen) -> Tensor:
-    """`products` of matrices without gradients, which are tensors once they are asked for one expert."""
+    """The same as `products`, for matrices without gradients that are unpacked one expert at a time."""
     if torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad):
         return _FrozenFFN.apply(x, weights, work, frozen)
     return products(x, weights, work, *frozen)
@@ -243,17 +243,17 @@ def sums_like(x: Tensor) -> Tensor:
 
 
 def _add_rows(out: Tensor, rows: Tensor, columns: Tensor) -> None:
-    """Adds columns [width, m] to rows of out."""
+    """Add columns [width, m] to rows of out."""
     out.index_add_(0, rows, columns.t().contiguous().to(out.dtype))
 
 
 def _transposed_times(w: Tensor, x: Tensor) -> Tensor:
-    """Columns w.T @ x.T of a matrix and rows [m, out]."""
+    """The product w.T @ x.T, from rows x [m, out]."""
     return torch.mm(x, w).t() if len(x) < NARROW else torch.mm(w.t(), x.t())
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Into memory that may be of another type."""
+    """Write a @ b into out, which may have another type."""
     if out.dtype == a.dtype:
         torch.mm(a, b, out=out)
     else:

@@ -1,4 +1,4 @@
-"""One router for all layers of a model, decoupled from them: routes are known before the first layer."""
+"""One router for all layers of a model: it reads the tokens, so routes are known before the first layer."""
 
 from typing import Any
 
@@ -12,32 +12,32 @@ from shortlist.torch.gates import Gate, Routing
 from shortlist.torch.tokens import Tokens, tell_more, tokens_here
 
 CHUNK = 128
-"""Tokens whose states are computed at once."""
+"""Number of tokens whose states are computed at once."""
 SHORTEST, LONGEST = 0.5, 512.0
-"""Half-lives, in tokens, of what the router remembers."""
+"""Half-lives, in tokens, of the router's averages of the past."""
 STATE = "shortlist_router_state"
-"""Name of the attribute that the keys of a cache's first layer have."""
+"""Name of the attribute under which a cache's first keys carry the router's state."""
 
 
 class SharedRouter(nn.Module):
-    """The pre-gating router of Read-ME (https://arxiv.org/abs/2410.19123): tokens in, one expert for each.
+    """The pre-gating router of Read-ME (https://arxiv.org/abs/2410.19123): it chooses one expert for a token.
 
-    Theirs is a transformer block; this one sees the past through averages that fade at fixed rates, so that
-    its state stays small, however long the text is.
+    In the paper the router is a transformer block. This one sees the past through averages that decay at
+    fixed rates, so that the size of its state does not grow with the text.
 
     Parameters
     ----------
     width
-        Of an embedding row.
+        Width of an embedding row.
     experts
-        Among which it chooses.
+        Number of experts.
     rank
-        Numbers that are remembered.
+        Number of averages, the size of the state.
 
     Attributes
     ----------
     decay : [rank]
-        Share of an average that the next token leaves; not trained.
+        Share of an average that remains after the next token; not trained.
     """
 
     def __init__(self, width: int, experts: int, rank: int = 64):
@@ -54,16 +54,16 @@ class SharedRouter(nn.Module):
     def forward(
         self, embedded: Tensor, state: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Scores [batch, length, experts] and the state [batch, rank] after the last token.
+        """Compute scores [batch, length, experts] and the state [batch, rank] after the last token.
 
         Parameters
         ----------
         embedded : [batch, length, width]
-            Embedding rows as they are stored.
+            Embedding rows, unscaled as they are stored.
         state : [batch, rank], optional
-            After the tokens before these; zeros at the start of a text.
+            The state before these tokens; zeros at the start of a text.
         mask : bool [batch, length], optional
-            False where a token is padding, at the begin or the end of a text: it adds nothing to the state.
+            False where a token is padding, at the start or the end of a text. It leaves the state as it is.
         """
         p = self.project(embedded)
         if mask is not None:
@@ -90,10 +90,10 @@ class SharedRouter(nn.Module):
 
 
 class SharedRoute(Gate):
-    """What a layer sees of a `SharedRouter`: the scores that came with the tokens on their way."""
+    """A layer's gate in front of a `SharedRouter`: it reads the scores that accompany the tokens."""
 
     def estimate(self, x: Tensor) -> Tensor:
-        """The router's scores, whatever the states are.
+        """The router's scores; they do not depend on the states.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class SharedRoute(Gate):
         tokens = tokens_here()
         scores = None if tokens is None else tokens.scores
         if scores is not None and tokens is not None and tokens.mask is not None:
-            scores = scores[tokens.mask.reshape(-1)]  # as the layer shows its gate real tokens alone
+            scores = scores[tokens.mask.reshape(-1)]  # a layer passes its gate no padding
         if scores is None or len(scores) != len(x):
             raise UsageError(
                 "a shared router chooses before the first layer: run the whole model, not a layer"
@@ -123,17 +123,17 @@ def route(
     state: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tokens:
-    """Let the router read tokens [batch, length] for all layers of a model, from its state before them."""
+    """Compute the router's scores of tokens [batch, length] for all layers, from the state before them."""
     rows = model.get_input_embeddings().weight[ids]  # pyright: ignore[reportCallIssue]
     scores, after = router(rows.detach(), state, mask)
     return Tokens(ids, mask, scores.flatten(0, 1), after.detach())
 
 
 def follow(decoder: nn.Module) -> list[RemovableHandle]:
-    """From now on every pass of a decoder, patched before, starts with its `router`.
+    """Make every later pass of a patched decoder begin with its `router`.
 
-    Where a pass brings a cache that holds tokens, the router goes on from its state after them. That state is
-    kept with the cache's keys, so each conversation has its own, and copies of a cache are copies of it.
+    Where a pass has a cache that holds tokens, the router continues from its state after them. The state is
+    kept with the cache's keys: each conversation has its own, and a copied cache has a copy.
     """
     return [
         decoder.register_forward_pre_hook(_read_first, with_kwargs=True),
@@ -161,7 +161,7 @@ def _keep_state(_decoder: nn.Module, _args: tuple, kwargs: dict[str, Any], outpu
     cache = getattr(output, "past_key_values", None) or kwargs.get("past_key_values")
     tokens = tokens_here()
     if cache is not None and tokens is not None:
-        # Whoever reorders or cuts a cache makes new keys, which are without a state. A deep copy keeps it.
+        # Reordering or cutting a cache makes new keys, which have no state. A deep copy keeps the state.
         setattr(_keys(cache), STATE, tokens.state)
 
 

@@ -1,11 +1,11 @@
-"""What a forward pass tells the layers of a model about its tokens.
+"""Brings token ids and the padding mask of a forward pass to the layers of a model.
 
-Decoder layers know nothing of token ids. So a decoder hands them on as an argument of its own, its layers
-hand it on to their attention, and there it is taken out. Whoever runs a layer again (activation
-checkpointing) gives the same argument. From there to the block of the same layer, and in families whose
-code hands nothing on, the tokens wait in the thread.
+Decoder layers get no token ids. So a hook adds them to the arguments of the decoder's layers, which pass
+them on to their attention; another hook removes them there. Activation checkpointing runs a layer again with
+the same arguments. From attention to the block of the same layer, and in families whose layers pass no extra
+arguments on, the tokens are kept in a variable of the thread.
 
-All hooks know their arguments and nothing else, so that copies of a model are on their own.
+Hooks use only their arguments, so that copies of a model do not affect each other.
 """
 
 import inspect
@@ -33,9 +33,9 @@ class Tokens:
     mask : bool [batch, length] or None
         False where a token is padding; None where none is.
     scores : float [batch * length, experts] or None
-        Of a router that all layers share.
+        Scores of a router that all layers share.
     state : float [batch, rank] or None
-        That router's, after these tokens.
+        The state of that router after these tokens.
     """
 
     ids: Tensor | None
@@ -53,13 +53,13 @@ _here = _Here()
 
 
 def tokens_here() -> Tokens | None:
-    """Those of the pass that this thread is in; None outside of any."""
+    """The tokens of the pass that this thread runs; None outside of a pass."""
     return _here.tokens
 
 
 @contextmanager
 def telling(tokens: Tokens) -> Iterator[None]:
-    """Tell layers that are run one by one of their tokens, as a pass would."""
+    """Set the tokens for layers that are run one by one, outside of a pass."""
     before = _here.tokens, _here.passing
     _here.tokens, _here.passing = tokens, True
     try:
@@ -69,13 +69,13 @@ def telling(tokens: Tokens) -> Iterator[None]:
 
 
 def tell_more(tokens: Tokens, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Replace what the present pass of a decoder tells, for a later hook of it: its arguments by name."""
+    """Replace the tokens of the running pass; returns the keyword arguments for the decoder's later hooks."""
     _here.tokens = tokens
     return kwargs | {ARGUMENT: tokens} if ARGUMENT in kwargs else kwargs
 
 
 def tell_tokens(owner: nn.Module, blocks: list[tuple[nn.Module, str]]) -> list[RemovableHandle]:
-    """Let every pass of a decoder tell its layers, each given with its block's name, of its tokens."""
+    """Install hooks by which every pass of a decoder sets the tokens for its layers and their blocks."""
     hooks = [
         owner.register_forward_pre_hook(_begin_and_hand_on if _hands_on(owner) else _begin, with_kwargs=True),
         owner.register_forward_hook(_end, always_call=True),
@@ -99,14 +99,14 @@ def _hands_on(module: nn.Module) -> bool:
 def _begin(owner: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
     given = dict(zip(inspect.signature(owner.forward).parameters, args, strict=False)) | kwargs
     ids = given.get("input_ids", args[0] if args else None)
-    is_ids = isinstance(ids, Tensor) and not ids.is_floating_point()  # and not embeddings or pixels
+    is_ids = isinstance(ids, Tensor) and not ids.is_floating_point()  # neither embeddings nor pixels
     inputs = ids if isinstance(ids, Tensor) else given.get("inputs_embeds")
     mask = _padding(owner, given.get("attention_mask"), inputs)
     _here.tokens, _here.passing = Tokens(ids if is_ids else None, mask), True
 
 
 def _padding(owner: nn.Module, mask: Any, inputs: Tensor | None) -> Tensor | None:
-    """The part of an attention mask that is of this pass's tokens: those before lie in the cache."""
+    """The part of an attention mask for the tokens of this pass; earlier tokens are in the cache."""
     if mask is None or inputs is None:
         return None
     batch, length = inputs.shape[:2]
@@ -139,5 +139,5 @@ def _take(_part: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple,
 
 
 def _forget(_block: nn.Module, _args: tuple, _output: object) -> None:
-    if not _here.passing:  # the layer was run again on its own
+    if not _here.passing:  # the layer was run again, alone
         _here.tokens = None
