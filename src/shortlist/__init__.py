@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shortlist.checkpoints import pull
     from shortlist.engine.constraints import JsonSchema, Regex
-    from shortlist.engine.generation import Stream
-    from shortlist.engine.growing import Generation
+    from shortlist.engine.generation import Generation, Stream
     from shortlist.engine.load import load
     from shortlist.engine.model import Model
     from shortlist.engine.options import GenerationOptions
@@ -42,7 +41,7 @@ __all__ = [
 _HOMES = {
     "CheckpointError": "errors",
     "DownloadError": "errors",
-    "Generation": "engine.growing",
+    "Generation": "engine.generation",
     "GenerationOptions": "engine.options",
     "JsonSchema": "engine.constraints",
     "Model": "engine.model",

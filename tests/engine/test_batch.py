@@ -203,7 +203,7 @@ def test_many_requests_with_random_cancels_do_not_mix():
     for prompt, listener, job in zip(prompts, listeners, jobs, strict=True):
         assert isinstance(listener.last, DoneEvent)
         tokens = listener.last.generation.tokens
-        alone = fake_model().generate(prompt, max_tokens=job.text.options.max_tokens).tokens
+        alone = fake_model().generate(prompt, max_tokens=job.options.max_tokens).tokens
         assert tokens == alone[: len(tokens)]
         assert job.cancelled or tokens == alone
     stats = engine.stats()
@@ -278,7 +278,7 @@ def test_timings_are_the_wall_time():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_of_the_engine_reaches_those_that_wait():
     engine = BatchEngine(fake_model())
-    engine._slots.lend = lambda tokens, length: 1 / 0
+    engine._engine.memory.lend = lambda tokens, length: 1 / 0
     assert isinstance(run(engine, "x").last, FailedEvent)
     engine.close()
     with pytest.raises(UsageError, match="closed"):

@@ -87,7 +87,7 @@ def test_what_is_counted():
 def test_the_cost_of_a_step_is_learned_from_what_it_computed():
     engine = BatchEngine(fake_model(b"Hello"))
     seen = []
-    engine._cost.observe = lambda *arguments: seen.append(arguments)
+    engine._engine._cost.observe = lambda *arguments: seen.append(arguments)
     listener = Listener()
     engine.submit([1] * 9, GenerationOptions(max_tokens=3), listener)
     assert isinstance(listener.last, DoneEvent)
@@ -164,7 +164,7 @@ def test_what_an_engine_takes_where_nothing_is_said():
     engine = BatchEngine(fake_model())
     stats = engine.stats()
     assert (stats.slots, stats.queue) == (ServerSettings.slots, ServerSettings.queue)
-    assert engine._token_seconds == 0.05
+    assert engine._engine.token_seconds == 0.05
     engine.close()
 
 
@@ -179,8 +179,8 @@ def test_an_idle_engine_takes_no_turns():
     engine = BatchEngine(fake_model())
     engine.call(lambda model: None).result(5)
     turns = []
-    engine._join = lambda: turns.append("a turn")
+    engine._answer_calls = lambda: turns.append("a turn")
     time.sleep(0.05)
-    engine._join = lambda: None
+    engine._answer_calls = lambda: None
     assert len(turns) <= 1  # the one that the call was answered in
     engine.close()

@@ -8,7 +8,7 @@ from builders import tiny_gguf
 
 import shortlist
 from shortlist.checkpoints import open_checkpoint
-from shortlist.engine.growing import Generation
+from shortlist.engine.generation import Generation
 from shortlist.model.decoder import available_threads
 
 OPTION_SETS = (

@@ -1,4 +1,5 @@
 import itertools
+import time
 import weakref
 
 import numpy as np
@@ -7,6 +8,7 @@ from engine.fakes import fake_model as model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shortlist.engine.options import GenerationOptions
 from shortlist.errors import UsageError
 
 PROMPT = "Say:"
@@ -222,3 +224,44 @@ def test_it_is_told_how_far_a_prompt_is_read():
         )
         list(stream)
         assert heard == [read], "once, and not for the tokens of the answer"
+
+
+def test_options_are_given_whole_or_by_name():
+    options = GenerationOptions(max_tokens=3)
+    assert model().generate("x", options).tokens == model().generate("x", max_tokens=3).tokens
+    assert len(list(model().stream("x", options).generation.tokens)) == 0
+    with pytest.raises(UsageError, match="whole or by name"):
+        model().stream("x", options, max_tokens=4)
+
+
+def test_what_a_caller_does_between_two_pieces_is_not_the_texts_time():
+    stream = scripted("Hello").stream(PROMPT)
+    for _ in stream:
+        time.sleep(0.03)
+    stats = stream.generation.stats
+    assert stats.prefill_seconds + stats.decode_seconds < 0.05
+
+
+def test_a_text_whose_memory_another_one_took_is_read_again_and_goes_on():
+    shared = model()
+    first = shared.stream("abcdef", max_tokens=8)
+    next(first)
+    written = len(first.generation.tokens)
+    shared.generate("xyz", max_tokens=8)
+    before = len(shared.decoder.forwarded)
+    list(first)
+    # All but the begin token, which both share, is computed anew.
+    again = len(shared.decoder.forwarded) - before
+    assert again == len("abcdef") + written + (8 - written - 1)
+    assert first.generation.tokens == model().generate("abcdef", max_tokens=8).tokens
+    assert first.generation.stats.reused_tokens == 0
+    assert first.generation.stats.prompt_tokens == 7
+
+
+def test_an_abandoned_stream_gives_its_memory_back():
+    shared = model()
+    stream = shared.stream("abc", max_tokens=8)
+    next(stream)
+    del stream
+    shared.generate("x", max_tokens=2)
+    assert shared._engine.running == []

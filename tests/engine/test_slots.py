@@ -4,8 +4,7 @@ from engine.fakes import FakeDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.engine.session import common_start
-from shortlist.engine.slots import Slots
+from shortlist.engine.slots import Slots, common_start
 
 
 def slots(number=2, limit=None, context=100):

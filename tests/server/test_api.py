@@ -218,7 +218,7 @@ def test_a_trace_tells_what_was_read_for_each_token(client):
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
 def test_a_stream_tells_how_far_the_prompt_is_read_where_it_is_asked_to(client, path, monkeypatch):
-    monkeypatch.setattr("shortlist.engine.batch.MOST", 8)
+    monkeypatch.setattr("shortlist.engine.engine.MOST", 8)
     text = "the cat and the dog " * 6
     body = (
         {"prompt": text} if path == "/v1/completions" else {"messages": [{"role": "user", "content": text}]}

@@ -280,8 +280,8 @@ def test_answers_are_cancelled_with_their_block_and_forgotten(serve):
         async with service.answers(requests) as answers:
             assert service._answers == set(answers)
             assert len(await read(answers[1])) == 2
-            assert not any(answer.job.cancelled for answer in answers)
-        assert all(answer.job.cancelled for answer in answers)
+            assert not any(answer.sequence.cancelled for answer in answers)
+        assert all(answer.sequence.cancelled for answer in answers)
         assert not service._answers
         with pytest.raises(ApiError, match="shutting down"):  # what a cancelled answer means to a reader
             await read(answers[0])

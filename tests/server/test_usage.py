@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from shortlist.engine.events import Timings
-from shortlist.engine.growing import Generation
+from shortlist.engine.generation import Generation
 from shortlist.engine.stats import RunStats
 from shortlist.server.usage import Clock, usage, what_was_read
 from shortlist.sites.head import Read

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from shortlist.engine.options import GenerationOptions
 
 if TYPE_CHECKING:
-    from shortlist.engine.generation import Stream
-    from shortlist.engine.growing import Generation
+    from shortlist.engine.generation import Generation, Stream
     from shortlist.engine.model import Model
 
 ROOM = 1 / 4
@@ -66,7 +65,7 @@ class Conversation:
             The message alone does not fit the context, or the template does not take it.
         """
         turns, tokens = self._fitting([*self.turns, {"role": "user", "content": message}])
-        stream = self.model.stream(tokens, on_prompt=on_prompt, **vars(self.options))
+        stream = self.model.stream(tokens, self.options, on_prompt=on_prompt)
         self.dropped = (len(self.turns) + 1 - len(turns)) // 2
         self.latest = stream.generation
         return self._remembering(turns, stream)

@@ -90,8 +90,8 @@ def run(
         progress = PromptProgress()
         stream = loaded.stream(
             loaded.tokenizer.encode_chat([{"role": "user", "content": text}]) if chat else text,
+            options,
             on_prompt=progress,
-            **vars(options),
         )
         if not json:
             for hint in notes[len(loaded.notes) :]:

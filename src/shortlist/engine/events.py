@@ -1,9 +1,9 @@
-"""What a batch engine tells of a request while it is worked on."""
+"""What an engine tells of a sequence while it is worked on."""
 
 from dataclasses import dataclass
 
 from shortlist.engine.choose import Chosen
-from shortlist.engine.growing import Generation
+from shortlist.engine.generation import Generation
 
 
 @dataclass

@@ -1,10 +1,55 @@
-"""Generate one text: bring the KV cache to it, choose a token, go on until it is finished."""
+"""A generated text, whole or as far as it has come, and the stream of its pieces."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from shortlist.engine.growing import Generation, GrowingText
-from shortlist.engine.session import Session
+from shortlist.engine.logprobs import TokenLogprobs
+from shortlist.engine.stats import RunStats
+
+SHOWN = 60  # characters of a text in `repr`
+
+
+@dataclass(repr=False)
+class Generation:
+    """A generated text; while it is streamed, what there is of it so far.
+
+    Parameters
+    ----------
+    stats
+    seed
+        The seed that gives the same text again; None when greedy.
+    text
+        Without the prompt and without the stop string.
+    tokens
+        Without the token that ended the text. A stop string may lie in the last of them.
+    logprobs
+        One for each of `tokens`, where they were asked for.
+    finish_reason
+        `stop`: the model or a stop string ended the text; `length`: `max_tokens` did; None: it is unfinished.
+    """
+
+    stats: RunStats
+    seed: int | None
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= SHOWN else self.text[:SHOWN] + "..."
+        return f"<Generation {text!r}: {len(self.tokens)} tokens, {self.finish_reason or 'unfinished'}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "text": self.text,
+            "tokens": self.tokens,
+            "finish_reason": self.finish_reason,
+            "seed": self.seed,
+            "logprobs": self.logprobs and [entry.to_dict() for entry in self.logprobs],
+            "stats": self.stats.to_dict(),
+        }
 
 
 class Stream(Iterator[str]):
@@ -25,27 +70,3 @@ class Stream(Iterator[str]):
 
     def __next__(self) -> str:
         return next(self._pieces)
-
-
-def generate_pieces(
-    text: GrowingText, session: Session, on_prompt: Callable[[int, int], None] | None = None
-) -> Iterator[str]:
-    """Generate until `text` is finished, yielding what is certain.
-
-    `on_prompt` hears how much of the prompt was read.
-    """
-    stats = text.generation.stats
-    loads = session.expert_loads
-    while not text.finished:
-        started = time.perf_counter()
-        with session.lock:
-            hidden, reused = session.extend(text.tokens, on_prompt if stats.draws == 0 else None)
-            chosen = text.chooser.choose(hidden, position=len(text.tokens))
-            stats.layer_bytes = session.layer_bytes
-            if loads.size:
-                stats.expert_loads = session.expert_loads - loads
-        if stats.draws == 0:
-            stats.reused_tokens = reused
-        stats.add(time.perf_counter() - started, chosen.read, full=chosen.full, agrees=chosen.agrees)
-        if piece := text.add(chosen):
-            yield piece

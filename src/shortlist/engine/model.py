@@ -10,12 +10,12 @@ import numpy as np
 
 from shortlist.engine.adjust import Adjustment
 from shortlist.engine.choose import Chooser
-from shortlist.engine.generation import Stream, generate_pieces
-from shortlist.engine.growing import Generation, GrowingText
+from shortlist.engine.engine import Engine
+from shortlist.engine.generation import Generation, Stream
 from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions, Options
 from shortlist.engine.scoring import score_pieces
-from shortlist.engine.session import Session
+from shortlist.engine.sequence import Sequence as TextSequence
 from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
 from shortlist.model.decoder import PREFILL_CHUNK, Decoder
@@ -24,7 +24,7 @@ from shortlist.recipe import Recipe
 from shortlist.sites.head import Head
 from shortlist.spec.config import ModelConfig
 
-RELEASED = ("decoder", "head", "dense_head", "_session")
+RELEASED = ("decoder", "head", "dense_head", "_engine")
 """What holds the memory of a model: gone once it is closed."""
 
 
@@ -89,7 +89,6 @@ class Model:
         self.notes = (*warnings, *notes)
         self.sampling_defaults = dict(sampling_defaults or {})
         self.stats: RunStats | None = None
-        self._session = Session(decoder, self.context)
 
     def __repr__(self) -> str:
         if "decoder" not in vars(self):
@@ -105,9 +104,10 @@ class Model:
     def stream(
         self,
         prompt: str | Sequence[int],
+        options: GenerationOptions | None = None,
         *,
         on_prompt: Callable[[int, int], None] | None = None,
-        **options: Unpack[Options],
+        **fields: Unpack[Options],
     ) -> Stream:
         """Generate a text piece by piece.
 
@@ -115,9 +115,11 @@ class Model:
         ----------
         prompt
             Text, or tokens such as `tokenizer.encode_chat` returns.
+        options
+            How the text is generated; or, in its place, its fields by name:
         on_prompt
             Called while a long prompt is read, with the tokens that were read and all of them.
-        **options
+        **fields
             Fields of `GenerationOptions`.
 
         Returns
@@ -131,12 +133,14 @@ class Model:
             An option is unknown or out of range, the prompt is empty, or prompt and answer do not fit the
             context; raised here, before any work.
         """
-        text = self.prepare(self.encode(prompt), GenerationOptions(**options))
-        self.stats = text.generation.stats
-        return Stream(generate_pieces(text, self._session, on_prompt), text.generation)
+        if options is not None and fields:
+            raise UsageError("give options whole or by name, not both: use dataclasses.replace for a change")
+        sequence = self.prepare(self.encode(prompt), options or GenerationOptions(**fields))
+        self.stats = sequence.generation.stats
+        return Stream(self._engine.pieces(sequence, on_prompt), sequence.generation)
 
-    def prepare(self, tokens: Sequence[int], options: GenerationOptions) -> GrowingText:
-        """A text that is about to be generated, with what the options leave open filled in.
+    def prepare(self, tokens: Sequence[int], options: GenerationOptions) -> TextSequence:
+        """A sequence that is about to be generated, with what the options leave open filled in.
 
         Parameters
         ----------
@@ -165,14 +169,21 @@ class Model:
             prompt_tokens=len(tokens),
         )
         generation = Generation(stats, chosen.seed, logprobs=None if chosen.logprobs is None else [])
-        return GrowingText(tokens, chosen, self.tokenizer, generation, chooser)
+        return TextSequence(tokens, chosen, self.tokenizer, generation, chooser)
 
-    def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
+    def generate(
+        self, prompt: str | Sequence[int], options: GenerationOptions | None = None, **fields: Unpack[Options]
+    ) -> Generation:
         """Generate a whole text; parameters and errors as for `stream`."""
-        stream = self.stream(prompt, **options)
+        stream = self.stream(prompt, options, **fields)
         for _ in stream:
             pass
         return stream.generation
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """The engine whose steps the caller's thread takes."""
+        return Engine(self.decoder, self.dense_head, self.context)
 
     @cached_property
     def dense_head(self) -> Head:
@@ -214,7 +225,7 @@ class Model:
         cache = self.decoder.new_cache(len(tokens))
         for start in range(0, len(tokens), PREFILL_CHUNK):
             piece = np.asarray(tokens[start : start + PREFILL_CHUNK], dtype=np.int32)
-            with self._session.lock:
+            with self._engine.lock:
                 hidden = self.decoder.forward(piece, cache)
             yield hidden
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import count
 
 from shortlist import _native
-from shortlist.engine.session import common_start
 from shortlist.model.decoder import Decoder
 
 DEFAULT_BYTES = 2 << 30
@@ -144,3 +143,17 @@ class Slots:
 def _empty(slot: Slot) -> None:
     slot.cache.discard(0)
     slot.tokens, slot.reserved = (), 0
+
+
+def common_start(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many leading tokens are the same."""
+    low, high = 0, min(len(first), len(second))
+    if list(second[:high]) == list(first[:high]):
+        return high
+    while high - low > 1:  # the first difference lies in [low, high)
+        middle = (low + high) // 2
+        if list(first[low:middle]) == list(second[low:middle]):
+            low = middle
+        else:
+            high = middle
+    return low

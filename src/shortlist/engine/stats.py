@@ -1,4 +1,4 @@
-"""What one generation cost: time, bytes, head rows, memory."""
+"""What a generation cost, and what an engine did: time, bytes, head rows, memory."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +74,11 @@ class RunStats:
             self.agreed += agrees
 
     @property
+    def seconds(self) -> float:
+        """Until the latest token, without what passed between tokens."""
+        return self.prefill_seconds + self.decode_seconds
+
+    @property
     def prefill_tokens_per_s(self) -> float | None:
         """Prompt tokens that were not in the cache, per second."""
         return _ratio(self.prompt_tokens - self.reused_tokens, self.prefill_seconds)
@@ -121,6 +126,63 @@ class RunStats:
             "peak_rss_mb": peak_rss_bytes() / 1e6,
             **({"experts": self.experts} if self.experts else {}),
         }
+
+
+@dataclass
+class EngineStats:
+    """What happened since the engine began, and what it has at hand now.
+
+    Parameters
+    ----------
+    slots, kv_tokens, queue
+        The limits; an engine without a worker of its own has no queue.
+    running, waiting
+        Requests with a slot and without one, now.
+    kv_tokens_used
+        Positions of the KV memory that are taken or promised, now.
+    submitted, finished, cancelled, failed, refused
+        Requests; refused ones found the queue full.
+    steps
+        Passes of the decoder.
+    step_seconds, head_seconds
+        In the decoder, and in heads and the choice of tokens.
+    prompt_tokens, reused_tokens
+        Tokens of the prompts, and those of them that another text had computed.
+    generated_tokens
+    head_rows, head_bytes
+        Read of the head, as if each token were alone.
+    dense_steps
+        Steps in which the dense head took the place of the exact one, being faster for so many texts.
+    """
+
+    slots: int
+    kv_tokens: int
+    queue: int = 0
+    running: int = 0
+    waiting: int = 0
+    kv_tokens_used: int = 0
+    submitted: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    refused: int = 0
+    steps: int = 0
+    step_seconds: float = 0.0
+    head_seconds: float = 0.0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    generated_tokens: int = 0
+    head_rows: int = 0
+    head_bytes: int = 0
+    dense_steps: int = 0
+
+    def add(self, counts: RunStats, read: Read) -> None:
+        """Count a token of a generation, and what choosing it read."""
+        if counts.draws == 1:
+            self.reused_tokens += counts.reused_tokens
+        self.generated_tokens += 1
+        self.head_rows += read.rows
+        self.head_bytes += read.bytes
 
 
 def _ratio(amount: float, over: float) -> float | None:

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from shortlist.engine.batch import BatchEngine, Job, QueueFull
+from shortlist.engine.batch import BatchEngine, QueueFull
 from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, Timings, TokenEvent
-from shortlist.engine.growing import Generation
+from shortlist.engine.generation import Generation
 from shortlist.engine.options import GenerationOptions
+from shortlist.engine.sequence import Sequence as TextSequence
 from shortlist.engine.stats import RunStats
 from shortlist.errors import ShortlistError
 from shortlist.server.errors import ApiError
@@ -38,7 +39,7 @@ class Answer:
         On the clock of `time.perf_counter`.
     """
 
-    job: Job
+    sequence: TextSequence
     generation: Generation
     timings: Timings
 
@@ -232,7 +233,7 @@ class Service:
             yield begun
         finally:
             for answer in begun:
-                answer.job.cancel()
+                answer.sequence.cancel()
                 self._answers.discard(answer)
 
     def empty_answer(self, prompt: Sequence[int]) -> Answer:
@@ -247,7 +248,7 @@ class Service:
         answer = Answer(self.metrics)
 
         def submit() -> Answer:
-            answer.job = self.engine.submit(prompt, options, answer.receive, progress=progress)
+            answer.sequence = self.engine.submit(prompt, options, answer.receive, progress=progress)
             answer.submitted = time.perf_counter()
             return answer
 
@@ -256,7 +257,7 @@ class Service:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:  # the client left, and the request may be submitted all the same
-            future.add_done_callback(lambda done: done.exception() or done.result().job.cancel())
+            future.add_done_callback(lambda done: done.exception() or done.result().sequence.cancel())
             raise
 
     async def walk(self, pieces: Iterator[T]) -> AsyncIterator[T]:
@@ -284,7 +285,7 @@ class Service:
     def cancel(self) -> None:
         """End all answers; their clients are told that the server shuts down."""
         for answer in self._answers:
-            answer.job.cancel()
+            answer.sequence.cancel()
 
     def close(self) -> None:
         """Cancel what is left, and end the threads."""

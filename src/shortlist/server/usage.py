@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from shortlist.engine.growing import Generation
+from shortlist.engine.generation import Generation
 from shortlist.server.metrics import Metrics
 from shortlist.server.service import Answer
 

@@ -4,7 +4,8 @@ from typing import Any, cast
 import pytest
 from model.tokenizer.vocabularies import byte_level, sentence_piece
 
-from shortlist.engine.growing import Generation, GrowingText
+from shortlist.engine.generation import Generation
+from shortlist.engine.sequence import Sequence
 from shortlist.engine.options import GenerationOptions
 from shortlist.model.tokenizer.gguf import read_gguf
 from shortlist.model.tokenizer.tokenizer import Tokenizer
@@ -17,7 +18,7 @@ def grow(text: str, **options: Any) -> tuple[Generation, str]:
     """What becomes of a text that a model writes, and the pieces that are passed on, joined."""
     generation = Generation(cast(Any, None), None)
     chooser = cast(Any, SimpleNamespace(push=lambda token: None))
-    growing = GrowingText([1], GenerationOptions(**options), TOKENIZER, generation, chooser)
+    growing = Sequence([1], GenerationOptions(**options), TOKENIZER, generation, chooser)
     pieces = []
     for token in TOKENIZER.encode(text, parse_special=True):
         assert not growing.finished
@@ -56,7 +57,7 @@ def test_a_special_token_that_is_no_stop_string_is_left_out():
 def test_a_character_that_is_cut_off_comes_before_the_end():
     generation = Generation(cast(Any, None), None)
     chooser = cast(Any, SimpleNamespace(push=lambda token: None))
-    growing = GrowingText([1], GenerationOptions(stop="<|im_end|>"), TOKENIZER, generation, chooser)
+    growing = Sequence([1], GenerationOptions(stop="<|im_end|>"), TOKENIZER, generation, chooser)
     for token in [*TOKENIZER.encode("🙂")[:2], END]:
         growing.add(cast(Any, SimpleNamespace(token=token, logprobs=None)))
     assert generation.text == "\ufffd"
@@ -74,10 +75,10 @@ def test_how_a_generation_shows_itself():
     assert repr(generation) == f"<Generation '{'x' * 60}...': 2 tokens, stop>"
 
 
-def growing_with(tokenizer: Tokenizer, pushed: list[int], **options: Any) -> GrowingText:
+def growing_with(tokenizer: Tokenizer, pushed: list[int], **options: Any) -> Sequence:
     generation = Generation(cast(Any, None), None, logprobs=options.pop("logprobs", None))
     chooser = cast(Any, SimpleNamespace(push=pushed.append))
-    return GrowingText([1], GenerationOptions(**options), tokenizer, generation, chooser)
+    return Sequence([1], GenerationOptions(**options), tokenizer, generation, chooser)
 
 
 def test_an_answer_keeps_the_space_in_front_of_its_first_word():
