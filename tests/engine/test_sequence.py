@@ -5,8 +5,8 @@ import pytest
 from model.tokenizer.vocabularies import byte_level, sentence_piece
 
 from shortlist.engine.generation import Generation
-from shortlist.engine.sequence import Sequence
 from shortlist.engine.options import GenerationOptions
+from shortlist.engine.sequence import Sequence
 from shortlist.model.tokenizer.gguf import read_gguf
 from shortlist.model.tokenizer.tokenizer import Tokenizer
 
