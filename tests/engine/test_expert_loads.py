@@ -5,7 +5,7 @@ import pytest
 from builders import tiny_gguf
 
 import shortlist
-from shortlist.engine.expert_loads import describe_loads
+from shortlist.engine.stats import describe_loads
 
 
 def test_loads_by_hand():

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.engine.cost import StepCost
-from shortlist.engine.schedule import LEAST, deal, read_budget
+from shortlist.engine.schedule import LEAST, StepCost, read_budget, share_out
 
 lengths = st.lists(st.integers(1, 3000), max_size=9)
 
@@ -21,7 +20,7 @@ class Known(StepCost):
 
 @given(lengths, st.integers(0, 4000))
 def test_what_is_dealt_is_there_and_wanted(remaining, budget):
-    counts = deal(remaining, budget)
+    counts = share_out(remaining, budget)
     assert all(0 <= count <= left for count, left in zip(counts, remaining, strict=True))
     assert sum(counts) == min(budget, sum(remaining))
 
@@ -30,7 +29,7 @@ def test_what_is_dealt_is_there_and_wanted(remaining, budget):
 def test_every_prompt_is_read_once_and_the_oldest_never_waits(remaining, budget):
     left, steps = list(remaining), 0
     while left:
-        counts = deal(left, budget)
+        counts = share_out(left, budget)
         assert counts[0] >= min(left[0], (budget + 1) // 2)
         left = [length - count for length, count in zip(left, counts, strict=True)]
         left = [length for length in left if length]
@@ -39,11 +38,11 @@ def test_every_prompt_is_read_once_and_the_oldest_never_waits(remaining, budget)
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one():
-    assert deal([1000, 20, 300], 100) == [50, 20, 30]
-    assert deal([1000], 100) == [100]
-    assert deal([50, 1000], 101) == [50, 51]
-    assert deal([1000, 30], 41) == [21, 20]
-    assert deal([], 100) == []
+    assert share_out([1000, 20, 300], 100) == [50, 20, 30]
+    assert share_out([1000], 100) == [100]
+    assert share_out([50, 1000], 101) == [50, 51]
+    assert share_out([1000, 30], 41) == [21, 20]
+    assert share_out([], 100) == []
 
 
 def test_without_a_text_that_waits_a_step_is_full():

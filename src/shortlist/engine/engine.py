@@ -1,7 +1,7 @@
 """The decode loop: schedule, forward, choose, emit.
 
 A step of the decoder takes one token of every sequence in decode and some tokens of those in prefill, as
-many as the others can wait for (`schedule`, `cost`). Sequences join and leave between steps. What a sequence
+many as the others can wait for (`schedule`). Sequences join and leave between steps. What a sequence
 gets does not depend on the others: the decoder computes a token of many as it does one alone.
 """
 
@@ -13,16 +13,15 @@ from collections import abc, deque
 import numpy as np
 
 from shortlist.engine.choose import Chosen
-from shortlist.engine.cost import StepCost
 from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, TokenEvent
 from shortlist.engine.exact_sampling import Draw
 from shortlist.engine.greatest import Greatest
-from shortlist.engine.schedule import deal, read_budget
+from shortlist.engine.schedule import StepCost, read_budget, share_out
 from shortlist.engine.sequence import Sequence
 from shortlist.engine.slots import Slots
 from shortlist.engine.stats import EngineStats
 from shortlist.model.decoder import Decoder
-from shortlist.sites.head import DenseHead
+from shortlist.sites.head import Head
 
 MOST = 256
 """Prompt tokens in a step while no sequence is in decode: enough to use the kernels well, few enough that a
@@ -61,7 +60,7 @@ class Engine:
     def __init__(
         self,
         decoder: Decoder,
-        dense_head: DenseHead,
+        dense_head: Head,
         context: int,
         *,
         slots: int = 1,
@@ -181,7 +180,7 @@ class Engine:
             self.token_seconds,
             MOST if math.isfinite(self.token_seconds) else sum(remaining),
         )
-        counts = zip(prefill, deal(remaining, budget), strict=True)
+        counts = zip(prefill, share_out(remaining, budget), strict=True)
         return [(each, 1) for each in decode] + [(each, count) for each, count in counts if count]
 
     # ---- forward, choose, emit -----------------------------------------------------------------------------

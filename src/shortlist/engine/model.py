@@ -14,7 +14,6 @@ from shortlist.engine.engine import Engine
 from shortlist.engine.generation import Generation, Stream
 from shortlist.engine.logprobs import TokenLogprobs
 from shortlist.engine.options import GenerationOptions, Options
-from shortlist.engine.scoring import score_pieces
 from shortlist.engine.sequence import Sequence as TextSequence
 from shortlist.engine.stats import RunStats
 from shortlist.errors import UsageError
@@ -249,6 +248,8 @@ class Model:
         UsageError
             The prompt cannot be used, or does not fit the context.
         """
+        from shortlist.engine.scoring import score_pieces
+
         tokens = self.encode(prompt)
         self._check_fits(len(tokens), 0)
         return [entry for piece in score_pieces(self, tokens, logprobs) for entry in piece]
