@@ -1,4 +1,4 @@
-"""Which tokens a step computes: one of every sequence in decode, and a share of the prompts, by what steps cost."""
+"""Which tokens a step computes: one of every sequence in decode, and some of the prompts, by what steps cost."""
 
 from collections.abc import Sequence
 
