@@ -1,4 +1,4 @@
-"""Which tokens a step computes: one of every sequence in decode, and some of the prompts, by what steps cost."""
+"""Which tokens a step computes: one of every sequence in decode, and some of each prompt."""
 
 from collections.abc import Sequence
 
