@@ -1,4 +1,4 @@
-"""Dense models into mixtures of experts: one file per method, and what they share."""
+"""Converts dense models into mixtures of experts: one file per method, and their shared parts."""
 
 from shortlist.torch.convert.base import Converted, ConvertOptions, Method, Text
 from shortlist.torch.convert.cluster import Cluster

@@ -1,4 +1,4 @@
-"""K-means whose clusters all have the same size, and how much of it depends on single calibration points."""
+"""K-means with clusters of equal size, and its sensitivity to single calibration points."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ ITERATIONS = 10
 
 
 def balanced_kmeans(points: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
-    """Clusters of equal size, as MoEfication makes of neurons (https://arxiv.org/abs/2110.01786).
+    """Cluster points into clusters of equal size, as MoEfication does (https://arxiv.org/abs/2110.01786).
 
     Parameters
     ----------
     points : float [n, dimensions]
     clusters
-        Divides n.
+        Number of clusters, a divisor of n.
     seed
-        Of the points that the clusters start from (k-means++).
+        Seed of the first centroids (k-means++).
 
     Returns
     -------
@@ -36,7 +36,7 @@ def balanced_kmeans(points: np.ndarray, clusters: int, seed: int = 0) -> np.ndar
 
 
 def assign(distances: np.ndarray, size: int) -> np.ndarray:
-    """A column for every row, the closest pairs first, until every column has `size` rows: int64 [rows]."""
+    """Assign a column to every row, closest pairs first; a column takes `size` rows: int64 [rows]."""
     rows, columns = distances.shape
     assert rows <= columns * size
     labels, room = [-1] * rows, [size] * columns
@@ -49,7 +49,7 @@ def assign(distances: np.ndarray, size: int) -> np.ndarray:
 
 
 def churn(labels: np.ndarray, others: np.ndarray) -> float:
-    """Share of points that are in another cluster, once clusters are matched by what they share most of."""
+    """Share of points that change clusters, after clusters are matched by their largest overlaps."""
     count = int(max(labels.max(), others.max())) + 1
     shared = np.zeros((count, count))
     np.add.at(shared, (labels, others), 1)
@@ -58,18 +58,18 @@ def churn(labels: np.ndarray, others: np.ndarray) -> float:
 
 
 def label_churn(profiles: np.ndarray, clusters: int, drop: float, repeats: int, seed: int = 0) -> float:
-    """Churn when calibration points are left out: the average sensitivity of the clustering.
+    """Mean churn when calibration points are left out: the average sensitivity of the clustering.
 
     After Yoshida and Ito, Average Sensitivity of Euclidean k-Clustering, NeurIPS 2022.
 
     Parameters
     ----------
     profiles : float [n, calibration points]
-        What each point to be clustered did at each calibration point.
+        Value of each point to be clustered at each calibration point.
     clusters
-        As for `balanced_kmeans`.
+        Number of clusters, a divisor of n.
     drop
-        Share of the calibration points that is left out, drawn anew for each of `repeats`.
+        Share of the calibration points that is left out, drawn anew in each of `repeats`.
 
     Returns
     -------
@@ -86,13 +86,13 @@ def label_churn(profiles: np.ndarray, clusters: int, drop: float, repeats: int, 
 
 
 def directions(profiles: np.ndarray) -> np.ndarray:
-    """Profiles without their mean, at length 1: alike is what rises and falls together."""
+    """Profiles minus their mean, scaled to norm 1: distances then measure correlation."""
     centred = profiles - profiles.mean(axis=1, keepdims=True)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
 
 
 def _spread_start(points: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """K-means++: each next start is drawn in proportion to its squared distance to those before."""
+    """K-means++: each centroid is drawn in proportion to its squared distance from those before."""
     chosen = [int(rng.integers(len(points)))]
     nearest = _distances(points, points[chosen])[:, 0]
     while len(chosen) < clusters:

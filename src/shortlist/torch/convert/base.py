@@ -1,4 +1,4 @@
-"""A method of conversion turns the feed-forward layers of a dense model into mixtures, in place."""
+"""The interface of a conversion method: it turns feed-forward layers into mixtures, in place."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from shortlist.torch import moe_layers
 from shortlist.torch.blocks import find_blocks
 from shortlist.torch.converted import MoEConfig, dense_sizes
 
-ACTIVE = 0.5  # share of neurons, where none is asked for
-GROUP = 32  # expert widths are multiples of it, as the native runtime's quantization wants them
+ACTIVE = 0.5  # default share of active neurons
+GROUP = 32  # expert widths are multiples of it, the block size of the native runtime's quantization
 Report = Callable[[str, float], None]
-"""Called with the name of a stage and the share of it that is done."""
+"""A callback that gets the name of a stage and the share of it that is done."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Token sequences of one length, each from the start of a text.
+    """Token sequences of one length, each with the model's start tokens.
 
     Parameters
     ----------
     ids : int64 [sequences, length]
     domains : int64 [sequences]
-        Which of the given texts each is of.
+        Index of the text that each sequence is from.
     """
 
     ids: Tensor
@@ -39,18 +39,18 @@ class Text:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What every method is told.
+    """The options of every method.
 
     Parameters
     ----------
     experts
-        In each layer; None: the method's own default.
+        Number of experts in each layer; None: the method's default.
     active
-        Share of the dense feed-forward neurons that a token takes, where the method lowers it; None: half.
+        Share of the dense layer's neurons that a token uses, for methods that lower it; None: half.
     layers
-        Which are converted; None: the method's own default.
+        Indices of the layers to convert; None: the method's default.
     seed
-        Of all that is drawn.
+        Seed of all random numbers.
 
     Raises
     ------
@@ -79,9 +79,9 @@ class Converted:
     Attributes
     ----------
     config
-        As it is stored.
+        The description that is stored with the model.
     notes
-        What the method has to say about its result, by name: label churn, agreement of the router.
+        The method's own figures about its result, by name: label churn, agreement of the router.
     """
 
     model: Any
@@ -90,17 +90,18 @@ class Converted:
 
 
 class Method(ABC):
-    """One way from dense to mixture.
+    """A way to make a mixture from a dense model.
 
     Attributes
     ----------
     experts
-        How many there are by default.
+        Default number of experts.
     refits
-        Healing begins with the least-squares fit of `refit`: the mixture leaves out part of the dense layer.
+        Whether healing begins with the least-squares fit of `refit`, because the mixture leaves out a part
+        of the dense layer.
     text_weight
-        Share of the loss on the text itself in healing, beside the divergence from the dense model. A
-        mixture that is more than the dense model has nothing to learn from that alone.
+        Weight, in healing, of the loss on the text itself; the divergence from the dense model has the rest.
+        A mixture that extends the dense model can learn nothing from the divergence alone.
     """
 
     experts: ClassVar[int]
@@ -118,13 +119,13 @@ class Method(ABC):
         """
 
     def trained(self, model: Any) -> list[torch.nn.Parameter]:
-        """What healing trains: all of the decoder layers but the gates, which were trained already."""
+        """The parameters that healing trains: the decoder layers without gates, which are trained already."""
         gates = {id(parameter) for layer in moe_layers(model) for parameter in layer.gate.parameters()}
         layers = [layer for layer, _ in find_blocks(model)]
         return [p for layer in layers for p in layer.parameters() if id(p) not in gates]
 
     def healing(self, converted: Converted) -> AbstractContextManager[None]:
-        """Entered for the time of gradient steps."""
+        """A context manager that is active during gradient steps."""
         return nullcontext()
 
 
@@ -144,7 +145,7 @@ def layers_of(model: Any, options: ConvertOptions) -> tuple[int, ...]:
 
 
 def last_layers(model: Any, options: ConvertOptions) -> tuple[int, ...]:
-    """Indices of the layers to convert, the last fifth by default: training them passes through no others.
+    """Indices of the layers to convert; by default the last fifth, so that backward passes are short.
 
     Raises
     ------
@@ -157,7 +158,7 @@ def last_layers(model: Any, options: ConvertOptions) -> tuple[int, ...]:
 
 
 def refuse_active(options: ConvertOptions, method: str) -> None:
-    """For methods that leave no neuron out.
+    """Refuse an active share, for methods that leave no neuron out.
 
     Raises
     ------
@@ -169,12 +170,12 @@ def refuse_active(options: ConvertOptions, method: str) -> None:
 
 
 def whole_groups(neurons: float) -> int:
-    """The multiple of 32 that is nearest, at least 32."""
+    """The nearest multiple of 32, at least 32."""
     return max(GROUP, GROUP * round(neurons / GROUP))
 
 
 def neuron_sizes(mlp: Any, x: Tensor) -> Tensor:
-    """What neurons add to the output: |activation| times their columns' norms, [tokens, neurons]."""
+    """Magnitude of the output of each neuron: |activation| times its column's norm, [tokens, neurons]."""
     with torch.no_grad():
         activations = mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x)
         return activations.abs() * mlp.down_proj.weight.norm(dim=0)

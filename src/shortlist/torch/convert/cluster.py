@@ -1,4 +1,4 @@
-"""Neurons that fire together become an expert; a network predicts how large its output will be."""
+"""Makes experts of neurons that are active together; a small network predicts their output norms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shortlist.torch.converted import GateConfig, MoEConfig, install, make_layer
 from shortlist.torch.dense_weights import fill_expert
 from shortlist.torch.gates.norm_threshold import NormThreshold
 
-POINTS = 1024  # calibration tokens that a clustering sees
+POINTS = 1024  # calibration tokens in a clustering
 CHURN_DROP, CHURN_REPEATS = 0.1, 2
 ROUTER_WIDTH = 64
 ROUTER_STEPS, ROUTER_BATCH, ROUTER_RATE = 200, 512, 3e-3
@@ -38,13 +38,13 @@ FLOOR = 1e-4  # added to norms before their logarithm
 
 
 class Cluster(Method):
-    """Balanced k-means of neurons, and routers that predict the norms of experts' outputs.
+    """Experts by balanced k-means of neurons, and routers that predict the norms of experts' outputs.
 
     The clusters are those of MoEfication (https://arxiv.org/abs/2110.01786), the routers and the dynamic
     number of experts those of D2DMoE (https://arxiv.org/abs/2310.04361).
 
-    Neurons are clustered by their sizes on calibration tokens. There is one threshold for all layers, set
-    so that the wanted share of neurons runs on average: layers and tokens that need more experts have more.
+    Neurons are clustered by their magnitudes on calibration tokens. One threshold for all layers is set so
+    that the wanted share of neurons runs on average: layers and tokens that need more experts get more.
     """
 
     experts = 24
@@ -79,12 +79,12 @@ class Cluster(Method):
 
 
 def expert_width(model: Any, experts: int) -> int:
-    """Neurons of each of so many experts, if they can be that many.
+    """Number of neurons of an expert, if the layer can be divided into this many experts.
 
     Raises
     ------
     UsageError
-        They are not whole groups of 32.
+        An expert would not hold whole groups of 32 neurons.
     """
     neurons = neurons_of(model)
     if neurons % (experts * GROUP):
@@ -103,7 +103,7 @@ def output_norms(block: MoE, x: Tensor) -> Tensor:
 
 
 def fit_router(gate: NormThreshold, x: Tensor, norms: Tensor, seed: int) -> Tensor:
-    """Train a gate to predict the logarithms of norms [tokens, experts]; returns what it predicts for x."""
+    """Train a gate to predict the logarithms of norms [tokens, experts]; return its predictions for x."""
     targets = (norms + FLOOR).log()
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def fit_router(gate: NormThreshold, x: Tensor, norms: Tensor, seed: int) -> Tens
 
 
 def threshold(scores: list[Tensor], active: float) -> float:
-    """The tau with which so large a share of experts runs, from scores [tokens, experts] of each layer."""
+    """The tau at which a share `active` of experts runs, from scores [tokens, experts] of each layer."""
     behind = torch.cat([(s - s.amax(-1, keepdim=True)).flatten() for s in scores]).numpy()
     return float(np.exp(np.quantile(behind, 1 - active)))
 

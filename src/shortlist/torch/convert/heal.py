@@ -1,4 +1,4 @@
-"""Gradient steps that bring a converted model back to the dense one, within a budget."""
+"""Distills the dense model into a converted one by gradient steps, within a budget."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from shortlist.errors import UsageError
 from shortlist.torch import after_step, auxiliary_losses, set_progress
 from shortlist.torch.train.not_finite import check_gradients, check_loss
 
-BATCH = 2  # sequences of a step
+BATCH = 2  # sequences in a step
 RATE, WARM_UP = 2e-4, 0.05
 BALANCE = 0.01  # weight of the loss that keeps experts equally busy
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What healing may take; it ends with whichever is used up first.
+    """Limits of healing in minutes and tokens; healing ends when either is used up.
 
     Raises
     ------
     UsageError
-        Nothing is limited, or something is negative or not a number.
+        There is no limit, or a limit is negative or not a number.
     """
 
     minutes: float | None = None
@@ -36,11 +36,11 @@ class Budget:
     def __post_init__(self) -> None:
         if self.minutes is None and self.tokens is None:
             raise UsageError("healing needs a budget: give minutes or tokens")
-        if not ((self.minutes or 0) >= 0 and (self.tokens or 0) >= 0):  # so that nan is refused
+        if not ((self.minutes or 0) >= 0 and (self.tokens or 0) >= 0):  # refuses nan, too
             raise UsageError("a budget cannot be negative: 0 leaves healing out")
 
     def used(self, started: float, tokens: int) -> float:
-        """The share of it that is gone, from 0 to 1, with healing that started at a `perf_counter`."""
+        """The share of the budget that is used, from 0 to 1; `started` is a value of `perf_counter`."""
         shares = [0.0]
         if self.minutes is not None:
             shares.append((perf_counter() - started) / 60 / self.minutes if self.minutes else 1.0)
@@ -51,7 +51,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Healed:
-    """What gradient steps took, and the loss of each."""
+    """The result of healing: time and tokens used, and the loss of each step."""
 
     tokens: int
     seconds: float
@@ -70,22 +70,22 @@ def distill(
     seed: int = 0,
     report: Callable[[float], None] = lambda _: None,
 ) -> Healed:
-    """Train `parameters` of a converted model on the dense one's predictions, its gates from dense to sparse.
+    """Train `parameters` of a converted model on the dense model's predictions; gates become sparse.
 
     Parameters
     ----------
     ids : int64 [sequences, length]
-        Read in an order of its own in each epoch.
+        The text; each epoch reads it in another order.
     used
-        From tokens read so far to the share of the budget that is gone; the learning rate falls to zero
-        with it.
+        Maps the number of tokens read so far to the used share of the budget. The learning rate falls to
+        zero with it.
     text_weight
-        Of the loss on the text itself; the divergence from the dense model has the rest.
+        Weight of the loss on the text itself; the divergence from the dense model has the rest.
 
     Raises
     ------
     NotFiniteError
-        The loss or a gradient is not finite. The weights are as before that step.
+        The loss or a gradient is not finite. The weights are those before that step.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -96,7 +96,7 @@ def distill(
     torch.manual_seed(seed)
     started, tokens, history = perf_counter(), 0, []
     queue = torch.empty(0, dtype=torch.int64)
-    first = used(0)  # of a budget that other work has begun to spend
+    first = used(0)  # refitting may have used a part of the budget
     while (spent := used(tokens)) < 1:
         share = (spent - first) / (1 - first)
         if len(queue) == 0:
@@ -121,7 +121,7 @@ def distill(
 
 
 def healing_loss(model: Any, dense: Any, ids: Tensor, text_weight: float) -> Tensor:
-    """Divergence of predictions from the dense model's, and their loss on the text, in nats per token."""
+    """Weighted sum of the divergence from the dense model and the loss on the text, in nats per token."""
     logs = F.log_softmax(model(ids, use_cache=False).logits.flatten(0, 1), dim=-1)
     loss = logs.new_zeros(())
     if text_weight < 1:

@@ -1,4 +1,4 @@
-"""What a converted model predicts, and what a token of it reads."""
+"""Measures a converted model: perplexity, parameters, bytes per token."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from shortlist.torch import MoE, moe_layers
 from shortlist.torch.converted import MoEConfig
 
 BATCH = 4  # sequences in one pass
-STORED, KEPT = 2, 4  # bytes of a weight, and of one of a gate or a scale
+STORED, KEPT = 2, 4  # bytes of a weight; bytes of a scale or of a gate's weight
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model on a text.
+    """A model's measurements on a text.
 
     Attributes
     ----------
     perplexity : float
     parameters : int
-        That are stored.
+        The number of stored parameters.
     active_parameters, bytes_per_token : float
-        That a token reads, head included; matrices in bfloat16, or packed to 2 bits.
+        Parameters and bytes that a token reads, with the head; matrices in bfloat16, or packed to 2 bits.
     active_ffn : float
-        Neurons of feed-forward layers that a token takes, as a share of the dense model's; mean over layers.
+        Feed-forward neurons that a token uses, as a share of the dense model's; mean over layers.
     """
 
     perplexity: float
@@ -59,7 +59,7 @@ def measure(model: Any, ids: Tensor, config: MoEConfig | None = None) -> Measure
 
     outside = _size(model.parameters()) - sum(_size(layer.parameters()) for layer in layers)
     if not model.config.tie_word_embeddings:
-        outside -= model.get_input_embeddings().weight.numel()  # one row of it is read
+        outside -= model.get_input_embeddings().weight.numel()  # a token reads one row
     active, read = outside, STORED * outside
     for layer, chosen in zip(layers, per_token, strict=True):
         shared = _size(layer.shared_expert.parameters()) if layer.shared_expert is not None else 0

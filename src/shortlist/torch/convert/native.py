@@ -1,6 +1,6 @@
-"""What a conversion asks of the native runtime: text that a model writes, and how fast a model decodes.
+"""Uses of the native runtime in a conversion: generating text, and timing how fast a model decodes.
 
-The only file of `shortlist.torch` that imports the runtime, and it does so when asked.
+This is the only file of `shortlist.torch` that imports the runtime, and only inside its functions.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PROMPT = "Write a long story about a lighthouse keeper who finds a letter in a b
 
 
 def written_tokens(path: Path, count: int, report: Callable[[float], None]) -> tuple[np.ndarray, list[int]]:
-    """Let a model write text.
+    """Generate text with a model.
 
     Returns
     -------
     tokens : int64 [count]
     prefix : list of int
-        The tokens that every text of the model starts with.
+        The tokens with which every text of the model starts.
     """
     from shortlist.fit.own_text import write_passages
     from shortlist.model.decoder import Decoder
@@ -38,9 +38,9 @@ def written_tokens(path: Path, count: int, report: Callable[[float], None]) -> t
 
 
 def native_speed(folder: Path, threads: int | None = None) -> tuple[float | None, str]:
-    """Decode tokens/s with weights in 8 bits and a dense head; or None, and why the folder cannot be read.
+    """Decode speed in tokens/s with 8-bit weights and a dense head; or None, and the reason for it.
 
-    Ends of text are ignored: a model that was just converted may have nothing to say, and is as fast.
+    End-of-text tokens are ignored: a model that was just converted may stop at once.
     """
     import shortlist
     from shortlist.measure.speed import ROUNDS, token_seconds

@@ -1,4 +1,4 @@
-"""From a dense model to a healed mixture in a folder, with what it costs and saves."""
+"""Converts a dense model, heals it and writes it to a folder, with a table of quality, size and speed."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ from shortlist.torch.float32 import load_float32
 from shortlist.torch.train.interrupt import Interrupt
 from shortlist.torch.train.not_finite import NotFiniteError, first_in_forward
 
-CALIBRATED = 32  # sequences that conversion and refit see at most
+CALIBRATED = 32  # largest number of sequences for conversion and refit
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of the table: a model and how fast the native runtime decodes it, in tokens/s."""
+    """A row of the table: a model's measurements and its decode speed in the native runtime, in tokens/s."""
 
     name: str
     measured: Measured
     native: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The object for `--json`."""
         return {"stage": self.name, **asdict(self.measured), "native_tokens_per_s": self.native}
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What came of a conversion.
+    """The result of a conversion.
 
     Attributes
     ----------
     stages
         The dense model, after conversion, after healing.
     notes
-        Of the method, by name.
+        The method's own figures, by name.
     native_note
-        Why the native runtime cannot read the result; empty where it can.
+        The reason why the native runtime cannot read the result; empty where it can.
     """
 
     stages: tuple[Stage, ...]
@@ -68,7 +68,7 @@ class Conversion:
     native_note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The object for `--json`."""
         return {
             "stages": [stage.to_json() for stage in self.stages],
             "notes": self.notes,
@@ -97,22 +97,22 @@ def convert_checkpoint(
     path
         A GGUF file or a Hugging Face folder.
     texts
-        Names and contents; the first half of each is for calibration and healing, the second is measured
-        on. With none, the model writes its own.
+        Names and contents. The first half of each is for calibration and healing, the second for measuring.
+        Without texts, the model generates one.
     budget
-        Of healing; 3 minutes by default.
+        Limits of healing; 3 minutes by default.
     report
-        Called with stages and the share of each that is done.
+        Called with the name of a stage and the share of it that is done.
 
     Raises
     ------
     UsageError
-        The folder exists or cannot be written, a text is too short, or the model is no dense one that fits
-        the method.
+        The folder exists or cannot be written, a text is too short, or the model is not dense or does not
+        fit the method.
     CheckpointError
-        The dense model predicts what is not finite.
+        The dense model's predictions are not finite.
     ShortlistError
-        Healing came to numbers that are not finite, or the folder has no space. Nothing is written then.
+        Healing met numbers that are not finite, or the disk is full. Nothing is written then.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
@@ -164,12 +164,12 @@ def heal(
     interrupt: Interrupt | None = None,
     report: Report = lambda stage, share: None,
 ) -> Healed:
-    """Bring a mixture back to the dense model: least squares where the method asks for it, then steps.
+    """Heal a mixture: a least-squares fit where the method asks for it, then gradient steps.
 
     Raises
     ------
     ShortlistError
-        A fit, the loss or a gradient is not finite; the message says where.
+        A fit, the loss or a gradient is not finite; the message names it.
     """
     started = perf_counter()
 
@@ -197,7 +197,7 @@ def heal(
 
 
 def load_dense(path: Path) -> tuple[Any, Any]:
-    """Model, in float32, and tokenizer of `transformers`, of a GGUF file or a Hugging Face folder.
+    """Load the `transformers` model, in float32, and tokenizer of a GGUF file or a Hugging Face folder.
 
     Raises
     ------
@@ -206,24 +206,24 @@ def load_dense(path: Path) -> tuple[Any, Any]:
     """
     source, file = (path, None) if path.is_dir() else (path.parent, path.name)
     try:
-        with redirect_stderr(io.StringIO()):  # bars of its own, which cannot be turned off
+        with redirect_stderr(io.StringIO()):  # progress bars that cannot be turned off
             return load_float32(path), transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UsageError(f"transformers cannot read {path} ({error}): name another model") from None
 
 
 def some(text: Text) -> Text:
-    """As many sequences as conversion sees, from all parts of a text."""
+    """Sample the sequences for conversion evenly from a text."""
     rows = torch.linspace(0, len(text.ids) - 1, min(CALIBRATED, len(text.ids))).round().long()
     return Text(text.ids[rows], text.domains[rows])
 
 
 def _dense_speed(dense: Any, tokenizer: Any, beside: Path, threads: int | None) -> float | None:
-    """Decode speed of the dense model with weights of the same type as the converted one's.
+    """Decode speed of the dense model with weights of the same type as the converted model's.
 
-    None where there is no space to write that model `beside` the converted one, if for a moment.
+    The model is written `beside` the converted one for a moment; None where the disk has no space for that.
     """
-    dense.hf_quantizer = None  # a model that was read from a GGUF file still counts as quantized
+    dense.hf_quantizer = None  # a model read from a GGUF file still counts as quantized
     dense.config.__dict__.pop("quantization_config", None)
     try:
         with tempfile.TemporaryDirectory(dir=beside.parent, prefix=".dense-") as folder:

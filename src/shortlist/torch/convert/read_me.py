@@ -1,4 +1,4 @@
-"""Neurons that matter to a domain become its expert; one router chooses for all layers, before the first."""
+"""Makes an expert of the neurons that matter to a domain; one router chooses for all layers at once."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ ROUTER_STEPS, ROUTER_BATCH, ROUTER_RATE = 300, 8, 3e-3
 class ReadMe(Method):
     """Read-ME (https://arxiv.org/abs/2410.19123), https://github.com/VITA-Group/READ-ME.
 
-    Domains are the texts that are given, or parts of the only one. For each domain a layer's neurons are
-    ranked by their mean size there, and the wanted share of them is its mask. What all masks have in
-    common is the shared part, as large in every layer as the smallest of these; the rest of each mask is
-    an expert, so an important neuron may be in several. Then, as theirs, in turns: the router learns
-    which expert loses least of a token, and the masks are made anew for the tokens that it sends there.
+    Domains are the given texts, or parts of a single text. For each domain a layer's neurons are ranked by
+    their mean magnitude there, and the wanted share of them is the domain's mask. The neurons that all masks
+    have in common are the shared expert; it has the same size in all layers, the smallest of these. The rest
+    of each mask is an expert, so an important neuron may be in several.
+
+    Then, as in the paper, two steps alternate: the router learns which expert loses least of a token, and the
+    masks are made anew for the tokens that it sends to each expert.
     """
 
     experts = 4
@@ -79,12 +81,12 @@ class ReadMe(Method):
 
 
 def domain_labels(text: Text, wanted: int | None, default: int) -> tuple[int, Tensor]:
-    """How many experts there are, and one of them for every token: its domain, or its part of the only text.
+    """The number of experts, and one of them for every token: its domain, or its part of a single text.
 
     Raises
     ------
     UsageError
-        Several domains, and another number of experts is wanted; or more experts than sequences.
+        There are several domains and another number of experts is wanted, or more experts than sequences.
     """
     sequences, length = text.ids.shape
     domains = int(text.domains.max()) + 1
@@ -107,9 +109,9 @@ def mean_sizes(
     layers: tuple[int, ...],
     otherwise: Tensor | None = None,
 ) -> Tensor:
-    """Mean size of every neuron over the tokens of each label, [layers, experts, neurons].
+    """Mean magnitude of every neuron over the tokens of each label, [layers, experts, neurons].
 
-    Where a label has no token, the means are those of `otherwise`.
+    A label without tokens gets the means of `otherwise`.
     """
     counts = torch.bincount(labels, minlength=experts)
     shares = torch.nn.functional.one_hot(labels, experts).float() / counts.clamp(min=1)
@@ -126,12 +128,12 @@ def mean_sizes(
 
 
 def top_masks(means: Tensor, active: int) -> Tensor:
-    """The `active` largest of each row of the last dimension, bool."""
+    """Mark the `active` largest values along the last dimension, bool."""
     return torch.zeros_like(means, dtype=torch.bool).scatter_(-1, means.topk(active).indices, True)
 
 
 def lost_shares(model: Any, text: Text, masks: Tensor, layers: tuple[int, ...]) -> Tensor:
-    """Share of a token's squared sizes outside an expert's mask, mean over layers, [tokens, experts]."""
+    """Share of a token's squared magnitudes outside an expert's mask, mean over layers, [tokens, experts]."""
     lost = torch.zeros(text.ids.numel(), masks.shape[1])
     for step in Walk(model, text.ids):
         if step.index in layers:
@@ -142,7 +144,7 @@ def lost_shares(model: Any, text: Text, masks: Tensor, layers: tuple[int, ...]) 
 
 
 def train_router(model: Any, text: Text, lost: Tensor, seed: int) -> SharedRouter:
-    """A router that sends tokens where it expects least to be lost, of losses [tokens, experts]."""
+    """Train a router to choose the expert with the smallest predicted loss; lost is [tokens, experts]."""
     torch.manual_seed(seed)
     embedding = model.get_input_embeddings().weight.detach()
     router = SharedRouter(embedding.shape[1], lost.shape[1], ROUTER_RANK)
@@ -161,7 +163,7 @@ def train_router(model: Any, text: Text, lost: Tensor, seed: int) -> SharedRoute
 
 
 def split(model: Any, config: MoEConfig, means: Tensor, masks: Tensor) -> dict[int, MoE]:
-    """The mixtures: what all masks of a layer share, and what is left of each."""
+    """Make the mixtures: a shared expert of the common neurons, and an expert of the rest of each mask."""
     blocks = {}
     for index, mask, mean in zip(config.layers, masks, means, strict=True):
         mlp = block_of(model, index)

@@ -1,4 +1,4 @@
-"""Layer by layer, fit what the mixtures add to what the dense model adds: least squares, no gradients."""
+"""Fits mixtures to the outputs of dense layers, layer by layer, by least squares without gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shortlist.torch.activations import activation_of
 from shortlist.torch.convert.walk import Walk
 from shortlist.torch.train.not_finite import NotFiniteError
 
-RIDGE = 0.01  # of the mean squared neuron, so that rare neurons stay where they were
+RIDGE = 0.01  # share of the mean squared activation; it keeps the weights of rare neurons
 
 
 @torch.no_grad()
@@ -27,14 +27,14 @@ def refit(
 ) -> None:
     """Fit the down matrices of the mixtures to the dense layers, on tokens [sequences, length].
 
-    Each layer sees the hidden states that the mixtures before it lead to, so it makes good for what they
-    lack, as layer-wise pruning does. Neurons and routes stay as they are. `stop` is asked before each
-    layer; where it says so, the rest stay as they are too.
+    Each layer gets the hidden states of the mixtures before it, so that it also corrects their errors, as in
+    layer-wise pruning. Neurons and routing do not change. `stop` is called before each layer; once it
+    returns True, the remaining layers do not change.
 
     Raises
     ------
     NotFiniteError
-        The fit of a layer is not finite. That layer and those after it are as before.
+        The fit of a layer is not finite. That layer and later ones are unchanged.
     """
     walk, reference = Walk(model, ids), Walk(dense, ids)
     for wanted in reference:
@@ -45,9 +45,9 @@ def refit(
         if isinstance(block, MoE):
             step, after = walk.try_layer(wanted.index, block)
             assert step.weights is not None
-            # The layers that follow see hidden states at length 1, so that is how errors count.
+            # Later layers normalize hidden states, so errors are weighted by 1 / norm of the state.
             lengths = reference.hidden.flatten(0, 1).norm(dim=-1, keepdim=True)
-            if hasattr(layer, "post_feedforward_layernorm"):  # the output is not added as it is
+            if hasattr(layer, "post_feedforward_layernorm"):  # the output is normalized before it is added
                 lacking = wanted.y - step.y
             else:
                 lacking = (reference.hidden - after).flatten(0, 1)
@@ -61,22 +61,22 @@ def refit(
 
 @torch.no_grad()
 def fit_down(block: Any, neurons: Tensor, lacking: Tensor) -> None:
-    """Change the down matrices so that they add what comes nearest to `lacking` [tokens, width].
+    """Change the down matrices by the least-squares fit to the missing outputs, `lacking` [tokens, width].
 
     Parameters
     ----------
     neurons
-        As `active_neurons` gives them, of the same tokens.
+        The result of `active_neurons` for the same tokens.
 
     Raises
     ------
     NotFiniteError
-        What comes nearest is not finite. The matrices are as before.
+        The fit is not finite. The matrices are unchanged.
     """
     gram = neurons.T @ neurons
     ridge = RIDGE * gram.diagonal().mean()
     if ridge == 0:
-        return  # no neuron says anything
+        return  # all neurons are zero
     gram.diagonal().add_(ridge)
     solution, _ = torch.linalg.solve_ex(gram, neurons.T @ lacking)
     change = solution.T
@@ -92,14 +92,14 @@ def fit_down(block: Any, neurons: Tensor, lacking: Tensor) -> None:
 
 @torch.no_grad()
 def active_neurons(block: Any, x: Tensor, weights: Tensor) -> Tensor:
-    """What the down matrices are multiplied with: neurons of the shared part, then of all experts.
+    """The inputs of the down matrices: neurons of the shared expert, then of all experts.
 
     Parameters
     ----------
     x : [tokens, width]
-        What the block is given.
+        Inputs of the block.
     weights : [tokens, experts]
-        With which experts are chosen; their neurons are multiplied with them.
+        Routing weights; an expert's neurons are multiplied with them.
     """
     experts, shared = block.experts, block.shared_expert
     act = activation_of(experts.activation).forward

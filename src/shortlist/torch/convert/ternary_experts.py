@@ -1,4 +1,4 @@
-"""The dense feed-forward layer stays for every token, and experts of ternary weights are added beside it."""
+"""Keeps the dense feed-forward layer for every token, and adds experts with ternary weights beside it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from shortlist.torch.ternary import make_ternary
 class TernaryExperts(Method):
     """Mixture of ternary experts (MoTE, https://arxiv.org/abs/2506.14435).
 
-    Experts begin with gates and ups of the dense layer and add nothing: their down matrices are zero, so the
-    model computes at first what the dense one does. The shared part is not trained.
+    Experts begin with gates and ups of the dense layer. Their down matrices are zero, so the model first
+    computes the same as the dense one. The shared expert is not trained.
 
     Parameters
     ----------
     ternary
-        False leaves the experts as they are, for comparison.
+        False keeps the experts' weights unrounded, for comparison.
     expert_width
-        None: that of the dense layer.
+        Neurons of an expert; None: as many as the dense layer has.
     """
 
     experts = 4

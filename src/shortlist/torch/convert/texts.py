@@ -1,4 +1,4 @@
-"""What a conversion reads: sequences to calibrate and heal on, and others to measure on."""
+"""The text of a conversion: sequences for calibration and healing, and others for measuring."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.torch.convert.base import Text
 from shortlist.torch.convert.native import written_tokens
 
-LENGTH = 256  # tokens of a sequence
-LEAST = 8  # sequences of each half
-MEASURED = 16  # sequences at most
-OWN_TOKENS = 24 * 1024  # that a model writes, where no text is given
+LENGTH = 256  # tokens in a sequence
+LEAST = 8  # smallest number of sequences in each half
+MEASURED = 16  # largest number of sequences to measure on
+OWN_TOKENS = 24 * 1024  # number of tokens that the model generates where no text is given
 
 
 @dataclass(frozen=True)
 class Halves:
-    """The first halves of the texts, and sequences [sequences, length] of the second ones."""
+    """The first halves of the texts, and sequences [sequences, length] of the second halves."""
 
     text: Text
     test: Tensor
 
 
 def read_halves(path: Path, texts: Sequence[tuple[str, str]], length: int = LENGTH) -> Halves:
-    """Cut named texts into sequences of a model's tokens, each with the tokens that every text starts with.
+    """Cut named texts into sequences of a model's tokens, each with the model's start tokens.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_halves(path: Path, texts: Sequence[tuple[str, str]], length: int = LENG
 def write_halves(
     path: Path, report: Callable[[float], None], *, tokens: int = OWN_TOKENS, length: int = LENGTH
 ) -> Halves:
-    """The same of a text that the model writes itself, in the native runtime."""
+    """The same for a text that the model generates itself, in the native runtime."""
     written, prefix = written_tokens(path, tokens, report)
     return _together([_halves("what the model wrote", written, prefix, length)])
 

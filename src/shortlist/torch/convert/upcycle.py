@@ -1,4 +1,4 @@
-"""Copies of the dense feed-forward layer, made unlike each other, of which a token comes to take one."""
+"""Makes experts of copies of the dense feed-forward layer that differ; in the end a token uses one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shortlist.torch.converted import GateConfig, MoEConfig, install, make_layer
 from shortlist.torch.dense_weights import fill_copies
 from shortlist.torch.gates import EvoMoE
 
-MASKED = 0.1  # share of an expert's neurons that start at zero, others in each expert
+MASKED = 0.1  # share of an expert's neurons that start at zero, drawn for each expert
 
 
 class Upcycle(Method):
@@ -32,8 +32,8 @@ class Upcycle(Method):
 
     After EvoMoE (https://arxiv.org/abs/2112.14397).
 
-    Every expert is the dense layer without a tenth of its neurons, drawn anew for each; they grow again.
-    While healing, tokens take all experts at first and one at the end; that one then has weight 1.
+    Every expert is the dense layer without a tenth of its neurons, drawn for each expert; training grows them
+    again. In healing, tokens use all experts at first and one at the end, with weight 1.
     """
 
     experts = 4
@@ -64,7 +64,7 @@ class Upcycle(Method):
 
     @contextmanager
     def healing(self, converted: Converted) -> Iterator[None]:
-        """The gates are those of EvoMoE, with the same routers."""
+        """Replace the gates by those of EvoMoE with the same routers."""
         layers = list(moe_layers(converted.model))
         kept = [layer.gate for layer in layers]
         for layer in layers:

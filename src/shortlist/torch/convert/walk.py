@@ -1,4 +1,4 @@
-"""Walk through a model layer by layer, with all sequences of a text before the next layer is entered."""
+"""Runs a model layer by layer: all sequences of a text go through a layer before the next one runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BATCH = 8  # sequences in one pass
 
 @dataclass
 class Step:
-    """What a layer's feed-forward block was given, x, and what it returned, y; both [tokens, width].
+    """Input x and output y of a layer's feed-forward block, both [tokens, width].
 
-    `weights` [tokens, experts] are what a mixture multiplied its experts with; None where it is dense.
+    `weights` [tokens, experts] are the routing weights of a mixture, None for a dense layer.
     """
 
     index: int
@@ -32,14 +32,14 @@ class Step:
 
 
 class Walk:
-    """Hidden states of all sequences, between one layer and the next.
+    """Hidden states of all sequences between two layers.
 
     Parameters
     ----------
     model
-        Of `transformers`, without cache; all its layers are entered in order.
+        A `transformers` model, without cache; its layers must be entered in order.
     ids : int64 [sequences, length]
-        All of one length, each from the start of a text.
+        Sequences with the model's start tokens.
     """
 
     @torch.no_grad()
@@ -56,13 +56,13 @@ class Walk:
 
     @torch.no_grad()
     def enter(self, index: int, block: Any) -> Step:
-        """Run one layer; the hidden states are those after it from then on."""
+        """Run one layer and move on to the hidden states after it."""
         step, self.hidden = self.try_layer(index, block)
         return step
 
     @torch.no_grad()
     def try_layer(self, index: int, block: Any) -> tuple[Step, Tensor]:
-        """Run one layer and return the hidden states after it, without going on to them."""
+        """Run one layer and return the hidden states after it, without moving on."""
         seen: list[tuple[Tensor, Tensor]] = []
         weights: list[Tensor] = []
 
@@ -90,7 +90,7 @@ class Walk:
         return Step(index, block, x, y, torch.cat(weights) if weights else None), after
 
     def _arguments(self) -> list[dict[str, Any]]:
-        """What the model hands to each layer beside the hidden states: positions and masks, for any batch."""
+        """The other arguments of each layer, positions and masks, in a form that fits every batch."""
         found: list[dict[str, Any]] = []
 
         def see(_layer: Any, _args: tuple, kwargs: dict[str, Any]) -> None:

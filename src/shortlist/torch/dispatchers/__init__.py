@@ -1,6 +1,6 @@
-"""Dispatchers, one file each: they bring token states to their experts and the outputs back.
+"""Dispatchers, one file each: they bring token states to the experts and the outputs back.
 
-`DISPATCHERS` names those that a layer takes by name.
+`DISPATCHERS` lists those that a layer accepts by name.
 """
 
 from shortlist.errors import UsageError
@@ -16,12 +16,12 @@ DISPATCHERS: dict[str, type[Dispatcher]] = {
 
 
 def dispatcher_named(name: str) -> Dispatcher:
-    """The dispatcher of a name in `DISPATCHERS`, among all processes.
+    """Make the dispatcher with this name in `DISPATCHERS`, over all processes.
 
     Raises
     ------
     UsageError
-        There is none of this name.
+        No dispatcher has this name.
     """
     if name not in DISPATCHERS:
         known = ", ".join(DISPATCHERS)

@@ -1,4 +1,4 @@
-"""Experts are shared out among processes, and every process sees the states of all."""
+"""Distributes experts over processes; every process receives the states of all others."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,21 +16,21 @@ from shortlist.torch.ranks import count_of
 
 @dataclass(frozen=True)
 class Origin:
-    """Where gathered states come from: `tokens` of each process in the order of their ranks."""
+    """The source of gathered states: the number of `tokens` of each process, by rank."""
 
     tokens: tuple[int, ...]
 
 
 class AllGatherDispatcher(Dispatcher):
-    """Gathers all states everywhere, computes the pairs whose experts are held here, and sums over processes.
+    """Gathers all states in every process, computes the pairs of local experts, and sums over processes.
 
-    The simplest way to hold more experts than fit one process. Messages do not depend on the routing: each
-    process receives the states of all others and takes part in one sum of the same size.
+    This is the simplest way to hold more experts than fit in one process. Messages do not depend on the
+    routing: each process receives the states of all others and takes part in one sum of the same size.
 
     Parameters
     ----------
     group
-        Processes among which the experts are shared out, as `torch.distributed` knows them; None: all.
+        The process group of `torch.distributed` over which experts are distributed; None: all processes.
     """
 
     def __init__(self, group: Any = None):
@@ -46,7 +46,7 @@ class AllGatherDispatcher(Dispatcher):
     def dispatch(self, x: Tensor, routing: Routing) -> Segments:
         sizes = self._sizes(x, routing)
         tokens, pairs = tuple(sizes[:, 0].tolist()), tuple(sizes[:, 1].tolist())
-        first = sizes[:, 0].cumsum(0) - sizes[:, 0]  # the row at which each process's states begin
+        first = sizes[:, 0].cumsum(0) - sizes[:, 0]  # first row of each process's states
         states = _Gather.apply(x, tokens, self._rank(), self.group)
         weights = _Gather.apply(routing.weights, pairs, self._rank(), self.group)
         rows = _gather(routing.tokens + first[self._rank()], pairs, self.group)
@@ -65,7 +65,7 @@ class AllGatherDispatcher(Dispatcher):
         return dist.get_rank(self.group) if count_of(self.group) > 1 else 0
 
     def _sizes(self, x: Tensor, routing: Routing) -> Tensor:
-        """Tokens and pairs of each process, int64 [processes, 2]."""
+        """Number of tokens and of pairs of each process, int64 [processes, 2]."""
         own = torch.tensor([[len(x), len(routing.tokens)]], device=x.device)
         return _gather(own, (1,) * count_of(self.group), self.group)
 
@@ -74,10 +74,10 @@ class AllGatherDispatcher(Dispatcher):
 
 
 def _gather(part: Tensor, sizes: tuple[int, ...], group: Any) -> Tensor:
-    """The parts [size, ...] of all processes, one after the other; their sizes may differ."""
+    """Concatenate the parts [size, ...] of all processes; their sizes may differ."""
     if len(sizes) == 1:
         return part
-    padded = part.new_zeros(max(sizes), *part.shape[1:])  # as a gathering wants equal sizes
+    padded = part.new_zeros(max(sizes), *part.shape[1:])  # all_gather wants equal sizes
     padded[: len(part)] = part
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded, group=group)
@@ -85,7 +85,7 @@ def _gather(part: Tensor, sizes: tuple[int, ...], group: Any) -> Tensor:
 
 
 def _sum_back(whole: Tensor, sizes: tuple[int, ...], rank: int, group: Any) -> Tensor:
-    """This process's part of the sum of what all have for all parts."""
+    """Sum `whole` over processes, and return this process's part."""
     if len(sizes) == 1:
         return whole
     total = whole.to(torch.promote_types(whole.dtype, torch.float32), copy=True)
@@ -95,7 +95,7 @@ def _sum_back(whole: Tensor, sizes: tuple[int, ...], rank: int, group: Any) -> T
 
 
 class _Gather(torch.autograd.Function):
-    """`_gather` with gradients: a part's gradient is the sum of those that all processes have for it."""
+    """`_gather` with gradients: a part's gradient is the sum of its gradients over all processes."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, sizes: tuple[int, ...], rank: int, group: Any) -> Tensor:
@@ -108,7 +108,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _SumBack(torch.autograd.Function):
-    """`_sum_back` with gradients: every process needs those of all parts."""
+    """`_sum_back` with gradients: every process needs the gradients of all parts."""
 
     @staticmethod
     def forward(ctx: Any, whole: Tensor, sizes: tuple[int, ...], rank: int, group: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a dispatcher is: it brings token states to their experts, and the experts' outputs back."""
+"""The interface of a dispatcher: it brings token states to their experts, and the outputs back."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shortlist.torch.gates import Routing
 
 @dataclass(frozen=True)
 class Segments:
-    """States, and which of them each expert computes. Nothing is copied until an expert needs it.
+    """States, and the rows that each expert computes. Rows are copied only when an expert computes them.
 
     Parameters
     ----------
@@ -20,11 +20,11 @@ class Segments:
     rows : int64 [pairs]
         Rows of `x`, sorted by expert: the first `load[0]` are those of the first expert that is held here.
     weights : [pairs]
-        What the expert's output is multiplied with.
+        Factor of the expert's output.
     load : int64 [experts held here]
-        How many pairs each expert computes.
+        Number of pairs that each expert computes.
     origin
-        What the dispatcher that made the segments needs for the way back.
+        Data that the dispatcher needs in `combine`.
     """
 
     x: Tensor
@@ -37,16 +37,16 @@ class Segments:
 def sorted_by_expert(
     x: Tensor, tokens: Tensor, experts: Tensor, weights: Tensor, load: Tensor, origin: Any = None
 ) -> Segments:
-    """The segments of pairs [pairs] of a row of `x` and an expert, in any order."""
+    """Make segments from pairs [pairs] of a row of `x` and an expert, given in any order."""
     order = experts.argsort(stable=True)
     return Segments(x, tokens[order], weights[order], load, origin)
 
 
 class Dispatcher(ABC):
-    """Moves states to the experts and back.
+    """Moves states to the experts, and outputs back.
 
-    A dispatcher says which experts a process holds. Where some are held elsewhere, `dispatch` brings the
-    states of other processes here, and `combine` sends the sums back; all processes then call the layer
+    A dispatcher says which experts a process holds. Where other processes hold some, `dispatch` receives
+    states of other processes and `combine` sends the sums back; all processes must then call the layer
     equally often.
     """
 
@@ -56,14 +56,14 @@ class Dispatcher(ABC):
         Raises
         ------
         UsageError
-            They cannot be shared out.
+            The experts cannot be distributed evenly over the processes.
         """
         return range(experts)
 
     @abstractmethod
     def dispatch(self, x: Tensor, routing: Routing) -> Segments:
-        """States [tokens, width] and their pairs, where the experts are."""
+        """Bring states [tokens, width] and their pairs to the processes that hold the experts."""
 
     @abstractmethod
     def combine(self, y: Tensor, segments: Segments) -> Tensor:
-        """From the experts' weighted sums [rows, width] to those of the tokens, [tokens, width]."""
+        """Bring the experts' weighted sums [rows, width] back: [tokens, width] for this process's tokens."""

@@ -1,4 +1,4 @@
-"""All experts are held here."""
+"""The dispatcher for one process, which holds all experts."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from shortlist.torch.gates import Routing
 
 
 class LocalDispatcher(Dispatcher):
-    """Dispatch sorts the pairs, and nothing is left to combine. No token is dropped."""
+    """Sorts the pairs by expert; `combine` has nothing to do. No token is dropped."""
 
     def dispatch(self, x: Tensor, routing: Routing) -> Segments:
         return sorted_by_expert(x, routing.tokens, routing.experts, routing.weights, routing.load)

@@ -1,6 +1,6 @@
 """Gates, one file each: token states in, a shortlist of experts with weights out.
 
-`GATES` are made by `GATES[name](width, experts, ...)`; `WRAPPERS` go around any of them.
+`GATES[name](width, experts, ...)` makes a gate; `WRAPPERS[name](gate, ...)` wraps one.
 """
 
 from shortlist.torch.gates.activation import Activation

@@ -12,14 +12,14 @@ ACTIVATIONS = {"gelu": nn.functional.gelu, "sigmoid": nn.functional.sigmoid, "ta
 class Activation(AnnealedGate):
     """`softmax(activation(router(x)) / temperature)`, annealed as `Temperature` (https://arxiv.org/abs/2401.13875).
 
-    With a linear router, changes of temperature and of router weights can cancel, so that both are hard to
-    estimate from data; the nonlinearity keeps them apart. Weights add up to one. Gives the losses
+    With a linear router, a change of temperature can cancel a change of router weights, so that both are hard
+    to estimate from data; the nonlinearity separates them. Weights add up to one. Gives the losses
     `load_balance` and `entropy`.
 
     Parameters
     ----------
     width, experts, k, start, end
-        As for every annealed gate.
+        See `AnnealedGate`.
     activation
         One of `ACTIVATIONS`.
     """

@@ -1,4 +1,4 @@
-"""What a gate is: it estimates a score for every expert, and selects those that compute a token."""
+"""The interface of a gate: it estimates a score for every expert and selects experts for each token."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,25 +18,24 @@ from shortlist.torch.numerics import load_of, without_autocast
 class Routing:
     """The shortlist of experts for a batch of tokens, as pairs of a token and an expert that computes it.
 
-    Pairs let every gate speak the same language: the number of experts may differ from token to token, and
-    a token may have none.
+    Pairs serve every gate: the number of experts may differ from token to token, and a token may have none.
 
     Parameters
     ----------
     tokens : int64 [pairs]
-        In ascending order.
+        The token of each pair, in ascending order.
     experts : int64 [pairs]
-        No pair occurs twice.
+        The expert of each pair; no pair occurs twice.
     weights : float [pairs]
-        What the expert's output is multiplied with; gradients flow through it to the router.
+        Factors of the experts' outputs; gradients reach the router through them.
     shape
-        Numbers of tokens and of experts.
+        Number of tokens and number of experts.
     losses
         Auxiliary losses by name, scalars, not yet weighted.
     stats
-        What is worth a plot, by name, detached.
+        Values for plots, by name, detached.
     padded
-        How many of the tokens are padding, which no expert computes.
+        Number of padding tokens, which no expert computes.
     """
 
     tokens: Tensor
@@ -49,34 +48,34 @@ class Routing:
 
     @classmethod
     def of_top_k(cls, weights: Tensor, experts: Tensor, total: int, **rest: Any) -> "Routing":
-        """From weights and experts [tokens, k], the same number for every token, of `total` experts."""
+        """Make a routing from weights and experts [tokens, k], with k of `total` experts for every token."""
         tokens = torch.arange(len(experts), device=experts.device).repeat_interleave(experts.shape[1])
         return cls(tokens, experts.flatten(), weights.flatten(), (len(experts), total), **rest)
 
     @classmethod
     def of_mask(cls, weights: Tensor, mask: Tensor, **rest: Any) -> "Routing":
-        """From weights [tokens, experts] and the pairs that a mask of the same shape keeps."""
+        """Make a routing from weights [tokens, experts] and a mask of the same shape that keeps pairs."""
         tokens, experts = mask.nonzero(as_tuple=True)
         return cls(tokens, experts, weights[tokens, experts], (mask.shape[0], mask.shape[1]), **rest)
 
     @property
     def load(self) -> Tensor:
-        """Pairs of each expert, int64 [experts]."""
+        """Number of pairs of each expert, int64 [experts]."""
         return load_of(self.experts, self.shape[1])
 
     @property
     def active(self) -> Tensor:
-        """Experts of a token that is not padding, on average."""
+        """Mean number of experts of a token that is not padding."""
         return self.load.sum() / max(self.shape[0] - self.padded, 1)
 
     @property
     def imbalance(self) -> Tensor:
-        """Load of the busiest expert in units of the mean load: 1 where all are equally busy."""
+        """Largest load of an expert divided by the mean load: 1 where all loads are equal."""
         load = self.load.float()
         return load.max() / load.mean().clamp(min=1 / self.shape[1])
 
     def among(self, rows: Tensor, total: int) -> "Routing":
-        """The same pairs, where the tokens are rows [tokens], ascending, of `total` that include padding."""
+        """The same pairs in a batch of `total` tokens with padding; token i is row `rows[i]` (ascending)."""
         return replace(
             self, tokens=rows[self.tokens], shape=(total, self.shape[1]), padded=total - self.shape[0]
         )
@@ -87,27 +86,27 @@ class Routing:
 
 
 class Gate(nn.Module, ABC):
-    """Estimates a score for every expert from token states, and selects.
+    """Estimates a score for every expert from token states, and selects experts.
 
     Parameters
     ----------
     width
-        Of a token's state.
+        Width of a token's state.
     experts
-        How many there are.
+        Number of experts.
 
     Attributes
     ----------
     progress : float
-        From 0, the start of training, to 1, its end: what is annealed follows it. Training sets it
-        (`set_progress` of a model does so for all of its gates).
+        Progress of training, from 0 to 1; annealed values depend on it. The training loop sets it
+        (`set_progress` does so for all gates of a model).
     gives : frozenset of str
-        Names of the losses of its `Routing`.
+        Names of the losses that its `Routing` has.
     router_dtype : torch.dtype or None
-        The narrowest type that scores are computed in, whatever autocast or the type of the states says:
-        float32, since in bfloat16 some tokens get other experts. None leaves it to PyTorch.
+        The narrowest type in which scores are computed, whatever autocast or the type of the states says.
+        It is float32, because in bfloat16 some tokens get other experts. None leaves the type to PyTorch.
     group
-        Processes whose tokens are balanced together, as `torch.distributed` knows them; None: all.
+        The process group of `torch.distributed` whose tokens are balanced together; None: all processes.
     """
 
     gives: frozenset[str] = frozenset()
@@ -129,26 +128,26 @@ class Gate(nn.Module, ABC):
 
     @abstractmethod
     def select(self, scores: Tensor) -> Routing:
-        """The shortlist that scores [tokens, experts] lead to, with weights and losses."""
+        """The shortlist for scores [tokens, experts], with weights and losses."""
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
-        """The shortlist for states [tokens, width]; `token_ids` [tokens] serve gates that ask for them."""
+        """The shortlist for states [tokens, width]; some gates need `token_ids` [tokens]."""
         return self.select(self.estimate(x))
 
     def after_step(self) -> None:
-        """To be called after every step of the optimizer: gates that balance without a loss adjust here.
+        """Adjust a gate that balances without a loss. Call it after every step of the optimizer.
 
-        Where `torch.distributed` runs every process must call it, also one that had no tokens.
+        Where `torch.distributed` runs, every process must call it, even a process without tokens.
         """
         counted = self.tally.take(self.group) if self.tally else None
         if counted is not None:
             self.adjust(**counted)
 
     def adjust(self, **counted: Tensor) -> None:
-        """What `tally` counted on all processes since the last step changes the gate's buffers."""
+        """Change the gate's buffers by the sums that `tally` counted on all processes since the last step."""
 
     def computed(self, module: nn.Module, x: Tensor) -> Tensor:
-        """What a module of the gate makes of states, in `router_dtype` or a wider type."""
+        """The output of a module of the gate for states, in `router_dtype` or a wider type."""
         if self.router_dtype is None:
             return module(x)
         with without_autocast(x):
@@ -160,7 +159,7 @@ class Gate(nn.Module, ABC):
             return functional_call(module, narrow, (x.to(dtype),)) if narrow else module(x.to(dtype))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Gate":
-        # Biases, prices and centroids add up small steps, which bfloat16 would lose.
+        # Biases, prices and centroids are sums of small steps, which bfloat16 would round away.
         before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, buffer in before.items():
@@ -172,7 +171,7 @@ class Gate(nn.Module, ABC):
         return self
 
     def __getstate__(self) -> dict:
-        # Groups of processes cannot be copied: a copy belongs to all.
+        # Process groups cannot be copied: a copy belongs to the group of all processes.
         return {key: value for key, value in super().__getstate__().items() if key != "group"}
 
 
@@ -189,16 +188,16 @@ class LinearGate(Gate):
 
 
 class AnnealedGate(LinearGate):
-    """A gate whose softmax becomes sharper with `progress`, which its `state_dict` keeps.
+    """A gate whose softmax becomes sharper with `progress`; its `state_dict` includes the progress.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
-        Most experts of a token when `progress` is 1.
+        Largest number of experts of a token when `progress` is 1.
     start, end
-        Temperatures of the softmax, which falls from one to the other in equal ratios.
+        First and last temperature of the softmax; it falls geometrically from `start` to `end`.
     """
 
     annealed: Tensor
@@ -220,12 +219,12 @@ class AnnealedGate(LinearGate):
 
     @property
     def temperature(self) -> Tensor:
-        """Of the softmax now, a scalar."""
+        """The present temperature of the softmax, a scalar."""
         return self.start * (self.end / self.start) ** self.annealed
 
 
 class Wrapper(Gate):
-    """A gate around another one: what a wrapper does not change is as the gate inside has it."""
+    """A gate around another gate; by default it passes everything on to the inner gate."""
 
     def __init__(self, gate: Gate):
         super().__init__(gate.width, gate.experts)
@@ -241,32 +240,32 @@ class Wrapper(Gate):
         self.gate.progress = value
 
     def estimate(self, x: Tensor) -> Tensor:
-        """As the gate inside."""
+        """The same as the inner gate."""
         return self.gate.estimate(x)
 
     def select(self, scores: Tensor) -> Routing:
-        """As the gate inside."""
+        """The same as the inner gate."""
         return self.gate.select(scores)
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
-        """As the gate inside."""
+        """The same as the inner gate."""
         return self.gate(x, token_ids)
 
     def after_step(self) -> None:
-        """As the gate inside."""
+        """The same as the inner gate."""
         self.gate.after_step()
 
 
 def added_up(weights: Tensor) -> Tensor:
     """Weights [tokens, k] divided by their sums.
 
-    A single one stays as it is: it would be 1 whatever the router says, and the router would learn nothing.
+    A single weight is not divided: it would always be 1, and the router would get no gradient.
     """
     return weights / weights.sum(-1, keepdim=True) if weights.shape[-1] > 1 else weights
 
 
 def checked_k(k: int, experts: int) -> int:
-    """`k`, if so many experts exist."""
+    """Return `k` if there are at least that many experts; raise otherwise."""
     if not 1 <= k <= experts:
         raise UsageError(f"k must be from 1 to the number of experts, {experts}, not {k}")
     return k

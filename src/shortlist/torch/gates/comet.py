@@ -1,4 +1,4 @@
-"""COMET: k trees over the experts, each of which leads a token to one leaf with exact zeros elsewhere."""
+"""COMET: k trees over the experts. A trained tree sends a token to one leaf; other weights are exactly 0."""
 
 from dataclasses import replace
 
@@ -13,20 +13,21 @@ from shortlist.torch.numerics import wide, without_autocast
 class Comet(Gate):
     """k trees that split by a smooth step (https://arxiv.org/abs/2306.02824).
 
-    A node sends a share of the token to its left and the rest to its right child. The share is a smooth step
-    of a linear function of the token: exactly 0 or 1 outside a window, so that trees begin soft, with all
-    experts, and end hard, with one leaf each, while every step of that way has a gradient. What reaches the
-    leaves, times the exponential of a linear function for each leaf, is summed over trees and divided by its
-    sum: weights add up to one, and at most k experts are left where trees are hard. Gives the losses
-    `entropy`, of what reaches the leaves, summed over trees, which hardens them, and `load_balance`, without
-    which hard trees tend to agree on one or two experts for all tokens.
+    A node sends a share of the token to its left child and the rest to its right child. The share is a smooth
+    step of a linear function of the token, exactly 0 or 1 outside a window. So trees begin soft, with all
+    experts, and end hard, with one leaf each, and there is a gradient at every stage.
+
+    An expert's weight is the sum over trees of the share that reaches its leaf, times the exponential of a
+    linear function of the token. Weights are normalized to add up to one. Where all trees are hard, at most k
+    experts remain. Gives two losses: `entropy` of the shares at the leaves, summed over trees, hardens the
+    trees; without `load_balance`, hard trees tend to agree on one or two experts for all tokens.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
-        Trees: most experts of a token where trees are hard.
+        Number of trees, and the largest number of experts of a token once trees are hard.
     window
         Width of the smooth step; the paper's gamma.
     """
@@ -37,7 +38,7 @@ class Comet(Gate):
         super().__init__(width, experts)
         self.k = checked_k(k, experts)
         self.window = window
-        small = window / 100  # all shares near a half
+        small = window / 100  # all shares begin near a half
         self.node_weight = nn.Parameter(torch.empty(k, experts - 1, width).uniform_(-small, small))
         self.node_bias = nn.Parameter(torch.empty(k, experts - 1).uniform_(-small, small))
         self.leaf_weight = nn.Parameter(torch.empty(k, experts, width).uniform_(-0.05, 0.05))
@@ -51,19 +52,19 @@ class Comet(Gate):
         return replace(routing, losses={"entropy": entropy(reached), "load_balance": balance})
 
     def estimate(self, x: Tensor) -> Tensor:
-        """Weights before they are divided by their sum; exact zeros off the shortlist."""
+        """Weights before normalization; exact zeros off the shortlist."""
         return self._masses(x, self.reached(x))
 
     def select(self, scores: Tensor) -> Routing:
-        """Whatever is not zero, divided by its sum."""
+        """The nonzero weights, normalized."""
         weights = wide(scores)
         weights = weights / weights.sum(-1, keepdim=True)
         return Routing.of_mask(weights.to(scores.dtype), scores > 0)
 
     def reached(self, x: Tensor) -> Tensor:
-        """Share of each token that arrives at each tree's leaves, float32 or wider [tokens, trees, experts].
+        """Share of each token at each tree's leaves, float32 or wider [tokens, trees, experts].
 
-        Nodes are numbered as in a heap: those from `experts - 1` on are leaves.
+        Nodes are numbered as in a heap: leaves have the numbers from `experts - 1` on.
         """
         steps = smooth_step(_linear(x, self.node_weight, self.node_bias) / self.window)
         level = steps.new_ones(len(x), self.k, 1)
@@ -78,7 +79,7 @@ class Comet(Gate):
 
     def _masses(self, x: Tensor, reached: Tensor) -> Tensor:
         values = _linear(x, self.leaf_weight, self.leaf_bias)
-        # The largest value that counts becomes 0, so that what counts neither overflows nor all vanishes.
+        # The largest exponent of a reached leaf becomes 0: weights neither overflow nor all vanish.
         top = values.detach().masked_fill(reached == 0, -torch.inf).amax((1, 2), keepdim=True)
         return (reached * (values - top).clamp(max=0).exp()).sum(1)
 

@@ -1,4 +1,4 @@
-"""Any gate, with inputs of constant length."""
+"""A wrapper that gives a gate inputs of constant norm."""
 
 from torch import Tensor
 
@@ -7,11 +7,11 @@ from shortlist.torch.numerics import wide
 
 
 class ConstantNorm(Wrapper):
-    """Scales every token's state to length sqrt(width) before the gate sees it.
+    """Scales every token's state to norm sqrt(width) before the inner gate sees it.
 
-    Scores then depend on a state's direction alone: a token with a long state is not routed more sharply than
-    one with a short state, and the size of the router's gradient no longer follows that of its input, which
-    is what magnitude invariant parametrizations do for hypernetworks (https://arxiv.org/abs/2304.07645).
+    Scores then depend on a state's direction only: a larger state is not routed more sharply, and the size of
+    the router's gradient does not depend on the size of its input. Magnitude invariant parametrizations do
+    the same for hypernetworks (https://arxiv.org/abs/2304.07645).
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class ConstantNorm(Wrapper):
         super().__init__(gate)
 
     def estimate(self, x: Tensor) -> Tensor:
-        """Of the scaled states."""
+        """Scores for the scaled states."""
         return self.gate.estimate(scaled(x))
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
@@ -32,7 +32,7 @@ class ConstantNorm(Wrapper):
 
 
 def scaled(x: Tensor) -> Tensor:
-    """Rows of x [tokens, width] at length sqrt(width), in float32 or wider on the way; rows of zeros stay."""
+    """Scale rows of x [tokens, width] to norm sqrt(width), computed in float32 or wider; zeros stay zero."""
     states = wide(x)
     size = states.square().mean(-1, keepdim=True).sqrt()
     return (states / size.clamp(min=1e-12)).to(x.dtype)

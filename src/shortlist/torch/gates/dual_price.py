@@ -1,4 +1,4 @@
-"""Top-k of scores minus prices, which follow demand within a batch: equal loads without a loss."""
+"""Top-k of scores minus prices that follow demand within a batch: equal loads without a loss."""
 
 import torch
 from torch import Tensor
@@ -11,26 +11,28 @@ from shortlist.torch.numerics import load_of, wide
 class DualPrice(LinearGate):
     """Routing as an online linear program, solved by dual descent in one pass (https://arxiv.org/abs/2003.02513).
 
-    Tokens arrive in groups. Each takes the k experts whose logit is furthest above their price; then
-    each price moves in proportion to the excess of its expert's load over k / experts, but not below zero. So
-    load is balanced within the batch, and a token's choice depends on tokens before it alone. While training
-    the prices go on from step to step, at inference they stay as they are. Each forward pass of a step (of
-    several processes, or of gradient accumulation) starts from the prices of the step before, and the next
-    step from their mean, weighted by tokens: near one pass over all of them, but not the same. Prices take
-    part in the choice alone: weights are the softmax weights of the chosen, which add up to one for k > 1.
-    Gives no losses.
+    A batch is cut into groups of tokens. Each token takes the k experts whose logits are furthest above their
+    prices. After a group, each price moves in proportion to the excess of its expert's load over k / experts,
+    but not below zero. So load is balanced within the batch, and a token's experts depend only on it and on
+    earlier tokens. Prices affect the selection only: weights are the softmax weights of the chosen experts,
+    which add up to one for k > 1. Gives no losses.
+
+    In training prices carry over from step to step; at inference they are fixed. Where a step has several
+    forward passes (several processes, or gradient accumulation), each starts from the prices of the step
+    before, and the next step from the mean of their results, weighted by tokens. That is close to one pass
+    over all tokens, but not the same.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token.
     rate
-        How far a price moves for a load of twice the mean, in standard deviations of an expert's logit
-        between tokens: the unit in which prices sort tokens, whatever the size of the logits.
+        Change of a price at a load of twice the mean, in standard deviations of an expert's logit between
+        tokens. With this unit the effect of prices does not depend on the size of the logits.
     groups
-        How many groups a batch is cut into.
+        Number of groups into which a batch is cut.
     """
 
     price: Tensor
@@ -42,7 +44,7 @@ class DualPrice(LinearGate):
         self.rate = rate
         self.groups = groups
         self.register_buffer("price", torch.zeros(experts))
-        # Prices move in `after_step`, so that the same forward pass, if run again, chooses the same experts.
+        # Prices move in `after_step`, so that a forward pass that is run again chooses the same experts.
         self.tally = Tally("DualPrice", shifts=torch.zeros(experts))
 
     def select(self, scores: Tensor) -> Routing:
@@ -55,7 +57,7 @@ class DualPrice(LinearGate):
         )
 
     def adjust(self, *, shifts: Tensor, tokens: Tensor, **_: Tensor) -> None:
-        """Prices move as they did in the passes since the last step, on average over tokens."""
+        """Move the prices by the mean over tokens of their changes in the passes since the last step."""
         self.price += shifts / tokens
 
     def _best(self, logits: Tensor, price: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class DualPrice(LinearGate):
                 load = load_of(chosen[-1].flatten(), self.experts)
                 excess = load * self.experts / (len(group) * self.k) - 1
                 spread = (group - group.mean(0)).square().mean(0).sqrt().mean()
-                move = self.rate * spread.nan_to_num(0, 0, 0) * excess  # none by states that are not finite
+                move = self.rate * spread.nan_to_num(0, 0, 0) * excess  # no move where states are not finite
                 price = (price + move).clamp(min=0)
         self.tally.add(logits, shifts=(price - self.price) * len(logits))
         return torch.cat(chosen)

@@ -1,4 +1,4 @@
-"""EvoMoE's gate: dense to sparse, with Gumbel noise that lets every expert be tried."""
+"""EvoMoE's gate: dense to sparse, with Gumbel noise so that every expert is tried."""
 
 import torch
 from torch import Tensor
@@ -10,23 +10,23 @@ from shortlist.torch.gates.temperature import above_threshold
 class EvoMoE(AnnealedGate):
     """Gumbel-softmax at a falling temperature; experts above a rising threshold (https://arxiv.org/abs/2112.14397).
 
-    As `Temperature`, with Gumbel noise on the logits while training, so the number of experts differs from
-    token to token. Weights add up to one. Gives the losses `load_balance` and `entropy`.
+    Like `Temperature`, with Gumbel noise on the logits in training. The number of experts differs from token
+    to token. Weights add up to one. Gives the losses `load_balance` and `entropy`.
 
     Parameters
     ----------
     width, experts, k, start, end
-        As for every annealed gate.
+        See `AnnealedGate`.
     """
 
     gives = frozenset({"load_balance", "entropy"})
 
     def select(self, scores: Tensor) -> Routing:
-        """The weights above the threshold, of noisy scores while training."""
+        """The weights above the threshold; scores are noisy in training."""
         noisy = scores + gumbel_like(scores) if self.training else scores
         return above_threshold(noisy, self.temperature, self.annealed / (self.k + 1), self.group)
 
 
 def gumbel_like(x: Tensor) -> Tensor:
-    """Standard Gumbel noise of the shape of x, drawn in float32."""
+    """Standard Gumbel noise in the shape of x, drawn in float32."""
     return -torch.empty_like(x, dtype=torch.float32).exponential_().log().to(x.dtype)

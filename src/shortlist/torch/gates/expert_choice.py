@@ -1,4 +1,4 @@
-"""Experts choose tokens, so that their loads are equal by construction."""
+"""Experts choose tokens, so that loads are equal by construction."""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ from shortlist.torch.numerics import wide
 class ExpertChoice(LinearGate):
     """Every expert takes the tokens that score it highest, k / experts of them (https://arxiv.org/abs/2202.09368).
 
-    A token may have many experts or none. Weights are its softmax over all experts, so those of a token add
-    up to at most one. Whether an expert takes a token depends on the other tokens of the batch, later ones
-    too: good for encoders and for comparison, while a decoder that is trained so meets other choices when it
-    writes token by token. Gives no losses: there is nothing to balance.
+    A token may have many experts or none. Weights are the token's softmax over all experts, so they add up to
+    at most one. The choice depends on all tokens of the batch, later ones too. That suits encoders and
+    comparisons; a decoder that is trained so gets other experts when it decodes token by token. Gives no
+    losses: loads are equal already.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token, on average.
     """

@@ -1,4 +1,4 @@
-"""A hard bottleneck: k units are on, and the gradient is that of annealed sigmoids."""
+"""A hard bottleneck: k units are on; gradients are those of annealed sigmoids."""
 
 from torch import Tensor
 
@@ -11,22 +11,21 @@ from shortlist.torch.numerics import wide
 class Gumbel(AnnealedGate):
     """The k largest of noisy logits, each with weight 1 (Sparse-CBM, https://arxiv.org/abs/2404.03323).
 
-    Weights are 1 in the forward pass and have the gradient of a sigmoid at a temperature that falls from
-    `start` to `end`, around the value that parts the k from the rest (straight-through). That of a
-    softmax over many units would be next to nothing. For bottlenecks, whose units are
-    concepts or codes; as a gate of experts it adds up their outputs. Gives the losses `load_balance` and
-    `entropy`.
+    Weights are 1 in the forward pass. Their gradient is that of a sigmoid around the boundary of the top k,
+    at a temperature that falls from `start` to `end` (straight-through); the gradient of a softmax over many
+    units would vanish. The gate is made for bottlenecks, whose units are concepts or codes; over experts it
+    adds up their outputs. Gives the losses `load_balance` and `entropy`.
 
     Parameters
     ----------
     width, experts, k, start, end
-        As for every annealed gate; k units are on at all times.
+        See `AnnealedGate`; k units are on at all times.
     """
 
     gives = frozenset({"load_balance", "entropy"})
 
     def select(self, scores: Tensor) -> Routing:
-        """Ones for the k largest scores, noisy while training."""
+        """Ones for the k largest scores, with noise in training."""
         noisy = wide(scores + gumbel_like(scores) if self.training else scores)
         best, units = noisy.topk(min(self.k + 1, self.experts), dim=-1)
         mark = best[:, -2:].mean(-1, keepdim=True).detach()

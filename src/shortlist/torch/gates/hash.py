@@ -1,4 +1,4 @@
-"""Experts by token id: a gate without a router."""
+"""A gate without a router: it chooses experts by token id."""
 
 import torch
 from torch import Tensor
@@ -11,17 +11,17 @@ from shortlist.torch.numerics import wide
 class Hash(Gate):
     """The k experts that a hash gives a token's id (https://arxiv.org/abs/2106.04426), each with weight 1/k.
 
-    The same id has the same experts everywhere, so what is chosen is known before the layer's input is. Gives
+    The same id always has the same experts, so the routing is known before the layer's input. The gate gives
     no losses, has no parameters and needs `token_ids`.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token.
     seed
-        Other seeds, other experts: give layers different ones so that ids share an expert in one layer alone.
+        Seed of the hash. Give layers different seeds, so that two ids share experts in one layer only.
     """
 
     def __init__(self, width: int, experts: int, k: int = 2, *, seed: int = 0):
@@ -30,7 +30,7 @@ class Hash(Gate):
         self.seed = seed
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
-        """The shortlist for ids [tokens]; what the states are does not matter."""
+        """The shortlist for ids [tokens]; the values of the states do not matter."""
         if token_ids is None:
             raise UsageError("a hash gate chooses by token ids: call the layer with token_ids=...")
         if len(token_ids) != len(x):
@@ -41,7 +41,7 @@ class Hash(Gate):
         return equal_top_k(uniform(places + (self.seed << 40)), self.k, wide(x).dtype)
 
     def estimate(self, x: Tensor) -> Tensor:
-        """States say nothing to a hash: all experts score the same."""
+        """Equal scores for all experts: a hash does not use the states."""
         return wide(x.new_zeros(len(x), self.experts))
 
     def select(self, scores: Tensor) -> Routing:
@@ -50,9 +50,9 @@ class Hash(Gate):
 
 
 def uniform(keys: Tensor) -> Tensor:
-    """A number in [0, 1), float32, for every int64 key: looks random, and is the same on every machine."""
+    """Hash int64 keys to float32 numbers in [0, 1), the same on every machine."""
     mixed = (keys + 1) * -0x61C8864680B583EB
-    for factor in (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15):  # splitmix64's, whose products wrap around
+    for factor in (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15):  # splitmix64; products wrap around
         mixed = (mixed ^ (mixed >> 30)) * factor
     return ((mixed >> 20) & 0xFFFFFF).float() / 2**24
 

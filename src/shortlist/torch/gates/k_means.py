@@ -1,4 +1,4 @@
-"""The nearest of centroids that are fitted to the inputs, without gradients."""
+"""Routes a token to its nearest centroid. Centroids are fitted to the inputs without gradients."""
 
 import warnings
 
@@ -10,25 +10,25 @@ from shortlist.torch.gates.base import Gate, Routing
 from shortlist.torch.gates.tally import Tally
 from shortlist.torch.numerics import load_of, wide, without_autocast
 
-GROUPS = 0.1  # by how much more must lie apart than the parts of a cloud that has no groups
-CLOUD = 1000  # rows of it
-TRIES = 10  # starts of K-means, the tightest is kept: some end with two groups in one cell
+GROUPS = 0.1  # inputs have groups where their separation exceeds that of one normal cloud by this much
+CLOUD = 1000  # number of rows of that cloud
+TRIES = 10  # starts of K-means; the tightest is kept, as some end with two groups in one cell
 
 
 class KMeans(Gate):
     """Each token goes to the expert whose centroid is nearest, with weight 1 (MixER, https://arxiv.org/abs/2502.05335).
 
-    Centroids are buffers: `fit` places them, and while training they follow the means of what they get, one
-    step of mini-batch K-means for each step of the optimizer. The first batch places them where `fit` did
-    not. That separates tokens that lie apart; where inputs are all alike the cells are arbitrary, and any
-    learned gate is better. Gives no losses.
+    Centroids are buffers. `fit` sets them; otherwise the first batch does. In training they move towards the
+    means of their tokens, with one step of mini-batch K-means for each step of the optimizer. That separates
+    inputs that form groups. Without groups the cells are arbitrary, and any learned gate is better. Gives no
+    losses.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     memory
-        Share of their weight that earlier tokens keep from step to step.
+        Share of the weight of earlier tokens that remains after a step.
     """
 
     centroids: Tensor
@@ -39,7 +39,7 @@ class KMeans(Gate):
         super().__init__(width, experts)
         self.memory = memory
         self.register_buffer("centroids", torch.randn(experts, width))
-        self.register_buffer("weight", torch.zeros(experts))  # of the tokens that the centroids are means of
+        self.register_buffer("weight", torch.zeros(experts))  # weight of the tokens behind each centroid
         self.tally = Tally("KMeans", sums=torch.zeros(experts, width), counts=torch.zeros(experts))
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
@@ -54,19 +54,19 @@ class KMeans(Gate):
         return routing
 
     def estimate(self, x: Tensor) -> Tensor:
-        """Minus half the squared distances, but for a constant of each token."""
+        """Minus half the squared distances, up to a constant of each token."""
         states = wide(x.detach())
         centroids = self.centroids.to(states.dtype)
         with without_autocast(x):
             return states @ centroids.T - centroids.square().sum(-1) / 2
 
     def select(self, scores: Tensor) -> Routing:
-        """The largest score, with weight 1."""
+        """The expert with the largest score, with weight 1."""
         experts = scores.argmax(-1, keepdim=True)
         return Routing.of_top_k(torch.ones_like(experts, dtype=scores.dtype), experts, self.experts)
 
     def adjust(self, *, sums: Tensor, counts: Tensor, **_: Tensor) -> None:
-        """Move the centroids towards the means of what they got since the last step."""
+        """Move the centroids towards the means of their tokens since the last step."""
         self.weight.mul_(self.memory).add_(counts)
         got = counts > 0
         shift = sums - counts[:, None] * self.centroids
@@ -74,10 +74,10 @@ class KMeans(Gate):
 
     @torch.no_grad()
     def fit(self, x: Tensor, rounds: int = 10) -> None:
-        """Place the centroids by K-means of x [tokens, width]; what is there before is forgotten.
+        """Set the centroids by K-means of x [tokens, width]; earlier centroids are dropped.
 
-        Warns where x falls into no groups: where its cells are hardly further apart (`separation`) than those
-        of normal numbers with the same mean and covariance.
+        Warns where x has no groups: its `separation` is hardly larger than that of normal random numbers with
+        the same mean and covariance.
         """
         cloud = one_cloud(x)
         self._place(cloud, rounds)
@@ -94,7 +94,7 @@ class KMeans(Gate):
 
     @torch.no_grad()
     def separation(self, x: Tensor) -> float:
-        """How much nearer x [tokens, width] lie to their centroid than to the next: from 0 to 1, on it."""
+        """Separation of x [tokens, width] into cells, from 0 to 1; 1 where every token is on its centroid."""
         if self.experts == 1:
             return 1.0
         own, other = torch.cdist(wide(x), self.centroids.to(wide(x).dtype)).topk(2, largest=False).values.mT
@@ -102,7 +102,7 @@ class KMeans(Gate):
 
     @torch.no_grad()
     def _place_first(self, x: Tensor) -> None:
-        """Place the centroids by a first batch, all processes by that of the first one that can."""
+        """Set the centroids by the first batch; all processes use that of the first one with tokens."""
         states = x[x.isfinite().all(-1)]
         if len(states) >= self.experts:
             self._place(states)
@@ -126,7 +126,7 @@ class KMeans(Gate):
 
 
 def one_cloud(x: Tensor) -> Tensor:
-    """Normal numbers with the mean and covariance of x [rows, width]: what has no groups."""
+    """Draw normal numbers with the mean and covariance of x [rows, width]: a cloud without groups."""
     sample = wide(x)[torch.randperm(len(x), device=x.device)[:CLOUD]]
     centred = sample - sample.mean(0)
     mixture = torch.randn(len(sample), len(sample), device=x.device) / len(sample) ** 0.5
@@ -134,14 +134,14 @@ def one_cloud(x: Tensor) -> Tensor:
 
 
 def least_squares(x: Tensor, y: Tensor, routing: Routing, ridge: float = 1e-6) -> Tensor:
-    """The linear map of each expert that predicts the targets of its tokens best.
+    """Fit a linear map for each expert that predicts the targets of its tokens with least squares.
 
     Parameters
     ----------
     x, y : float [tokens, width], float [tokens, outputs]
         Inputs and targets.
     routing : Routing
-        Which tokens are whose.
+        The tokens of each expert.
     ridge
         Added to the mean squares of the inputs, so that an expert without tokens gets zeros.
 
@@ -160,7 +160,7 @@ def least_squares(x: Tensor, y: Tensor, routing: Routing, ridge: float = 1e-6) -
 
 
 def spread_out(x: Tensor, count: int) -> Tensor:
-    """Rows of x [rows, width] that lie far apart: drawn by their squared distance (K-means++)."""
+    """Rows of x [rows, width] that are far apart, drawn in proportion to squared distances (K-means++)."""
     chosen = x[torch.randint(len(x), (1,), device=x.device)]
     for _ in range(count - 1):
         distances = torch.cdist(x, chosen).amin(-1).square()

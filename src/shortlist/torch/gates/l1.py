@@ -1,4 +1,4 @@
-"""A soft bottleneck: units are on by as much as their logit is positive, and a loss turns them off."""
+"""A soft bottleneck: a unit is on where its logit is positive; a loss turns units off."""
 
 from torch import Tensor
 
@@ -7,15 +7,15 @@ from shortlist.torch.losses import l1
 
 
 class L1(LinearGate):
-    """ReLU of the logits, with the loss `l1` to be weighted (https://arxiv.org/abs/2404.03323).
+    """ReLU of the logits, with the loss `l1`, which the user weights (https://arxiv.org/abs/2404.03323).
 
-    The number of units differs between tokens, and a token may have none. Weights are whatever is positive;
-    they add up to what the task needs.
+    The number of units differs between tokens, and a token may have none. Weights are the positive logits and
+    are not normalized.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     """
 
     gives = frozenset({"l1"})

@@ -1,4 +1,4 @@
-"""Softmax top-k of noisy scores, so that experts at the edge of being chosen are tried."""
+"""Softmax top-k of noisy scores: experts just below the top k are tried in training."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from shortlist.torch.gates.softmax import best_of_softmax
 
 
 class NoisyTopK(LinearGate):
-    """Adds normal noise of a learned size to the logits while training (https://arxiv.org/abs/1701.06538).
+    """Adds normal noise of a learned size to the logits in training (https://arxiv.org/abs/1701.06538).
 
     Weights add up to one for k > 1. Gives the losses `load_balance` and `router_z`.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token.
     """
@@ -26,10 +26,10 @@ class NoisyTopK(LinearGate):
         super().__init__(width, experts)
         self.k = checked_k(k, experts)
         self.noise = nn.Linear(width, experts, bias=False)
-        nn.init.zeros_(self.noise.weight)  # the same size of noise for all to start with
+        nn.init.zeros_(self.noise.weight)  # all experts begin with the same size of noise
 
     def estimate(self, x: Tensor) -> Tensor:
-        """Router logits, noisy while training."""
+        """Router logits, with noise in training."""
         logits = self.computed(self.router, x)
         if not self.training:
             return logits

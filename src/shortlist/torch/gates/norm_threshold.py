@@ -1,4 +1,4 @@
-"""Experts whose predicted output is large beside the largest: as many as a token needs."""
+"""Chooses the experts whose predicted output norm is near the largest: as many as a token needs."""
 
 import math
 
@@ -18,10 +18,10 @@ class NormThreshold(Gate):
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     tau
-        An expert runs where its predicted norm is at least this share of the largest. One sweep of it gives
-        the whole curve of cost and quality.
+        An expert runs where its predicted norm is at least this share of the largest. A sweep over `tau`
+        gives the whole curve of cost and quality.
     hidden
         Width of the network.
     """
@@ -35,10 +35,10 @@ class NormThreshold(Gate):
         self.down = nn.Linear(hidden, experts)
 
     def estimate(self, x: Tensor) -> Tensor:
-        """Logarithms of the norms."""
+        """Predicted logarithms of the norms."""
         return self.computed(self.down, F.relu(self.computed(self.up, x)))
 
     def select(self, scores: Tensor) -> Routing:
-        """Those within a factor of tau of the largest: one at least."""
+        """The experts with at least `tau` times the largest norm: one or more."""
         mask = scores >= scores.amax(-1, keepdim=True) + math.log(self.tau)
         return Routing.of_mask(torch.ones_like(scores), mask)

@@ -1,4 +1,4 @@
-"""Any gate, with a search for the expert that each of its places should have."""
+"""A wrapper that learns which expert each output of a gate should stand for."""
 
 from dataclasses import replace
 
@@ -13,23 +13,23 @@ from shortlist.torch.numerics import wide, without_autocast
 class Permuted(Wrapper):
     """Local search over the order of the experts (COMET+, https://arxiv.org/abs/2306.02824).
 
-    What a gate's place means is decided early: which experts share a branch of a tree, which token ids an
-    expert gets from a hash. In the first `share` of training the places are joined to experts by a doubly
-    stochastic matrix, learned along with everything else, which starts near the identity, is stirred by
-    Gumbel noise and becomes sharper; a token computes every expert that it gives more than a hundredth of the
-    token's largest weight. After that it is rounded to the nearest permutation and stays, so the shortlist is
-    as long as that of the gate inside. Weights add up to what they add up to inside, but for what the
-    hundredth cuts. Needs `progress` and `after_step`; losses and statistics are the inner gate's.
+    The order of a gate's outputs matters early: it decides which experts share a branch of a tree, or which
+    token ids a hash gives to one expert. In the first `share` of training a doubly stochastic matrix maps
+    outputs to experts. It is learned with all other parameters, starts near the identity, has Gumbel noise
+    added and becomes sharper. A token is then computed by every expert with more than a hundredth of the
+    token's largest weight. Afterwards the matrix is rounded to the nearest permutation and stays fixed, so
+    the shortlist is as long as the inner gate's. Weights have the same sum as in the inner gate, less the
+    part that the hundredth cuts. Needs `progress` and `after_step`; losses and statistics are the inner
+    gate's.
 
     Parameters
     ----------
     gate
         Any gate.
     share
-        Share of training, by `progress`, that is spent on the search.
+        Share of training, by `progress`, in which the order is learned.
     noise
-        Standard deviation of the noise, in units in which places start with 4 for their own expert and 0 for
-        others.
+        Standard deviation of the noise. The matrix starts with logits of 4 on the diagonal and 0 elsewhere.
     """
 
     order: Tensor
@@ -47,16 +47,16 @@ class Permuted(Wrapper):
         return self.training and self.gate.progress < self.share
 
     def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
-        """The inner gate's shortlist, its places replaced by experts."""
+        """The inner gate's shortlist, with its outputs mapped to experts."""
         routing = self.gate(x, token_ids)
         return self._soft(routing) if self.searching else self._hard(routing)
 
     def select(self, scores: Tensor) -> Routing:
-        """As the gate inside, its places replaced by experts in the present order."""
+        """The inner gate's selection, with its outputs mapped to experts in the present order."""
         return self._hard(self.gate.select(scores))
 
     def after_step(self) -> None:
-        """Round, while searching."""
+        """Round the matrix to a permutation, while the order is being learned."""
         super().after_step()
         if self.searching:
             self.order.copy_(nearest_permutation(self.affinity.detach()))
@@ -77,7 +77,7 @@ class Permuted(Wrapper):
 
 
 def doubly_stochastic(logits: Tensor, rounds: int = 20) -> Tensor:
-    """A matrix [n, n] whose rows, and exactly its columns, add up to one (Sinkhorn's iteration, in logs)."""
+    """Scale exp(logits) [n, n] so that rows and, exactly, columns add up to one (Sinkhorn, in logs)."""
     for _ in range(rounds):
         logits = logits - logits.logsumexp(1, keepdim=True)
         logits = logits - logits.logsumexp(0, keepdim=True)
@@ -85,7 +85,7 @@ def doubly_stochastic(logits: Tensor, rounds: int = 20) -> Tensor:
 
 
 def nearest_permutation(values: Tensor) -> Tensor:
-    """For each row of values [n, n] a column, none twice: that of the largest value left, again and again."""
+    """Assign a column to each row of values [n, n], one to one, greedily by the largest value left."""
     left = values.clone()
     columns = torch.empty(len(values), dtype=torch.int64, device=values.device)
     for _ in range(len(values)):

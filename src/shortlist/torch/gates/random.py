@@ -1,4 +1,4 @@
-"""Experts by chance: what every gate has to beat."""
+"""Random experts: the baseline that every gate has to beat."""
 
 import torch
 from torch import Tensor
@@ -11,13 +11,13 @@ from shortlist.torch.numerics import wide
 class Random(Gate):
     """k experts drawn for every token and every call, each with weight 1/k. Gives no losses.
 
-    The loss that it reaches is that of a mixture whose experts are as many as they are and know nothing of
-    what they get: the floor. The draws are those of torch's generator, so `torch.manual_seed` repeats them.
+    A model trained with it shows the loss of the same experts without any specialization. It draws from
+    torch's generator, so `torch.manual_seed` repeats the draws.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token.
     """

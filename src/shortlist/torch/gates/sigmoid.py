@@ -1,4 +1,4 @@
-"""Independent sigmoid scores, balanced by a bias on the choice instead of a loss."""
+"""Independent sigmoid scores, balanced by a bias on the selection instead of a loss."""
 
 import torch
 from torch import Tensor
@@ -11,18 +11,18 @@ from shortlist.torch.numerics import wide
 class Sigmoid(LinearGate):
     """Top-k of sigmoid scores plus a bias, which moves towards equal loads (https://arxiv.org/abs/2408.15664).
 
-    The bias takes part in the choice alone: weights are the scores, which add up to one for k > 1, so the
-    router's gradient is that of the task and of nothing else. After every step of the optimizer each expert's
-    bias moves by `rate` against the sign of its excess load. Gives no losses.
+    The bias affects the selection only. Weights are the scores, which add up to one for k > 1, so the
+    router's gradient comes from the task alone. After every step of the optimizer each expert's bias moves by
+    `rate` against the sign of its excess load. Gives no losses.
 
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token.
     rate
-        Step of the bias. Long runs use 0.001; a run of a few hundred steps needs more.
+        Step size of the bias. Long runs use 0.001; a run of a few hundred steps needs more.
     """
 
     bias: Tensor
@@ -37,7 +37,7 @@ class Sigmoid(LinearGate):
 
     @property
     def load(self) -> Tensor:
-        """Pairs of each expert since the last step, of this process alone: int64 [experts]."""
+        """Number of pairs of each expert in this process since the last step: int64 [experts]."""
         return self.tally["load"]
 
     def select(self, scores: Tensor) -> Routing:
@@ -53,6 +53,6 @@ class Sigmoid(LinearGate):
         return routing
 
     def adjust(self, *, load: Tensor, **_: Tensor) -> None:
-        """Move the bias against what was too much or too little since the last step."""
+        """Move the bias against each expert's excess load since the last step."""
         excess = load.double() - load.double().mean()
         self.bias -= self.rate * excess.sign()

@@ -1,4 +1,4 @@
-"""Softmax over all experts, of which the k with the largest scores are kept."""
+"""Softmax over all experts; the k largest weights are kept."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ class SoftmaxTopK(LinearGate):
     Parameters
     ----------
     width, experts
-        As for every gate.
+        See `Gate`.
     k
         Experts of a token.
     normalize
-        Weights of the k add up to one, as in Mixtral and Qwen3-MoE; otherwise they are what the softmax over
-        all experts gives them, as in OLMoE and Qwen2-MoE. Unless it is said they do, but for k = 1: a single
-        weight would be one whatever the router says, and the router would learn nothing.
+        True: the k weights are normalized to add up to one, as in Mixtral and Qwen3-MoE. False: they are
+        those of the softmax over all experts, as in OLMoE and Qwen2-MoE. By default True, but False for k =
+        1: a single normalized weight would always be one, and the router would get no gradient.
     """
 
     gives = frozenset({"load_balance", "router_z"})
@@ -39,7 +39,7 @@ class SoftmaxTopK(LinearGate):
 
 
 def best_of_softmax(logits: Tensor, k: int, *, normalize: bool, group: Any = None) -> Routing:
-    """The k largest of logits [tokens, experts], weighted by softmax, with both losses of such a router."""
+    """Route by the k largest of logits [tokens, experts], weighted by softmax, with both of its losses."""
     probabilities = wide(logits).softmax(-1)
     weights, experts = probabilities.topk(k, dim=-1)
     if normalize:

@@ -1,4 +1,4 @@
-"""What a gate counts while it trains, until the optimizer has stepped."""
+"""Sums that a gate collects between two steps of the optimizer."""
 
 import warnings
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from shortlist.torch import ranks
 class Tally:
     """Sums over all forward passes between two steps of the optimizer, and over all processes.
 
-    They are no buffers: DistributedDataParallel would replace those of all processes by the first one's, and
-    a checkpoint has no use for half a step.
+    The sums are no buffers: DistributedDataParallel would overwrite them with those of the first process, and
+    a checkpoint needs no sums of an unfinished step.
 
     Parameters
     ----------
     owner
-        Whose they are, for the warning.
+        Name of the gate, for the warning.
     amounts
         Zeros of the shape and type of each sum, by name.
     """
@@ -36,14 +36,14 @@ class Tally:
         return self._amounts[name]
 
     def add(self, seen: Tensor, **amounts: Tensor) -> None:
-        """Count a forward pass, once: not again where gradient checkpointing computes it anew.
+        """Count a forward pass once; a recomputation by gradient checkpointing is not counted.
 
         Parameters
         ----------
         seen : float [tokens, ...]
-            States or scores of the pass. Where they are not finite the step will be left out.
+            States or scores of the pass. If they are not finite, the step is skipped.
         amounts
-            What is added, by name.
+            Values to add, by name.
         """
         if recomputing():
             return
@@ -55,12 +55,12 @@ class Tally:
             self._amounts[name].add_(amount.detach())
 
     def take(self, group: Any = None) -> dict[str, Tensor] | None:
-        """What all processes counted since the last step; it is forgotten here.
+        """Sum over all processes since the last step, and start again from zero.
 
         Returns
         -------
         dict or None
-            None where no token was seen, or one whose numbers are not finite; the first time with a warning.
+            None where no token was seen, or a state was not finite; the first time with a warning.
         """
         sums = {name: ranks.sum_over(amount, group) for name, amount in self._amounts.items()}
         for amount in self._amounts.values():
@@ -79,17 +79,17 @@ class Tally:
         return sums
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Moves the sums where a module's `fn` moves its tensors. They keep their types."""
+        """Move the sums to the device to which a module's `fn` moves its tensors. They keep their types."""
         for name, amount in self._amounts.items():
             moved = fn(amount)
             if moved.device == amount.device:
                 continue
-            fresh = "meta" in (moved.device.type, amount.device.type)  # there was nothing to count there
+            fresh = "meta" in (moved.device.type, amount.device.type)  # nothing was counted there
             self._amounts[name] = (
                 torch.zeros_like(amount, device=moved.device) if fresh else amount.to(moved.device)
             )
 
 
 def recomputing() -> bool:
-    """Whether this forward pass is one of a backward pass: gradient checkpointing runs it a second time."""
+    """Whether this forward pass runs within a backward pass: a recomputation by gradient checkpointing."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1  # pyright: ignore[reportAttributeAccessIssue]

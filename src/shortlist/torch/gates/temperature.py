@@ -1,4 +1,4 @@
-"""A softmax whose temperature falls and whose threshold rises: all experts at first, few at the end."""
+"""A softmax with falling temperature and rising threshold: all experts at first, few at the end."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from shortlist.torch.numerics import wide
 class Temperature(AnnealedGate):
     """The dense-to-sparse gate, `softmax(router(x) / temperature)` (https://arxiv.org/abs/2401.13875).
 
-    Experts whose weight is above a threshold compute a token. Over training the temperature falls from
-    `start` to `end` and the threshold rises from 0 to 1 / (k + 1), which at most k weights can exceed.
+    A token is computed by the experts whose weights are above a threshold. In training the temperature falls
+    from `start` to `end` and the threshold rises from 0 to 1 / (k + 1), which at most k weights can exceed.
     Weights add up to one. Gives the losses `load_balance` and `entropy`.
 
     Parameters
     ----------
     width, experts, k, start, end
-        As for every annealed gate.
+        See `AnnealedGate`.
     """
 
     gives = frozenset({"load_balance", "entropy"})
@@ -30,7 +30,7 @@ class Temperature(AnnealedGate):
 
 
 def above_threshold(logits: Tensor, temperature: Tensor, threshold: Tensor, group: Any = None) -> Routing:
-    """The weights of `softmax(logits / temperature)` above the threshold, and the largest in any case."""
+    """Keep the weights of `softmax(logits / temperature)` above the threshold, and always the largest."""
     probabilities = (wide(logits) / temperature).softmax(-1)
     kept = (probabilities > threshold) | (probabilities == probabilities.amax(-1, keepdim=True))
     weights = probabilities * kept

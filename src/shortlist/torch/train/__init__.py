@@ -1,4 +1,4 @@
-"""Training of small decoders, dense or with experts, on text files. Needs `shortlist[torch]`.
+"""Trains small decoders, dense or with experts, on text files. Needs `shortlist[torch]`.
 
 >>> from shortlist.torch import train as training
 >>> run = training.train("examples/train.toml", "runs/first")
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Run", "draw_plots", "load_run", "read_config", "resume", "train"]
 
-# Imported when first used: a configuration is read and checked without PyTorch.
+# Imported at first use: a configuration is read and checked without PyTorch.
 _HOMES = {
     "Config": "config",
     "Run": "result",

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: all that a step depends on, in safetensors and JSON. Nothing is pickled."""
+"""Checkpoints of a run: the whole state of training, in safetensors and JSON. Nothing is pickled."""
 
 import json
 import shutil
@@ -25,21 +25,21 @@ class _State(msgspec.Struct):
 
 
 def save(run: Path, step: int, model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> Path:
-    """Write a checkpoint that is either whole or not there; older ones are then removed.
+    """Write a checkpoint, complete or not at all; then remove older ones.
 
     Parameters
     ----------
     run
         Folder of the run.
     step
-        How many steps were taken.
+        Number of steps taken.
     state
-        What else there is to know, for JSON.
+        Further state, stored as JSON.
 
     Raises
     ------
     ShortlistError
-        It cannot be written.
+        The checkpoint cannot be written.
     """
     target = _folder(run) / f"step-{step:08d}"
     staging = _folder(run) / ".staging"
@@ -72,12 +72,12 @@ def latest(run: Path) -> Path | None:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """What `save` was given as `state`, and the step.
+    """The `state` that `save` was given, with the step.
 
     Raises
     ------
     CheckpointError
-        It is missing or damaged.
+        The checkpoint is missing or damaged.
     """
     path = checkpoint / _STATE
     try:
@@ -91,12 +91,12 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Give a model the weights and buffers of a checkpoint.
+    """Load weights and buffers of a checkpoint into a model.
 
     Raises
     ------
     CheckpointError
-        They are missing, damaged, or of another model.
+        They are missing or damaged, or belong to another model.
     """
     try:
         load_model(model, str(checkpoint / _MODEL))
@@ -105,14 +105,14 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
 
 
 def load_optimizer(checkpoint: Path, optimizer: Optimizer) -> None:
-    """Give an optimizer, and all random generators of PyTorch, the states of a checkpoint.
+    """Load a checkpoint's state into an optimizer and all random generators of PyTorch.
 
-    Rates and decays are not among them: they are as configured.
+    Learning rates and weight decays are not loaded: the configuration sets them.
 
     Raises
     ------
     CheckpointError
-        They are missing, damaged, or of another model.
+        They are missing or damaged, or belong to another model.
     """
     try:
         states: dict[int, dict[str, Tensor]] = {}

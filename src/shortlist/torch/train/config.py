@@ -1,4 +1,4 @@
-"""What a training run is configured with, and the files that say so."""
+"""The configuration of a training run, and its files."""
 
 import json
 import math
@@ -26,13 +26,13 @@ class DataConfig:
     text
         Files in UTF-8 to train on, relative to the configuration's own folder.
     validation
-        Files to validate on. Without any, the end of each text is kept apart for it.
+        Files to validate on. Without any, the end of each text is used for validation.
     validation_share
-        How much of each text that is.
+        The share of each text that is used so.
     tokenizer
         A model or folder whose tokenizer is used. Without one, a byte-level BPE is trained on the text.
     vocabulary
-        Tokens of that BPE.
+        Number of tokens of that BPE.
     """
 
     text: tuple[str, ...]
@@ -50,21 +50,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Table `[model]`: a decoder of `transformers`, with that library's names.
+    """Table `[model]`: a `transformers` decoder, with the names of that library.
 
     Parameters
     ----------
     type
         `model_type` of any causal language model that `transformers` knows.
     hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads
-        Sizes; the defaults are those of a model that trains within minutes on two cores.
+        Sizes; a model of the default sizes trains within minutes on two cores.
     tie_word_embeddings
-        The head is the embedding.
+        Whether head and embedding share their weights.
     start
-        Folder of a dense run of the same sizes, whose weights this one starts with. Experts then start as
+        Folder of a dense run of the same sizes; training starts from its weights. Experts then start as
         copies of the dense layers.
     options
-        Whatever else the configuration class of that type takes.
+        Further arguments of the configuration class of that type.
     """
 
     type: str = "llama"
@@ -100,11 +100,11 @@ class GateConfig:
     Parameters
     ----------
     kind
-        Its name.
+        Name of the gate.
     wrap
-        Names of `shortlist.torch.gates.WRAPPERS` that go around it, from the inside outwards.
+        Names of `shortlist.torch.gates.WRAPPERS` that wrap it, the innermost first.
     options
-        Arguments of its own, such as `k`.
+        Arguments of the gate, such as `k`.
     """
 
     kind: str = "softmax"
@@ -119,18 +119,18 @@ class MoEConfig:
     Parameters
     ----------
     experts
-        Of each layer, or a list with a number for each; 0 leaves a layer dense.
+        Number of experts of every layer, or a list with a number for each layer; 0 keeps a layer dense.
     width
-        Neurons of an expert, by default those of the dense layer that it replaces.
+        Neurons of an expert; by default as many as the replaced dense layer has.
     shared
-        Neurons of a further expert that computes every token.
+        Neurons of a shared expert, which computes every token.
     masked
-        Share of the neurons of a copy that start at zero, others in each, where experts start as copies.
+        Where experts start as copies: the share of a copy's neurons that starts at zero, drawn for each.
     gate
-        Which experts compute a token.
+        The gate, which chooses the experts of a token.
     losses
-        Weights of the gate's auxiliary losses by name, such as `load_balance`; those that are not named are
-        left out. Without the table, `USUAL_LOSSES` as far as the gate gives them.
+        Weights of the gate's auxiliary losses by name, such as `load_balance`; other losses are left out.
+        Without the table, the weights are those of `USUAL_LOSSES` that the gate gives.
     """
 
     experts: int | tuple[int, ...] = 8
@@ -154,30 +154,31 @@ class MoEConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Table `[training]`: how long and how.
+    """Table `[training]`: optimizer, length and precision.
 
     Parameters
     ----------
     steps
-        Of the optimizer (AdamW).
+        Steps of the optimizer (AdamW).
     batch, context
-        Texts of a step, and tokens of each.
+        Sequences in a step, and tokens in a sequence.
     learning_rate, schedule, warmup
-        The largest rate, how it falls afterwards (`transformers.get_scheduler`), and the steps to get there.
+        The largest learning rate, its schedule afterwards (`transformers.get_scheduler`), and the number of
+        steps until it is reached.
     weight_decay
-        Of matrices; norms and biases have none.
+        Weight decay of matrices; norms and biases have none.
     clip
-        The gradient's norm is limited to this.
+        Largest norm of the gradient.
     seed
-        Of the weights, of the order of the text and of gates that draw.
+        Seed of the weights, the order of the text and random gates.
     precision
-        `bfloat16` computes in it where autocast allows; weights stay float32.
+        `bfloat16` uses autocast; weights stay float32.
     device
-        As PyTorch names it; `auto` is a GPU where there is one.
+        A PyTorch device name; `auto` is a GPU where there is one.
     log_every, validate_every, checkpoint_every
         Steps between lines of metrics, validations and checkpoints. The last step has all three.
     validation_tokens
-        At most so many tokens are validated on.
+        Largest number of tokens in a validation.
     """
 
     steps: int = 1000
@@ -208,7 +209,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole configuration; each field is a table of the file, and all but `[data]` may be left out."""
+    """A whole configuration; each field is a table of the file. All tables but `[data]` are optional."""
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
@@ -217,12 +218,12 @@ class Config:
 
 
 def read_config(path: str | Path) -> Config:
-    """Read a TOML file, or the JSON file of a run; texts and runs are named from its folder.
+    """Read a TOML file, or the JSON file of a run. Paths in it are relative to its folder.
 
     Raises
     ------
     UsageError
-        It cannot be read, is not TOML, or has a key or value that is wrong; the message names it.
+        The file cannot be read, is not TOML, or has a wrong key or value; the message names it.
     """
     path = Path(path)
     try:

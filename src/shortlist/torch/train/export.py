@@ -26,26 +26,26 @@ NO_FORMAT = (
 )
 _ROUTER = ".mlp.gate.router.weight"
 TWINS = {"llama": "mixtral", "qwen3": "qwen3_moe"}
-"""Families of mixtures, by the dense family whose decoder they have."""
+"""Families of mixtures, by the dense family with the same decoder."""
 
 
 def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None:
     """Write `config.json` and `model.safetensors` beside the tokenizer.
 
-    A dense model is saved as what it is, a llama or qwen3 with experts behind softmax gates as one of
-    `TWINS`. Others with
-    experts behind `softmax` or `dual_price` gates are saved as converted models are
-    (`shortlist.torch.load_converted`), which the native runtime reads and `transformers` does not.
+    A dense model is saved in its own family. A llama or qwen3 with experts behind softmax gates is saved in
+    the family that `TWINS` names. Other models with experts behind `softmax` or `dual_price` gates are saved
+    in the format of converted models (`shortlist.torch.load_converted`), which the native runtime reads and
+    `transformers` does not.
 
     Returns
     -------
     str or None
-        What a user should know: that `transformers` does not read the model, or nothing but `load_run`.
+        A note for the user: `transformers` does not read the model, or only `load_run` does.
 
     Raises
     ------
     ShortlistError
-        It cannot be written.
+        The folder cannot be written.
     """
     saved = model if config.moe is None else _as_known(model)
     own = _own_format(model) if saved is None else None
@@ -59,8 +59,8 @@ def export(model: "PreTrainedModel", config: Config, folder: Path) -> str | None
         else:
             assert own is not None
             write_model(model, own, staging, torch.float32)
-            open_checkpoint(staging).close()  # a decoder that the native runtime does not know is refused
-        # The configuration comes last: then all is there.
+            open_checkpoint(staging).close()  # raises where the native runtime does not know the decoder
+        # The configuration is moved last: once it exists, all files do.
         for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):
             file.replace(folder / file.name)
     except CheckpointError:
@@ -92,7 +92,7 @@ def _save(model: "PreTrainedModel", folder: Path) -> None:
 
 
 def _as_known(model: "PreTrainedModel") -> "PreTrainedModel | None":
-    """The same model as `transformers` defines it, where one of its families is this mixture."""
+    """The same model in a family of `transformers`, where there is a family with these mixtures."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     settings: Any = model.config
@@ -124,14 +124,14 @@ def _as_known(model: "PreTrainedModel") -> "PreTrainedModel | None":
     weights = {
         name.replace(_ROUTER, ".mlp.gate.weight"): tensor for name, tensor in model.state_dict().items()
     }
-    if weights.keys() != twin.state_dict().keys():  # such as biases
+    if weights.keys() != twin.state_dict().keys():  # for example biases
         return None
     twin.load_state_dict(weights)
     return twin
 
 
 def _own_format(model: "PreTrainedModel") -> MoEConfig | None:
-    """How the format of converted models describes its mixtures, where it can."""
+    """The description of a model's mixtures in the format of converted models, where there is one."""
     found = {
         index: layer
         for index, (parent, name) in enumerate(find_blocks(model))
@@ -147,7 +147,7 @@ def _own_format(model: "PreTrainedModel") -> MoEConfig | None:
 
 
 def _described(layer: MoE) -> tuple[int, int, int, GateConfig] | None:
-    """Number and width of the experts, width of the shared one, gate."""
+    """Number and width of the experts, width of the shared expert, gate."""
     gate, experts, shared = layer.gate, layer.experts, layer.shared_expert
     if not isinstance(experts, Experts) or not experts.gated or layer.shared_expert_gate is not None:
         return None

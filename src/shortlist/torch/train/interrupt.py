@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop after the step that is being computed."""
+"""Turns Ctrl-C and SIGTERM into requests to stop after the present step."""
 
 import signal
 import threading
@@ -6,10 +6,10 @@ from types import FrameType
 
 
 class Interrupt:
-    """While it is entered, the first signal is kept as `number`, and a second one raises `KeyboardInterrupt`.
+    """A context manager that records the first signal as `number`; a second one raises `KeyboardInterrupt`.
 
-    Signals reach the main thread alone, so in other threads it does nothing. SIGINT stays ignored where it
-    was: a shell starts its background jobs so, and Ctrl-C is then not meant for them.
+    Only the main thread gets signals, so in other threads it does nothing. Where SIGINT was ignored it stays
+    ignored: shells start background jobs so, because Ctrl-C is not meant for them.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The loop: one step after another on a model, its optimizer and a text."""
+"""The training loop: steps on a model, its optimizer and a text."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step measured.
+    """The measurements of one step.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Step:
     losses
         Auxiliary losses by name, summed over layers and not weighted.
     gradient_norm
-        Before it is clipped.
+        Norm of the gradient before it is clipped.
     learning_rate
-        That was used.
+        Learning rate of the step.
     """
 
     loss: float
@@ -47,16 +47,16 @@ class Loop:
     Parameters
     ----------
     config
-        Of the run.
+        The configuration of the run.
     model
-        Trained in place, on the device that is configured.
+        Trained in place, on the configured device.
     train_tokens, validation_tokens : int64 [tokens]
         The text.
 
     Attributes
     ----------
     done : int
-        Steps that were taken.
+        Number of steps taken.
     optimizer : torch.optim.AdamW
     """
 
@@ -79,7 +79,7 @@ class Loop:
         schedule: Any = get_scheduler(
             self.config.schedule, self.optimizer, self.config.warmup, self.config.steps
         )
-        self._rate = schedule.lr_lambdas[0]  # of the step alone, so that there is no state to resume
+        self._rate = schedule.lr_lambdas[0]  # depends on the step only, so there is no state to resume
         self._windows = Windows(train_tokens, self.config.context, self.config.seed)
         self._validation = in_order(validation_tokens, self.config.context, self.config.validation_tokens)
         self.done = 0
@@ -90,7 +90,7 @@ class Loop:
         Raises
         ------
         NotFiniteError
-            The loss or a gradient is not finite. The weights are as before.
+            The loss or a gradient is not finite. The weights are unchanged.
         """
         self.model.train()
         set_progress(self.model, self.done / self.config.steps)
@@ -123,7 +123,7 @@ class Loop:
         return total / len(self._validation)
 
     def _loss(self, tokens: Tensor) -> Tensor:
-        """Of tokens [batch, context + 1]."""
+        """The loss on tokens [batch, context + 1]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
@@ -133,7 +133,7 @@ class Loop:
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict]:
-    """Matrices decay; norms, biases and the like do not."""
+    """Parameter groups of the optimizer: matrices with weight decay; norms and biases without."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
@@ -146,5 +146,5 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):  # the latter of PyTorch without CUDA
+    except (RuntimeError, AssertionError):  # AssertionError: PyTorch without CUDA
         raise UsageError(f"[training] device {name!r} is not here: name cpu, or leave it out") from None

@@ -1,4 +1,4 @@
-"""What a run measures: lines of JSON, and how its experts are used."""
+"""The metrics of a run: lines of JSON, among them the use of experts."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ FILE_NAME = "metrics.jsonl"
 
 
 def expert_stats(model: nn.Module) -> list[dict[str, Any]]:
-    """How the latest step used the experts, a record for each layer that has some.
+    """The use of experts in the latest step: a record for each layer that has experts.
 
-    `load`: each expert's share of all pairs of a token and an expert. `active`: experts of a token.
-    `effective`: the exponential of the entropy of a token's weights, which is what `active` would be were
-    they equal; it falls as a gate becomes sharp.
+    `load`: each expert's share of all pairs of a token and an expert. `active`: mean number of experts of a
+    token. `effective`: the exponential of the entropy of a token's weights; it equals `active` where weights
+    are equal, and falls as a gate becomes sharp.
     """
     return [_stats(layer.routing) for layer in moe_layers(model) if layer.routing is not None]
 
@@ -30,7 +30,7 @@ def append(run: Path, line: dict[str, Any]) -> None:
     Raises
     ------
     ShortlistError
-        It cannot be written.
+        The file cannot be written.
     """
     try:
         with (run / FILE_NAME).open("a", encoding="utf-8") as file:
@@ -40,7 +40,7 @@ def append(run: Path, line: dict[str, Any]) -> None:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """All lines of a run; what a crash cut off at the end is left out.
+    """All lines of a run, without a last line that a crash cut off.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def read(run: Path) -> list[dict[str, Any]]:
 
 
 def forget_after(run: Path, step: int) -> None:
-    """Drop the lines of later steps, which will be taken again."""
+    """Drop the lines of later steps, which are about to be repeated."""
     kept = [line for line in read(run) if line["step"] <= step]
     write_whole(run / FILE_NAME, "".join(json.dumps(line) + "\n" for line in kept))
 

@@ -1,4 +1,4 @@
-"""Builds the model of a configuration: a decoder of `transformers`, with our layers for experts."""
+"""Builds the model of a configuration: a `transformers` decoder, with `MoE` layers where it has experts."""
 
 import copy
 import inspect
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def build_model(config: Config, tokenizer: Tokenizer, *, start: bool = True) -> "PreTrainedModel":
-    """A model with random weights, the same for the same seed, or with those that `[model]` starts with.
+    """Build a model with random weights by seed, or with the weights of the run that `[model]` starts from.
 
     Parameters
     ----------
     config, tokenizer
-        Of the run.
+        The configuration and the tokenizer of the run.
     start
-        Whether the latter matter: weights that a checkpoint is about to replace need not be there any more.
+        Whether to load the weights that `[model]` starts from; not needed where a checkpoint replaces them.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def build_model(config: Config, tokenizer: Tokenizer, *, start: bool = True) -> 
     settings = decoder_config(config, tokenizer)
     try:
         model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
-    except Exception as error:  # of whatever kind the model's own code raises
+    except Exception as error:  # any class: the model's own code raises it
         raise _refused("cannot build this model", error) from None
     if start and config.model.start is not None:
         _take_weights(model, Path(config.model.start))
@@ -81,7 +81,7 @@ def decoder_config(config: Config, tokenizer: Tokenizer) -> "PreTrainedConfig":
             raise unknown_key("[model] ", key, known)
     try:
         return AutoConfig.for_model(kind, **vocabulary, **table)
-    except Exception as error:  # of whatever kind the configuration's own checks raise
+    except Exception as error:  # any class: the configuration's own checks raise it
         raise _refused("refuses this", error) from None
 
 
@@ -90,7 +90,7 @@ def _refused(how: str, error: Exception) -> UsageError:
 
 
 def add_experts(model: "PreTrainedModel", config: MoEConfig, *, copies: bool = False) -> None:
-    """Replace feed-forward layers by mixtures of experts, random ones or copies of the layer."""
+    """Replace feed-forward layers by mixtures of experts: random experts, or copies of the layer."""
     settings: Any = model.config
     layers = settings.num_hidden_layers
     counts = (config.experts,) * layers if isinstance(config.experts, int) else config.experts
@@ -121,12 +121,12 @@ def add_experts(model: "PreTrainedModel", config: MoEConfig, *, copies: bool = F
 
 
 def loss_weights(model: nn.Module, config: MoEConfig | None) -> Mapping[str, float]:
-    """Weights of auxiliary losses by name, each of them one that some gate of the model gives.
+    """Weights of auxiliary losses by name; each of them is a loss that some gate of the model gives.
 
     Raises
     ------
     UsageError
-        A loss that is configured is given by none.
+        No gate gives a configured loss.
     """
     given = {name for layer in moe_layers(model) for name in layer.gate.gives}
     if config is None or config.losses is None:
@@ -153,7 +153,7 @@ def make_gate(config: GateConfig, width: int, experts: int) -> Gate:
     Raises
     ------
     UsageError
-        There is none of that name, or it has no such option.
+        No gate has this name, or it has no such option.
     """
     if config.kind not in GATES:
         raise UsageError(f"[moe.gate] kind {config.kind!r} is unknown: {nearest(config.kind, GATES)}")
@@ -174,7 +174,7 @@ def make_gate(config: GateConfig, width: int, experts: int) -> Gate:
 
 
 def _shared(settings: Any, block: nn.Module, width: int) -> nn.Module | None:
-    """A feed-forward layer of the decoder's own kind and another width."""
+    """A feed-forward layer of the decoder's class with another width."""
     if not width:
         return None
     narrow = copy.copy(settings)
@@ -185,19 +185,19 @@ def _shared(settings: Any, block: nn.Module, width: int) -> nn.Module | None:
 
 
 def _draw(module: nn.Module, settings: Any) -> None:
-    """Draw weights as `transformers` does those of dense layers."""
+    """Draw weights in the way of `transformers` for dense layers."""
     for weight in module.parameters():
         nn.init.normal_(weight, std=settings.initializer_range)
 
 
 @torch.no_grad()
 def _is_gated(block: nn.Module, settings: Any) -> bool:
-    """Whether the neurons of a feed-forward layer have gates, as those of its experts then do.
+    """Whether the neurons of a feed-forward layer, and then of its experts, have gates.
 
     Raises
     ------
     UsageError
-        An expert with the layer's weights would not compute what the layer computes.
+        An expert with the layer's weights would not compute the same as the layer.
     """
     refused = UsageError(
         f"[moe] cannot replace {type(block).__name__} of [model] type {settings.model_type!r}, which does "
@@ -221,7 +221,7 @@ def _is_gated(block: nn.Module, settings: Any) -> bool:
     expert.down_proj = nn.Parameter(down[None])
     for bias in (part.bias for part in block.children() if isinstance(part, nn.Linear)):
         if bias is not None:
-            raise refused  # it starts at zero, where it would not be seen
+            raise refused  # a bias starts at zero, where it has no effect yet
     x = torch.linspace(-2, 2, 4 * down.shape[0]).view(4, -1)
     training = block.training
     same = torch.allclose(block.eval()(x), expert.one(x, 0), rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Finds where a model's numbers stop being finite."""
+"""Finds the module in which a model's numbers stop being finite."""
 
 import math
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ def check_loss(
     Parameters
     ----------
     tokens : int64 [batch, length]
-        What the model was given: it is run on them once more to find where it began.
+        The model's input; the model is run on it once more to find the first such module.
     losses
-        Auxiliary losses by name, which are part of it.
+        Auxiliary losses by name, which are a part of the loss.
     step
-        For the message.
+        Number of the step, for the message.
     """
     if math.isfinite(loss.item()):
         return
@@ -58,7 +58,7 @@ def first_in_forward(model: nn.Module, tokens: Tensor) -> str | None:
 
         return look
 
-    # The innermost module of several ends first, so it is the one that is found.
+    # Of nested modules the innermost ends first, so the message names it.
     hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
     try:
         with torch.no_grad():
@@ -72,7 +72,7 @@ def first_in_forward(model: nn.Module, tokens: Tensor) -> str | None:
 def first_in_gradients(model: nn.Module) -> str | None:
     """Name of the last parameter, in the order of computation, whose gradient is not finite.
 
-    Gradients flow backwards, so that is where it began.
+    Gradients flow backwards, so the first fault is at that parameter.
     """
     wrong = [name for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
     return wrong[-1] if wrong else None

@@ -27,7 +27,7 @@ def draw_plots(run: Run) -> list[Path]:
     Raises
     ------
     UsageError
-        It has no metrics yet.
+        The run has no metrics yet.
     ShortlistError
         Matplotlib is missing, or a file cannot be written.
     """
@@ -73,7 +73,7 @@ def loss_figure(lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def load_figure(lines: Sequence[dict[str, Any]]) -> Figure:
-    """A map for each layer: every expert's share over the steps, in units of an even share."""
+    """A heat map for each layer: every expert's share of the load over the steps; an even share is 1."""
     layers = range(len(lines[-1]["experts"]))
     figure, rows = _stacked(len(layers))
     for layer, axes in zip(layers, rows, strict=True):
@@ -94,7 +94,7 @@ def load_figure(lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def sharpness_figure(lines: Sequence[dict[str, Any]]) -> Figure:
-    """How many experts a token has, and how many its weights amount to; layers from dark to light."""
+    """Number and effective number of experts of a token over the steps; layers from dark to light."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -119,7 +119,7 @@ def sharpness_figure(lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def routing_figure(words: Sequence[str], weights: Sequence[np.ndarray]) -> Figure:
-    """A map for each layer: the weight [tokens, experts] that every token of a sample gives every expert."""
+    """A heat map for each layer: routing weights [tokens, experts] of a sample of text."""
     figure, rows = _stacked(len(weights), width=max(SIZE[0], 0.17 * len(words) + 1.5))
     for layer, (axes, table) in enumerate(zip(rows, weights, strict=True)):
         axes.imshow(
@@ -153,7 +153,7 @@ def _label_experts(axes: Any, layer: int, count: int) -> None:
 
 
 def _sample_routing(run: Run) -> tuple[list[str], list[np.ndarray]]:
-    """Words of the beginning of the validation text, and each layer's weights [tokens, experts] for them."""
+    """The first words of the validation text, and each layer's routing weights [tokens, experts] for them."""
     import torch
 
     from shortlist.torch.moe import moe_layers

@@ -1,4 +1,4 @@
-"""A training run and what it led to."""
+"""The result of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run and what it led to.
+    """A training run and its result.
 
     Parameters
     ----------
     folder
-        With the configuration, metrics, checkpoints and plots, and once it is finished the model.
+        Folder with configuration, metrics, checkpoints and plots; after the last step also the model.
     model
-        As of the last step.
+        The model after the last step.
     step
-        How many steps were taken.
+        Number of steps taken.
     validation_loss
-        The latest, in nats for each token; None where none was measured yet.
+        The latest validation loss, in nats per token; None where none was measured yet.
     finished
-        All steps were taken; otherwise Ctrl-C or SIGTERM stopped it.
+        Whether all steps were taken; otherwise Ctrl-C or SIGTERM stopped the run.
     note
-        What a user should know of the result, if anything.
+        A note on the result for the user, or None.
     stopped_by
-        The signal that stopped it, where one did.
+        The signal that stopped the run, or None.
     """
 
     folder: Path

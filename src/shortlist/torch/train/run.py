@@ -1,4 +1,4 @@
-"""A training run in a folder: begun, stopped, continued, finished."""
+"""A training run in a folder: start, stop, resume, finish."""
 
 import hashlib
 import shutil
@@ -25,7 +25,7 @@ from shortlist.torch.train.text import check_length, read_texts, tokenize
 from shortlist.torch.train.tokenizer import end_of_text, prepare_tokenizer
 
 Report = Callable[[dict[str, Any]], None]
-"""Takes each line of metrics as it is written."""
+"""A callback that gets each line of metrics when it is written."""
 
 
 def train(config: Config | str | Path, folder: str | Path, *, report: Report | None = None) -> Run:
@@ -34,9 +34,9 @@ def train(config: Config | str | Path, folder: str | Path, *, report: Report | N
     Parameters
     ----------
     config
-        Or the TOML file that holds it.
+        A configuration, or the path of its TOML file.
     folder
-        Of the run; new or empty.
+        Folder of the run, new or empty.
     report
         Called with every line of metrics.
 
@@ -45,7 +45,7 @@ def train(config: Config | str | Path, folder: str | Path, *, report: Report | N
     UsageError
         The configuration or a text is wrong, or the folder is in use.
     NotFiniteError
-        The loss or a gradient is not finite; the message says where it began.
+        The loss or a gradient is not finite; the message names the first module.
     """
     if not isinstance(config, Config):
         config = read_config(config)
@@ -66,7 +66,7 @@ def train(config: Config | str | Path, folder: str | Path, *, report: Report | N
             work = _Work(config, folder, texts)
             write_whole(folder / FILE_NAME, config_json(config))
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # so that it can be named again, the mistake mended
+            shutil.rmtree(folder, ignore_errors=True)  # the name is free for another try
             raise
         return work.run(report)
 
@@ -74,12 +74,12 @@ def train(config: Config | str | Path, folder: str | Path, *, report: Report | N
 def resume(folder: str | Path, *, report: Report | None = None) -> Run:
     """Continue a run from its last checkpoint, with the same losses as if it had not been interrupted.
 
-    What `[training]` and `[moe.losses]` say may be changed in the run's `training.json` before.
+    The tables `[training]` and `[moe.losses]` may be changed before in the run's `training.json`.
 
     Raises
     ------
     UsageError
-        There is no run, another process trains it, or something else than that has changed.
+        There is no run, another process trains it, or another part of the configuration has changed.
     CheckpointError
         The checkpoint is damaged.
     """
@@ -92,7 +92,7 @@ def resume(folder: str | Path, *, report: Report | None = None) -> Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """A run as its last checkpoint has it.
+    """Load a run from its last checkpoint.
 
     Raises
     ------
@@ -117,14 +117,14 @@ def load_run(folder: str | Path) -> Run:
 
 @dataclass
 class _Interval:
-    """What has been measured since the last line of metrics. It is part of a checkpoint."""
+    """Sums since the last line of metrics. They are a part of a checkpoint."""
 
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
 
 class _Work:
-    """A run while it is computed: the loop, and what is written around it."""
+    """A run in progress: the loop, and the files that it writes."""
 
     def __init__(self, config: Config, folder: Path, texts: tuple[list[str], list[str]]):
         self.config = config
@@ -168,7 +168,7 @@ class _Work:
         metrics.forget_after(self.folder, self.loop.done)
 
     def run(self, report: Report | None) -> Run:
-        """Take the steps that are left."""
+        """Take the remaining steps."""
         loop, steps = self.loop, self.config.training.steps
         with Interrupt() as interrupt:
             try:
@@ -231,7 +231,7 @@ class _Work:
         checkpoint.save(self.folder, self.loop.done, self.loop.model, self.loop.optimizer, state)
 
     def _fixed(self) -> dict[str, Any]:
-        """What a continued run must have in common with its beginning."""
+        """The part of the configuration that must not change when a run is resumed."""
         table = to_table(self.config)
         loop = table.pop("training")
         moe = {key: value for key, value in table.get("moe", {}).items() if key != "losses"}
@@ -258,7 +258,7 @@ def _last_validation(folder: Path) -> float | None:
 
 
 def _first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """Where two tables differ, such as `model.hidden_size`."""
+    """The path of the first difference between two tables, such as `model.hidden_size`."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if found := _first_difference(old.get(key), new.get(key), f"{place}.{key}".lstrip(".")):

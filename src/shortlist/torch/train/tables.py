@@ -1,4 +1,4 @@
-"""Tables of a configuration file as frozen dataclasses: every key and its type are checked."""
+"""Reads tables of a configuration file into frozen dataclasses, and checks every key and its type."""
 
 import dataclasses
 import difflib
@@ -10,7 +10,7 @@ from typing import Any
 from shortlist.errors import UsageError
 
 REST = {"rest": True}
-"""Metadata of a field that takes the keys of a table that are no field's: their owner checks them."""
+"""Metadata of a field that takes a table's remaining keys; the field's user checks them."""
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _LISTS = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of texts"}
@@ -20,21 +20,22 @@ T = typing.TypeVar("T")
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], place: str) -> T:
-    """An instance of a dataclass from a table of a configuration file, tables within it included.
+    """Make an instance of a dataclass from a table of a configuration file and its nested tables.
 
     Parameters
     ----------
     cls
-        A dataclass. A default makes a key optional; a field with the metadata `REST` takes what is left.
+        A dataclass. A default makes a key optional; a field with the metadata `REST` takes the remaining
+        keys.
     table
-        As `tomllib` or `json` read it.
+        The table as `tomllib` or `json` reads it.
     place
-        Where the table is, for messages.
+        Path of the table in the file, for messages.
 
     Raises
     ------
     UsageError
-        A key is unknown, missing or of the wrong type, or the class itself refuses a value.
+        A key is unknown, missing or of the wrong type, or the class refuses a value.
     """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
@@ -59,7 +60,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], place: str) -> T:
 
 
 def to_table(value: Any) -> dict[str, Any]:
-    """The table that `from_table` reads back as the same instance; absent values are left out."""
+    """The table that `from_table` reads back as the same instance; None values are left out."""
     table: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
@@ -78,7 +79,7 @@ def unknown_key(place: str, key: str, known: Iterable[str]) -> UsageError:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to suggest to whom wrote a name that is not known."""
+    """A suggestion for a name that is not known."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
@@ -92,7 +93,7 @@ def check_range(key: str, value: float, low: float, high: float | None = None) -
 
 
 def _converted(value: Any, hint: Any, place: str) -> Any:
-    """The value as a field of the type `hint` holds it."""
+    """The value, converted to the type `hint` of its field."""
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_table(typing.cast(type, hint), value, f"{place}.")
     if isinstance(hint, types.UnionType):
@@ -121,7 +122,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _wanted(hint: Any) -> str:
-    """What a value of a type is called in a message."""
+    """The name of a type in a message."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         return " or ".join(_wanted(option) for option in arguments if option is not types.NoneType)

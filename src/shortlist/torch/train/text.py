@@ -1,4 +1,4 @@
-"""Text files as tokens, and the order in which training reads them."""
+"""Reads text files as tokens, in the order of training."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def read_texts(data: DataConfig) -> tuple[list[str], list[str]]:
 
 
 def tokenize(texts: Sequence[str], encode: Callable[[str], list[int]], end: int | None) -> np.ndarray:
-    """Tokens of all texts in a row, int64 [tokens], with the token `end` after each where there is one."""
+    """Concatenated tokens of all texts, int64 [tokens], each followed by the token `end` if there is one."""
     parts: list[int] = []
     for text in texts:
         parts += encode(text)
@@ -38,18 +38,18 @@ def tokenize(texts: Sequence[str], encode: Callable[[str], list[int]], end: int 
 
 
 class Windows:
-    """Pieces of a text in an order that depends on the seed and the step alone, so that it can be resumed.
+    """Pieces of a text in an order that depends only on seed and step, so that it can be resumed.
 
-    Each epoch cuts the text at other places and goes through its pieces once, in an order of its own.
+    Each epoch cuts the text at other positions and reads every piece once, in another order.
 
     Parameters
     ----------
     tokens : int64 [tokens]
-        At least `context` + 2.
+        The text, at least `context` + 2 tokens.
     context
-        Tokens that are predicted in each piece; a piece has one more.
+        Number of predicted tokens in a piece; a piece has one more.
     seed
-        Of the order.
+        Seed of the order.
     """
 
     def __init__(self, tokens: np.ndarray, context: int, seed: int):
@@ -76,7 +76,7 @@ class Windows:
 
 
 def in_order(tokens: np.ndarray, context: int, limit: int) -> np.ndarray:
-    """Pieces of a text one after another, int64 [pieces, context + 1], with at most `limit` predictions."""
+    """Consecutive pieces of a text, int64 [pieces, context + 1], with at most `limit` predictions."""
     count = max(1, min((len(tokens) - 1) // context, limit // context))
     return tokens[np.arange(count)[:, None] * context + np.arange(context + 1)]
 

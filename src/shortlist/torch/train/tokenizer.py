@@ -16,18 +16,18 @@ from shortlist.paths import write_whole
 from shortlist.torch.train.config import DataConfig
 
 END = "<|endoftext|>"
-"""Ends each text, where the tokenizer is trained."""
+"""The token after each text, in a tokenizer that is trained here."""
 
 _FILES = ("tokenizer*", "special_tokens_map.json", "vocab.json", "merges.txt", "chat_template*")
 
 
 def prepare_tokenizer(data: DataConfig, texts: Sequence[str], folder: Path) -> Tokenizer:
-    """The tokenizer whose files are in a folder, where they are written the first time.
+    """The tokenizer of a run's folder; the first call writes its files there.
 
     Raises
     ------
     UsageError, CheckpointError
-        The model that is named is not there, or its tokenizer cannot be read.
+        The named model does not exist, or its tokenizer cannot be read.
     """
     if not (folder / "tokenizer.json").exists():
         if data.tokenizer is None:
@@ -38,7 +38,7 @@ def prepare_tokenizer(data: DataConfig, texts: Sequence[str], folder: Path) -> T
 
 
 def end_of_text(tokenizer: Tokenizer) -> int | None:
-    """The token that stands after each text."""
+    """The token after each text."""
     return min(tokenizer.eos_ids, default=None)
 
 
@@ -66,24 +66,24 @@ def _take(source: Path, folder: Path) -> None:
     with TemporaryDirectory(dir=folder) as name:
         staging = Path(name)
         if source.is_dir():
-            read_folder(source)  # says what is wrong with it
+            read_folder(source)  # raises an error that names the fault
             for pattern in _FILES:
                 for file in source.glob(pattern):
                     shutil.copy(file, staging)
         else:
             _converted(source).save_pretrained(staging)
             read_folder(staging)
-        # The file that is looked for comes last: then all are there.
+        # The file whose existence is checked is moved last: once it exists, all files do.
         for file in sorted(staging.iterdir(), key=lambda file: file.name == "tokenizer.json"):
             file.replace(folder / file.name)
 
 
 def _converted(file: Path) -> Any:
-    """The tokenizer of a GGUF file as `transformers` has it."""
+    """The tokenizer of a GGUF file, converted by `transformers`."""
     from transformers import AutoTokenizer
 
     with open_checkpoint(file):
-        pass  # says what is wrong with the file
+        pass  # raises an error that names the fault
     try:
         return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
