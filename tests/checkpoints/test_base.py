@@ -10,7 +10,7 @@ import pytest
 from raw_gguf import small_llama
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.checkpoints.base import MappedFile
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 
 

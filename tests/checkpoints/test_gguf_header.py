@@ -24,8 +24,9 @@ from raw_gguf import (
     text_key,
 )
 
-from shortlist.checkpoints.base import TYPES, MappedFile
+from shortlist.checkpoints.base import TYPES
 from shortlist.checkpoints.gguf_header import GGML_TYPES, read_header
+from shortlist.checkpoints.mapped import MappedFile
 
 LLAMA = text_key("general.architecture", "llama")
 

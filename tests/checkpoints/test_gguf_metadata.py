@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from raw_gguf import STRING, array_key, gguf_file, string
 
-from shortlist.checkpoints.base import MappedFile
 from shortlist.checkpoints.gguf_header import read_header
 from shortlist.checkpoints.gguf_metadata import Metadata
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 
 VALUES = {

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.checkpoints.base import MappedFile, needed_tensors
+from shortlist.checkpoints.base import needed_tensors
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.checkpoints.safetensors import _read_file
 from shortlist.errors import CheckpointError
 from shortlist.spec.families import FAMILIES

@@ -1,7 +1,6 @@
 """What every checkpoint is once it is open: a configuration, and tensors that lie in the mapped file."""
 
 import hashlib
-import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import ModelConfig
 from shortlist.spec.expert_tensors import mixture_shapes, shared_router_shapes
@@ -32,9 +32,6 @@ TYPES: dict[str, tuple[int, int]] = {
 
 FLOATS = ("F32", "F16", "BF16")
 """Those that are not quantized."""
-
-LFS = b"version https://git-lfs"
-"""How a file starts that git-lfs has not yet replaced by what it points to."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -67,55 +64,23 @@ class StoredTensor:
     data: np.ndarray
 
 
-def refuse_pointer(path: Path, start: bytes) -> None:
-    """Refuse a file that merely points to what git-lfs has not fetched.
+class _Tensors(dict[str, StoredTensor]):
+    """Tensors by name. Who looks one up may read it: its file is still as long as when it was mapped."""
 
-    Raises
-    ------
-    CheckpointError
-        It starts like one.
-    """
-    if start == LFS:
-        raise CheckpointError(
-            f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder"
-        )
+    def __init__(self, tensors: dict[str, StoredTensor], files: Mapping[str, MappedFile]):
+        super().__init__(tensors)
+        self._files = files
 
+    def __getitem__(self, name: str) -> StoredTensor:
+        tensor = super().__getitem__(name)
+        self._files[name].check()
+        return tensor
 
-class MappedFile:
-    """A read-only memory map of a whole file.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, empty or unreadable.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
+    def get(self, name: str, default: Any = None) -> Any:
         try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            raise CheckpointError(f"{path} is empty: fetch it again") from None
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-        self.bytes = np.frombuffer(self._map, np.uint8)
-        refuse_pointer(path, self._map[: len(LFS)])
-
-    @property
-    def buffer(self) -> mmap.mmap:
-        """The map itself, for `struct` and slicing."""
-        return self._map
-
-    def release(self, view: np.ndarray) -> None:
-        """Let the kernel drop the pages of `view` from this process; they are read again if touched."""
-        if not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        start = view.ctypes.data - self.bytes.ctypes.data
-        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE  # pages shared with a neighbour stay
-        length = (start + view.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - first
-        if length > 0:
-            self._map.madvise(mmap.MADV_DONTNEED, first, length)
+            return self[name]
+        except KeyError:
+            return default
 
 
 class Checkpoint:
@@ -161,7 +126,7 @@ class Checkpoint:
     ):
         self.path = path
         self.config = config
-        self.tensors = tensors
+        self.tensors: dict[str, StoredTensor] = _Tensors(tensors, files)
         self.tokenizer_source = tokenizer_source
         self.sampling_defaults = dict(sampling_defaults or {})
         self.notes = tuple(notes)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shortlist.checkpoints.base import MappedFile, StoredTensor
+from shortlist.checkpoints.base import StoredTensor
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import MixtureConfig, ModelConfig
 from shortlist.spec.families import Family

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import MappedFile
 from shortlist.checkpoints.gguf_parts import is_later_part
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 from shortlist.spec.settings import Settings
 

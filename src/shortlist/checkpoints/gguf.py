@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
+from shortlist.checkpoints.base import Checkpoint, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.gguf_header import Header
 from shortlist.checkpoints.gguf_metadata import Metadata
 from shortlist.checkpoints.gguf_parts import Part, read_parts
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.checkpoints.sampling import gguf_sampling
 from shortlist.errors import CheckpointError
 from shortlist.spec.families import FAMILIES, Family, canonical_gguf_name, gguf_name

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import TYPES, MappedFile
+from shortlist.checkpoints.base import TYPES
 from shortlist.checkpoints.gguf_metadata import ARRAY, SCALARS, STRING, Metadata, StoredArray
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 
 GGML_TYPES = {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shortlist import _native
+from shortlist.checkpoints.mapped import check_whole
 from shortlist.errors import CheckpointError
 
 STRING, ARRAY = 8, 9
@@ -63,6 +64,7 @@ class Metadata(Mapping[str, Any]):
         value = self._values[key]
         if not isinstance(value, StoredArray):
             return value
+        check_whole(self._path, self._data)
         if value.type == STRING:
             return self._strings(key, value)
         dtype = np.dtype(SCALARS[value.type].format)

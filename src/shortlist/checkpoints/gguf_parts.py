@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from shortlist.checkpoints.base import MappedFile
 from shortlist.checkpoints.gguf_header import Header, read_header
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 
 _MOST_PARTS = 1 << 12

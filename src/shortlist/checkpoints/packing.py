@@ -35,6 +35,7 @@ def pack_matrix(
     row_bytes = tensor.data.nbytes // rows
     step = max(1, PACK_BYTES // row_bytes) * row_bytes
     for start in range(0, tensor.data.nbytes, step):
+        tensor = checkpoint.tensors[name]  # looked up anew: is the file still whole?
         piece = tensor.data[start : start + step]
         packer.add(piece)
         checkpoint.release(name, piece)  # otherwise the file's pages count beside the packed copy

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import Checkpoint, MappedFile, StoredTensor, check_tensors, drop_unused
+from shortlist.checkpoints.base import Checkpoint, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.folders import json_object, weight_files
+from shortlist.checkpoints.mapped import MappedFile
 from shortlist.checkpoints.sampling import folder_sampling
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import ModelConfig

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
-from shortlist.checkpoints.base import LFS, refuse_pointer
+from shortlist.checkpoints.mapped import LFS, refuse_pointer
 from shortlist.errors import CheckpointError
 from shortlist.model.tokenizer.merges import build_backend, class_rules
 from shortlist.model.tokenizer.parts import TokenizerParts, find_ends, make_special
