@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from systems.real_tables import TEXT, open_model
 
-from shortlist.estimators import Estimate
+from shortlist.estimators import Scores
 from shortlist.measure.recall import FFN_KEPT, HEAD_KEPT, Recall, ffn_recalls, head_recalls
 from shortlist.measure.tables import Ffn, Head
 from shortlist.selectors import (
@@ -79,7 +79,7 @@ def print_selectors() -> None:
     rng = np.random.default_rng(0)
     scores = rng.standard_normal(SCORES, dtype=np.float32)
     spread = np.full(SCORES, 0.1, np.float32)
-    estimate = Estimate(scores, spread=spread, bound=spread)
+    estimate = Scores(scores, spread)
     selectors: list[Selector] = [
         TopK(1, 1024),
         GroupedTopK(1, 1024, group=8),

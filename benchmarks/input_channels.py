@@ -165,7 +165,7 @@ def every_part(
         estimator = Magnitude(weighted=method == "wina", rest=rest)
         queries = inputs.get(place, np.zeros((1, units), np.float32))
         state = estimator.fit(table, queries)
-        scores = estimator.estimate(state, queries).values
+        scores = estimator.score(state, queries).values
         threshold = Threshold.calibrated(scores, share) if inputs else Threshold(0.0)
         parts[place] = Part(estimator, threshold, units, width, state)
     return parts

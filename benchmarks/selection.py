@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from systems.real_tables import arguments_of, open_model
 
-from shortlist.estimators import Estimate, LowRank
+from shortlist.estimators import LowRank, Scores
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import (
     Certified,
@@ -58,7 +58,7 @@ def main() -> None:
         ("certified, native", "bounds", native["certified"] - native["bounds"] - native["certified rows"]),
     ):
         print_row(name, layers + native[scores], selection)
-    for name, ms in measure(selector_calls(estimator.estimate(state, head.test)), queries).items():
+    for name, ms in measure(selector_calls(estimator.score(state, head.test)), queries).items():
         print_row(name, layers + native["estimate"], ms)
 
 
@@ -87,9 +87,9 @@ def native_calls(estimated: Head, exact: Head) -> dict[str, Callable]:
     }
 
 
-def selector_calls(estimates: Estimate) -> dict[str, Callable]:
+def selector_calls(estimates: Scores) -> dict[str, Callable]:
     """Each selector, made ready for one position after the other."""
-    values, spread = estimates.values, estimates.spread
+    values, spread = estimates.values, estimates.reach()
     units = values.shape[1]
     selectors: list[Selector] = [
         Confidence(SIGMA, probes=PROBES),
@@ -107,8 +107,9 @@ def selector_calls(estimates: Estimate) -> dict[str, Callable]:
     def ready(selector: Selector, positions: Iterator[int]) -> Callable:
         def of_next(_: np.ndarray) -> Callable:
             i = next(positions)
-            bound = SIGMA * spread[i]  # as many units are left as by confidence
-            estimate = Estimate(values[i], spread=spread[i], bound=bound)
+            # As many units are left as by confidence.
+            margins = SIGMA * spread[i] if selector.needs == "bound" else spread[i]
+            estimate = Scores(values[i], margins)
             return lambda: selector.select(estimate, lambda indices: values[i][indices])
 
         return of_next

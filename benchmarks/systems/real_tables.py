@@ -72,7 +72,7 @@ def open_model(name: str, text: Path = TEXT, fit: int = 4096, test: int = 512) -
 def ffn_recall(ffn: Ffn, estimator: Estimator) -> float:
     """Share of the top 10 % neurons by size among the top 20 % by estimated gate and up."""
     state = estimator.fit(ffn.table, ffn.fit)
-    gate, up = np.split(estimator.estimate(state, ffn.test).values, 2, axis=1)
+    gate, up = np.split(estimator.score(state, ffn.test).values, 2, axis=1)
     neurons = len(ffn.norms)
     return recall_within(
         ffn.sizes(gate, up), best_units(ffn.true_sizes(ffn.test), neurons // 10), neurons // 5
@@ -83,6 +83,6 @@ def head_recall(head: Head, estimator: Estimator, state: State, wanted: np.ndarr
     """Share of the rows wanted [positions, count] among the best `kept` by estimate."""
     parts = [slice(start, start + BATCH) for start in range(0, len(wanted), BATCH)]
     recalls = [
-        recall_within(estimator.estimate(state, head.test[part]).values, wanted[part], kept) for part in parts
+        recall_within(estimator.score(state, head.test[part]).values, wanted[part], kept) for part in parts
     ]
     return float(np.average(recalls, weights=[len(wanted[part]) for part in parts]))

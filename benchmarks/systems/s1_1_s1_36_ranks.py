@@ -60,7 +60,7 @@ def best_ffn_rank(ffn: Ffn) -> int:
     state = estimator.fit(ffn.table, ffn.fit)
     for rank in (rank for rank in RANKS if rank < widest):
         kept = {**state, "codes": np.where(np.arange(widest) < rank, state["codes"], np.int8(0))}
-        gate, up = np.split(estimator.estimate(kept, ffn.test).values, 2, axis=1)
+        gate, up = np.split(estimator.score(kept, ffn.test).values, 2, axis=1)
         if recall_within(ffn.sizes(gate, up), wanted, neurons // 5) >= FFN_RECALL:
             return rank
     return widest

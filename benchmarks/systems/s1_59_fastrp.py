@@ -58,7 +58,7 @@ def main() -> None:
 def sparse(table: np.ndarray, queries: np.ndarray, width: int, seed: int) -> np.ndarray:
     """Estimates [queries, rows] through sparse sums."""
     sketch = Sketch(width, seed=seed)
-    return sketch.estimate(sketch.fit(table, queries), queries).values
+    return sketch.score(sketch.fit(table, queries), queries).values
 
 
 def gaussian(table: np.ndarray, queries: np.ndarray, width: int, seed: int) -> np.ndarray:

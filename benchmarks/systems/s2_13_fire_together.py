@@ -16,7 +16,7 @@ import numpy as np
 from masked_model import Choose, MaskedModel
 from real_tables import Ffn, RealModel, arguments_of, best_units, open_model, print_criteria, recall_within
 
-from shortlist.estimators import Estimate, LowRank
+from shortlist.estimators import LowRank, Scores
 from shortlist.selectors import ScoreMass
 
 FFN_LAYERS, RANK, FLOOR = 5, 8, 1e-4
@@ -73,7 +73,7 @@ def hold_mass(mass: float, counts: list[list[int]]) -> Choose:
     def choose(layer: int, sizes: np.ndarray) -> np.ndarray:
         kept = np.zeros(sizes.shape, dtype=bool)
         for row, values in zip(kept, sizes, strict=True):
-            row[selector.select(Estimate(values), lambda indices: indices).indices] = True
+            row[selector.select(Scores(values), lambda indices: indices).indices] = True
         counts[layer] += kept.sum(axis=1).tolist()
         return kept
 
@@ -100,7 +100,7 @@ def predicted_recall(before: Ffn, ffn: Ffn) -> tuple[float, float]:
     ridge = 0.1 * np.mean(inputs**2) * len(inputs) * np.eye(inputs.shape[1], dtype=np.float32)
     table = np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ targets).T
     estimator = LowRank(RANK, spread_per_query=False)
-    predicted = estimator.estimate(estimator.fit(table, inputs), tests).values + means[1]
+    predicted = estimator.score(estimator.fit(table, inputs), tests).values + means[1]
     wanted = best_units(ffn.true_sizes(ffn.test), len(ffn.norms) // 10)
     stored = estimator.bytes_per_query(*table.shape) + means[0].nbytes + means[1].nbytes
     return recall_within(predicted, wanted, len(ffn.norms) // 5), stored / ffn.nbytes

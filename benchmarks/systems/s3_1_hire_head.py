@@ -107,7 +107,7 @@ def print_over_fetched(model: Model, part: Part, tokens: Sequence[int]) -> None:
     for hidden, _ in windows(model.decoder, tokens, model.tokenizer.encode("")):
         for query in hidden:
             winner, _ = dense.argmax(query)
-            estimate = part.estimator.estimate(part.state, query)
+            estimate = part.estimator.score(part.state, query)
             for fetch in FETCHES:
                 chosen = TopK(1, fetch).select(
                     estimate, lambda i, q=query: rows.matvec_rows(q, i.astype(np.int32))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from real_tables import BATCH, Head, arguments_of, head_values, open_model, print_criteria
 
-from shortlist.estimators import Estimate, LowRank, State
+from shortlist.estimators import LowRank, Scores, State
 from shortlist.selectors import Confidence, Margin, Selector
 
 RANK, FETCHES, LOST = 64, (64, 256, 1024), 0.001
@@ -66,7 +66,7 @@ def measure(
     return [(s, float(np.mean(kept[s])), float(np.mean(read[s]))) for s in selectors]
 
 
-def leads_that_mislead(known: Iterator[tuple[Estimate, np.ndarray]]) -> list[float]:
+def leads_that_mislead(known: Iterator[tuple[Scores, np.ndarray]]) -> list[float]:
     """For each fetch the lead above which the winner was not fetched at a share LOST of the positions."""
     leads: list[list[float]] = [[] for _ in FETCHES]
     count = 0
@@ -84,14 +84,14 @@ def leads_that_mislead(known: Iterator[tuple[Estimate, np.ndarray]]) -> list[flo
 
 def positions(
     head: Head, estimator: LowRank, state: State, lengths: np.ndarray, queries: np.ndarray
-) -> Iterator[tuple[Estimate, np.ndarray]]:
+) -> Iterator[tuple[Scores, np.ndarray]]:
     """Estimate and exact values of each query."""
     for start in range(0, len(queries), BATCH):
         part = queries[start : start + BATCH]
-        batch = estimator.estimate(state, part)
-        values, spread = batch.values * lengths, batch.spread * lengths
+        batch = estimator.score(state, part)
+        values, spread = batch.values * lengths, batch.reach() * lengths
         for estimated, error, exact in zip(values, spread, head_values(head, part), strict=True):
-            yield Estimate(estimated, error), exact
+            yield Scores(estimated, error), exact
 
 
 if __name__ == "__main__":

@@ -92,16 +92,16 @@ def test_bound_holds_for_every_order_of_sums(case):
     codes, scales, query = case
     state = split_planes(codes, scales)
     with np.errstate(all="ignore"):
-        estimate = ESTIMATOR.estimate(state, query)
-        lower, upper = estimate.values - estimate.bound, estimate.values + estimate.bound
+        estimate = ESTIMATOR.score(state, query)
+        lower, upper = estimate.values - estimate.margins, estimate.values + estimate.margins
         values = dense_orders(codes, scales, query)
         values["twin"] = row_values(state, query, np.arange(len(codes)))
-    assert estimate.values.dtype == estimate.bound.dtype == np.float32
+    assert estimate.values.dtype == estimate.margins.dtype == np.float32
     for order, dense in values.items():
         finite = np.isfinite(dense)
         inside = (lower <= dense) & (dense <= upper)
         assert np.all(inside | ~finite), f"{order}: outside at rows {np.flatnonzero(~inside)}"
-        assert np.all(np.isinf(estimate.bound[~finite]))
+        assert np.all(np.isinf(estimate.margins[~finite]))
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 3e38])
@@ -110,18 +110,18 @@ def test_nothing_is_claimed_for_a_query_out_of_range(bad):
     query = np.ones(64, np.float32)
     query[40] = bad
     with np.errstate(all="ignore"):
-        estimate = ESTIMATOR.estimate(state, query)
+        estimate = ESTIMATOR.score(state, query)
     assert np.all(estimate.values == 0)
-    assert np.all(np.isinf(estimate.bound))
+    assert np.all(np.isinf(estimate.margins))
 
 
 def test_bound_is_reached_but_for_the_rounding_allowance():
     codes = np.full((1, 64), 0x8F, np.uint8)  # every lower half is 15
     state = split_planes(codes, np.ones((1, 2), np.float16))
     query = np.linspace(1, 2, 64, dtype=np.float32)
-    estimate = ESTIMATOR.estimate(state, query)
+    estimate = ESTIMATOR.score(state, query)
     gap = row_values(state, query, np.array([0])) - estimate.values
-    np.testing.assert_allclose(gap / estimate.bound, 7.5 / bound_factor(2), rtol=1e-5)
+    np.testing.assert_allclose(gap / estimate.margins, 7.5 / bound_factor(2), rtol=1e-5)
     assert bound_factor(2) < 7.51
 
 

@@ -19,7 +19,7 @@ def problem(units=1000, seed=0):
 
 
 def error(estimator, table, fit, test):
-    values = estimator.estimate(estimator.fit(table, fit), test).values
+    values = estimator.score(estimator.fit(table, fit), test).values
     return float(np.sqrt(np.mean((values - test @ table.T) ** 2)))
 
 

@@ -47,7 +47,7 @@ def test_energy_that_is_held_is_the_share_of_the_scores_that_is_explained():
     rank = energy_rank(score_variances(table, queries), 0.9)
     state = LowRank(rank).fit(table, queries)
     scores = queries @ table.T
-    lost = np.mean((LowRank(rank).estimate(state, queries).values - scores) ** 2) / np.mean(scores**2)
+    lost = np.mean((LowRank(rank).score(state, queries).values - scores) ** 2) / np.mean(scores**2)
     assert 0.07 < lost < 0.11
 
 
@@ -72,7 +72,7 @@ def test_bits_leave_the_share_that_was_asked_for():
     scores = queries @ table.T
     for share in (0.8, 0.95, 0.98):
         bits = enough_bits(table, queries, share)
-        values = Quantized(bits).estimate(Quantized(bits).fit(table, queries), queries).values
+        values = Quantized(bits).score(Quantized(bits).fit(table, queries), queries).values
         assert np.mean((values - scores) ** 2) / np.mean(scores**2) <= (1 - share) * 1.05
     assert enough_bits(table, queries, 0.8) < enough_bits(table, queries, 0.98)
     assert enough_bits(table, queries, 1.0) == 4

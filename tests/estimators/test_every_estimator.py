@@ -86,36 +86,33 @@ def test_every_estimator_is_tested():
 def test_estimates_follow_the_values_and_errors_what_is_said_of_them(estimator, problem, asarray):
     table, fit, test = problem
     state = estimator.fit(asarray(table), asarray(fit))
-    estimate = estimator.estimate(state, asarray(test))
+    estimate = estimator.score(state, asarray(test))
     exact = test @ table.T
-    values, spread, bound = (
-        None if part is None else np.asarray(part)
-        for part in (estimate.values, estimate.spread, estimate.bound)
-    )
-    assert values is not None
+    values, reach = np.asarray(estimate.values), np.asarray(estimate.reach())
     assert values.shape == exact.shape
     assert values.dtype == np.float32
     correlation = np.corrcoef(values.ravel(), exact.ravel())[0, 1]
     assert correlation > LOWEST_CORRELATION.get(estimator.name, 0.9)
 
-    assert estimator.gives == {
-        name for name, part in (("spread", spread), ("bound", bound)) if part is not None
-    }
-    if spread is not None:
-        deviation = np.sqrt(np.mean(((values - exact) / spread) ** 2))
+    assert reach.any() == (estimator.gives is not None)
+    assert reach.dtype == np.float32
+    if estimator.gives == "confidence":
+        deviation = np.sqrt(np.mean(((values - exact) / reach) ** 2))
         assert 0.8 < deviation < 1.25, f"one stated standard deviation is {deviation} in truth"
-    if bound is not None:
+    if estimator.gives == "bound":
         rounding = 0.02 * np.abs(exact).max()  # of weights and query to 8 bits, which this bound is not about
-        assert np.all(np.abs(values - exact) <= bound + rounding)
+        assert np.all(np.abs(values - exact) <= reach + rounding)
 
 
 @every_estimator
 def test_one_query_is_scored_as_in_a_batch(estimator, problem, asarray):
     table, fit, test = problem
     state = estimator.fit(asarray(table), asarray(fit))
-    batch = estimator.estimate(state, asarray(test[:5].reshape(5, WIDTH)))
-    single = estimator.estimate(state, asarray(test[3]))
+    batch = estimator.score(state, asarray(test[:5].reshape(5, WIDTH)))
+    single = estimator.score(state, asarray(test[3]))
     np.testing.assert_allclose(np.asarray(single.values), np.asarray(batch.values)[3], rtol=1e-4, atol=1e-4)
+    wide = np.broadcast_to(np.asarray(batch.reach()), batch.values.shape)
+    np.testing.assert_allclose(np.asarray(single.reach()), wide[3], rtol=1e-4)
 
 
 @every_estimator
@@ -125,8 +122,8 @@ def test_numpy_and_torch_agree(estimator, problem):
     ours = estimator.fit(table, fit)
     theirs = estimator.fit(torch.from_numpy(table), torch.from_numpy(fit))
     values = [
-        estimator.estimate(ours, test).values,
-        estimator.estimate(theirs, torch.from_numpy(test)).values.numpy(),
+        estimator.score(ours, test).values,
+        estimator.score(theirs, torch.from_numpy(test)).values.numpy(),
     ]
     np.testing.assert_allclose(*values, atol=TOLERANCE.get(estimator.name, 0.02))
 
@@ -143,7 +140,7 @@ def test_packed_table_is_walked_in_chunks(estimator, problem, monkeypatch):
     assert packed.most_at_once <= 64
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    values = [estimator.estimate(which, test).values for which in (state, whole)]
+    values = [estimator.score(which, test).values for which in (state, whole)]
     np.testing.assert_allclose(*values, atol=0.02)
 
 
@@ -162,7 +159,7 @@ def test_state_is_as_laid_out(estimator, problem, asarray):
 @every_estimator
 def test_keeping_all_units_loses_none(estimator, problem):
     table, fit, test = problem
-    estimate = estimator.estimate(estimator.fit(table, fit), test[0])
+    estimate = estimator.score(estimator.fit(table, fit), test[0])
     shortlist = TopK(UNITS).select(estimate, lambda indices: (table @ test[0])[indices])
     np.testing.assert_array_equal(shortlist.indices, np.arange(UNITS))
 
@@ -193,7 +190,7 @@ def test_recall_grows_with_bytes(ladder, problem):
     wanted = np.argsort(test @ table.T, axis=1)[:, -10:]
     recalls = []
     for estimator in ladder:
-        estimated = np.asarray(estimator.estimate(estimator.fit(table, fit), test).values)
+        estimated = np.asarray(estimator.score(estimator.fit(table, fit), test).values)
         found = np.argsort(estimated, axis=1)[:, -20:]
         recalls.append(np.mean([np.isin(w, f).mean() for w, f in zip(wanted, found, strict=True)]))
     costs = [estimator.bytes_per_query(10_000, WIDTH) for estimator in ladder]
@@ -207,7 +204,7 @@ def test_a_table_of_zeros_has_finite_states_and_scores(estimator, problem):
     table, fit, test = problem
     state = estimator.fit(np.zeros_like(table), fit)
     assert all(np.all(np.isfinite(part)) for part in state.values())
-    assert np.all(np.isfinite(estimator.estimate(state, test).values))
+    assert np.all(np.isfinite(estimator.score(state, test).values))
 
 
 @every_estimator

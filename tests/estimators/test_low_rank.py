@@ -23,9 +23,7 @@ def problem(seed=0, samples=800, decay=0.01):
 
 
 def error(estimator, table, fit, test):
-    return np.sqrt(
-        np.mean((estimator.estimate(estimator.fit(table, fit), test).values - test @ table.T) ** 2)
-    )
+    return np.sqrt(np.mean((estimator.score(estimator.fit(table, fit), test).values - test @ table.T) ** 2))
 
 
 def test_queries_metric_beats_plain_svd_on_queries_it_has_not_seen():
@@ -79,7 +77,7 @@ def test_error_is_that_of_the_best_low_rank_product():
 def test_higher_rank_errs_less_and_says_so():
     table, queries = problem()
     states = [(LowRank(rank), LowRank(rank).fit(table, queries)) for rank in (16, 32, 64)]
-    errors = [np.abs(e.estimate(s, queries).values - queries @ table.T).mean() for e, s in states]
+    errors = [np.abs(e.score(s, queries).values - queries @ table.T).mean() for e, s in states]
     residuals = [s["residual"].mean() for _, s in states]
     assert errors == sorted(errors, reverse=True)
     assert residuals == sorted(residuals, reverse=True)
@@ -114,9 +112,9 @@ def test_rounding_is_counted_whatever_the_scale_of_the_table(seed, scale, rank):
 def test_without_the_spread_of_each_query_only_what_is_kept_is_stored():
     table, queries = problem(decay=0.3)  # where the ridge is a small part of what is cut off
     lean, whole = LowRank(64, spread_per_query=False), LowRank(64)
-    ours, theirs = (e.estimate(e.fit(table, queries), queries) for e in (lean, whole))
+    ours, theirs = (e.score(e.fit(table, queries), queries) for e in (lean, whole))
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-5)  # sums of other lengths round otherwise
-    assert ours.spread[0, 0] == pytest.approx(np.sqrt(np.mean(theirs.spread[:, 0] ** 2)), rel=0.1)
+    assert ours.reach()[0, 0] == pytest.approx(np.sqrt(np.mean(theirs.reach()[:, 0] ** 2)), rel=0.1)
     cut = lean.truncate(lean.fit(table, queries), 32)
     replace(lean, rank=32).check(cut, 200, WIDTH)
     saved = whole.bytes_per_query(200, WIDTH) - lean.bytes_per_query(200, WIDTH)
@@ -149,8 +147,8 @@ def test_gradients_reach_the_query():
     estimator = LowRank(32)
     state = estimator.fit(torch.from_numpy(table), torch.from_numpy(queries))
     query = torch.from_numpy(queries[0]).clone().requires_grad_()
-    estimate = estimator.estimate(state, query)
-    (gradient,) = torch.autograd.grad(estimate.values[7] + estimate.spread[7], query)
+    estimate = estimator.score(state, query)
+    (gradient,) = torch.autograd.grad(estimate.upper()[7], query)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().max() > 0
 

@@ -20,7 +20,7 @@ def problem(outliers):
 
 
 def error(estimator, table, queries):
-    values = estimator.estimate(estimator.fit(table, queries), queries).values
+    values = estimator.score(estimator.fit(table, queries), queries).values
     return float(np.sqrt(np.mean((values - queries @ table.T) ** 2)))
 
 

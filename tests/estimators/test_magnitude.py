@@ -21,14 +21,14 @@ def layer(seed, asarray=np.asarray):
 @given(st.integers(0, 2**32 - 1))
 def test_weighted_scores_are_the_lengths_of_what_is_added(seed):
     rows, inputs = layer(seed)
-    values = Magnitude().estimate(Magnitude().fit(rows, inputs), inputs).values
+    values = Magnitude().score(Magnitude().fit(rows, inputs), inputs).values
     np.testing.assert_allclose(values, np.linalg.norm(inputs[..., None] * rows, axis=-1), rtol=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, INPUTS))
 def test_what_is_skipped_errs_by_no_more_than_its_scores(seed, kept):
     rows, inputs = layer(seed)
-    scores = Magnitude().estimate(Magnitude().fit(rows, inputs), inputs[0]).values
+    scores = Magnitude().score(Magnitude().fit(rows, inputs), inputs[0]).values
     skipped = np.argsort(scores)[:-kept]
     error = np.linalg.norm(inputs[0][skipped] @ rows[skipped])
     assert error <= scores[skipped].sum() * (1 + 1e-5) + 1e-6
@@ -42,7 +42,7 @@ def test_state_is_as_laid_out(weighted, rest, asarray):
     estimator.check(state, INPUTS, OUTPUTS)
     assert shares[-1] == 1
     assert estimator.bytes_per_query(INPUTS, OUTPUTS) == sum(np.asarray(a).nbytes for a in state.values())
-    values = np.asarray(estimator.estimate(state, inputs).values)
+    values = np.asarray(estimator.score(state, inputs).values)
     weights = np.linalg.norm(np.asarray(rows), axis=1) if weighted else 1.0
     np.testing.assert_allclose(values, np.abs(np.asarray(inputs)) * weights, rtol=1e-5)
 

@@ -26,10 +26,10 @@ def problem():
 def test_equal_ranks_are_low_rank():
     table, queries = problem()
     mixed, plain = MixedWidth((32, 32, 32)), LowRank(32)
-    ours = mixed.estimate(mixed.fit(table, queries), queries)
-    theirs = plain.estimate(plain.fit(table, queries), queries)
+    ours = mixed.score(mixed.fit(table, queries), queries)
+    theirs = plain.score(plain.fit(table, queries), queries)
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-3)
-    np.testing.assert_allclose(ours.spread, theirs.spread, rtol=1e-2)
+    np.testing.assert_allclose(ours.reach(), theirs.reach(), rtol=1e-2)
 
 
 def test_need_is_the_mean_probability():
@@ -50,7 +50,7 @@ def test_rows_that_are_needed_get_more_dimensions_and_are_found_more_often(asarr
 
 def winners_found(estimator, table, queries):
     """Share of the best rows that are among the best tenth by estimate."""
-    values = estimator.estimate(estimator.fit(table, queries), queries).values
+    values = estimator.score(estimator.fit(table, queries), queries).values
     found = np.argsort(-values, axis=1)[:, : UNITS // 10]
     return np.mean(np.any(found == np.argmax(queries @ table.T, axis=1)[:, None], axis=1))
 

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from shortlist.estimators.base import Estimate
 from shortlist.estimators.neighbour import Neighbour
 from shortlist.selectors import Confidence
 
@@ -37,9 +36,9 @@ def test_guess_and_spread_of_the_next_step():
     errors, spreads = [], []
     for before, after in pairwise(queries[1000:]):
         state = estimator.refresh(state, np.arange(UNITS), table @ before)
-        estimate = estimator.estimate(state, after)
+        estimate = estimator.score(state, after)
         errors.append(estimate.values - table @ after)
-        spreads.append(estimate.spread)
+        spreads.append(estimate.reach())
     assert 0.9 < np.sqrt(np.mean((np.array(errors) / np.array(spreads)) ** 2)) < 1.1
     assert np.std(errors) < 0.6 * np.std(queries[1000:] @ table.T)
 
@@ -76,7 +75,7 @@ def test_confidence_reads_what_has_become_uncertain():
     found, read = [], []
     for query in queries[1000:1300]:
         scores = table @ query
-        estimate: Estimate = estimator.estimate(state, query)
+        estimate = estimator.score(state, query)
         shortlist = Confidence(sigma=3.5, probes=4).select(estimate, lambda i, s=scores: s[i])
         found.append(scores.argmax() in shortlist.indices)
         read.append(shortlist.rows_read / UNITS)

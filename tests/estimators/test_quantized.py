@@ -22,7 +22,7 @@ def problem(units=70, width=72, seed=0):
 
 
 def error(estimator, table, queries):
-    values = estimator.estimate(estimator.fit(table, queries), queries).values
+    values = estimator.score(estimator.fit(table, queries), queries).values
     return float(np.sqrt(np.mean((values - queries @ table.T) ** 2)))
 
 

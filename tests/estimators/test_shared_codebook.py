@@ -20,7 +20,7 @@ def problem(units=300, width=WIDTH):
 
 
 def error(estimator, table, queries):
-    values = estimator.estimate(estimator.fit(table, queries), queries).values
+    values = estimator.score(estimator.fit(table, queries), queries).values
     return float(np.mean((values - queries @ table.T) ** 2))
 
 
@@ -38,7 +38,7 @@ def test_values_are_sums_of_lookups():
     coordinates = np.einsum("pdm,pm->pd", state["projection"], queries[0].reshape(-1, 4))
     lookups = coordinates @ state["centroids"].astype(np.float32).T
     sums = [sum(lookups[p, code] for p, code in enumerate(codes)) for codes in state["codes"]]
-    np.testing.assert_allclose(estimator.estimate(state, queries[0]).values, sums, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(estimator.score(state, queries[0]).values, sums, rtol=1e-4, atol=1e-3)
 
 
 @settings(max_examples=20)
@@ -50,7 +50,7 @@ def test_any_width_is_cut_into_parts(units, width, part, data):
     state = estimator.fit(table, queries)
     estimator.check(state, units, width)
     assert state["codes"].shape == (units, -(-width // part))
-    assert np.all(np.isfinite(estimator.estimate(state, queries).values))
+    assert np.all(np.isfinite(estimator.score(state, queries).values))
 
 
 def test_inputs_that_are_never_used_are_no_obstacle():

@@ -24,7 +24,7 @@ def error(values, table, queries):
 def test_estimates_are_right_on_average_over_the_draws():
     table, queries = problem(units=20)
     draws = [
-        Sketch(64, seed=seed).estimate(Sketch(64, seed=seed).fit(table, queries), queries).values
+        Sketch(64, seed=seed).score(Sketch(64, seed=seed).fit(table, queries), queries).values
         for seed in range(200)
     ]
     one, mean = error(draws[0], table, queries), error(np.mean(draws, axis=0), table, queries)
@@ -34,7 +34,7 @@ def test_estimates_are_right_on_average_over_the_draws():
 def test_sparse_sums_err_as_gaussian_ones():
     table, queries = problem()
     estimator = Sketch(64)
-    sparse = error(estimator.estimate(estimator.fit(table, queries), queries).values, table, queries)
+    sparse = error(estimator.score(estimator.fit(table, queries), queries).values, table, queries)
     gaussian = np.random.default_rng(1).standard_normal((WIDTH, 64)) / 8
     dense = error((queries @ gaussian) @ (table @ gaussian).T, table, queries)
     assert sparse == pytest.approx(dense, rel=0.1)
@@ -45,7 +45,7 @@ def test_an_input_that_is_far_larger_than_the_others_is_not_left_to_chance():
     table[:, 7] *= 100
     queries[:, 7] *= 100
     estimator = Sketch(64)
-    sparse = error(estimator.estimate(estimator.fit(table, queries), queries).values, table, queries)
+    sparse = error(estimator.score(estimator.fit(table, queries), queries).values, table, queries)
     assert sparse < 400  # of scores around 10,000
 
 

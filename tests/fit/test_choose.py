@@ -29,7 +29,7 @@ def test_selector_loses_no_winner_and_bytes_are_what_the_selector_reads(fitted):
         read = []
         for query in hidden:
             exact = rows.matvec(query)
-            shortlist = option.selector.select(estimator.estimate(cut, query), exact.__getitem__)
+            shortlist = option.selector.select(estimator.score(cut, query), exact.__getitem__)
             assert exact.argmax() in shortlist.indices
             read.append(shortlist.rows_read)
         assert option.estimate_bytes == estimator.bytes_per_query(rows.rows, rows.cols)

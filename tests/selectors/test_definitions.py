@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors import (
     Certified,
     Confidence,
@@ -43,9 +43,7 @@ def shortlist(selector, scores):
         return values[indices]
 
     with np.errstate(invalid="ignore"):
-        chosen = selector.select(
-            Estimate(values, spread=np.zeros_like(values), bound=np.zeros_like(values)), exact
-        )
+        chosen = selector.select(Scores(values), exact)
     assert sorted(set(read)) == sorted(read)
     assert len(read) == chosen.rows_read
     return chosen.indices.tolist()
@@ -177,7 +175,7 @@ def test_bounds_and_spreads(scores, seed, probes):
         ends = {Certified(probes): values + width, Confidence(2.0, probes=probes): values + 2 * width}
         for selector, upper in ends.items():
             wanted = sorted({*first, *np.flatnonzero(~(upper < mark)).tolist()})
-            found = selector.select(Estimate(values, spread=width, bound=width), lambda i: values[i])
+            found = selector.select(Scores(values, width), lambda i: values[i])
             assert found.indices.tolist() == wanted
 
 
@@ -188,7 +186,7 @@ def test_a_certified_set_holds_the_first_winner_whatever_errors_its_bounds_allow
     rng = np.random.default_rng(seed)
     bound = rng.integers(0, 5, len(exact)).astype(np.float32)
     against = np.where(exact == exact.max(), -1, 1).astype(np.float32)  # winners look worst, others best
-    found = Certified(probes).select(Estimate(exact + against * bound, bound=bound), lambda i: exact[i])
+    found = Certified(probes).select(Scores(exact + against * bound, bound), lambda i: exact[i])
     assert set(np.flatnonzero(exact == exact.max())) <= set(found.indices.tolist())
 
 

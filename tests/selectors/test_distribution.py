@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors import Confidence
 from shortlist.selectors.distribution import distribution
 
@@ -15,7 +15,7 @@ def problem(seed, units, error):
     values = (3 * rng.standard_normal(units)).astype(np.float32)
     spread = rng.uniform(0.2, 1.0, units).astype(np.float32)
     noise = error * spread * rng.standard_normal(units).astype(np.float32)
-    return values, Estimate(values + noise, spread=spread)
+    return values, Scores(values + noise, spread)
 
 
 @settings(max_examples=100)
@@ -41,19 +41,19 @@ def test_the_spread_is_corrected_by_the_errors_of_this_query(asarray):
     for error in (0.5, 1.0, 2.0):
         values, estimate = problem(seed=1, units=4000, error=error)
         exact = asarray(values).__getitem__
-        estimate = Estimate(asarray(estimate.values), asarray(estimate.spread))
+        estimate = Scores(asarray(estimate.values), asarray(estimate.margins))
         shortlist = Confidence(sigma=0.0, probes=1).select(estimate, exact)
         logits, _ = distribution(estimate, shortlist, exact, share=1e9)
         added = np.asarray(logits - estimate.values)
         left = np.asarray(logits) != values
-        expected = 0.5 * (1.1 * error * np.asarray(estimate.spread)) ** 2
+        expected = 0.5 * (1.1 * error * np.asarray(estimate.margins)) ** 2
         assert np.allclose(added[left], expected[left], rtol=0.3)
 
 
 def test_a_smaller_share_reads_more_units(asarray):
     values, estimate = problem(seed=2, units=3000, error=1.0)
     exact = asarray(values).__getitem__
-    estimate = Estimate(asarray(estimate.values), asarray(estimate.spread))
+    estimate = Scores(asarray(estimate.values), asarray(estimate.margins))
     shortlist = Confidence(sigma=1.0, probes=16).select(estimate, exact)
     reads = [distribution(estimate, shortlist, exact, share)[1] for share in (0.5, 0.1, 0.02, 0.0)]
     assert reads == sorted(set(reads))

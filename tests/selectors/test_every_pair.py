@@ -100,8 +100,8 @@ def awkward(draw):
 def estimated(estimator, table, fit, query):
     """The estimate, and what computes exact values. The units of `magnitude` are the inputs, not the rows."""
     if isinstance(estimator, Magnitude):
-        return estimator.estimate(estimator.fit(table.T, table), table[0]), lambda indices: query[indices]
-    return estimator.estimate(estimator.fit(table, fit), query), lambda indices: (table @ query)[indices]
+        return estimator.score(estimator.fit(table.T, table), table[0]), lambda indices: query[indices]
+    return estimator.score(estimator.fit(table, fit), query), lambda indices: (table @ query)[indices]
 
 
 def test_every_method_is_in_a_pair():
@@ -118,7 +118,7 @@ def test_pairs(estimator, problem):
     units = estimate.values.shape[0]
     assert np.all(np.isfinite(estimate.values))
     for few, everything in zip(FEW, ALL, strict=True):
-        if few.needs not in (None, *estimator.gives):
+        if few.needs not in (None, estimator.gives):
             continue
         chosen = few.select(estimate, exact)
         assert np.all(np.diff(chosen.indices) > 0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors import (
     SELECTORS,
     Certified,
@@ -71,11 +71,11 @@ def problem(seed, units, ties):
         values = np.round(values)
     spread = rng.uniform(0.01, 0.3, units).astype(np.float32)
     noise = np.clip(rng.standard_normal(units), -2.5, 2.5).astype(np.float32) * spread
-    return values, Estimate(values + noise, spread=spread, bound=2.6 * spread)
+    return values, Scores(values + noise, spread)
 
 
 def arrays(estimate, asarray):
-    return Estimate(asarray(estimate.values), asarray(estimate.spread), asarray(estimate.bound))
+    return Scores(asarray(estimate.values), asarray(estimate.margins))
 
 
 def test_every_selector_is_tested():
@@ -101,7 +101,8 @@ def test_shortlist_is_ordered_and_carries_exact_values(selector, units, asarray)
 def test_the_best_unit_is_found_where_it_is_promised(seed, units, ties):
     values, estimate = problem(seed, units, ties)
     for selector in (Confidence(sigma=3.0, probes=4), Certified()):
-        shortlist = selector.select(estimate, Exact(values))
+        wide = Scores(estimate.values, 2.6 * estimate.margins) if selector.needs == "bound" else estimate
+        shortlist = selector.select(wide, Exact(values))
         assert shortlist.indices[np.argmax(shortlist.values)] == np.argmax(values), selector
 
 
@@ -117,14 +118,14 @@ def test_no_unit_is_lost_where_all_are_kept(seed, units, ties):
 
 @every_selector
 def test_a_single_unit_may_be_asked_for_by_everything_being_equal(selector):
-    estimate = Estimate(*(np.full(20, value, np.float32) for value in (1.0, 0.1, 0.1)))
+    estimate = Scores(*(np.full(20, value, np.float32) for value in (1.0, 0.1)))
     shortlist = selector.select(estimate, Exact(np.full(20, 1.0, np.float32)))
     assert shortlist.indices[np.argmax(shortlist.values)] == 0
 
 
 def test_over_fetching_finds_what_the_estimate_ranks_lower():
     values = np.array([0.0, 5.0, 4.0, 3.0], np.float32)
-    estimate = Estimate(np.array([9.0, 1.0, 8.0, 7.0], np.float32))
+    estimate = Scores(np.array([9.0, 1.0, 8.0, 7.0], np.float32))
     fixed = TopK(1).select(estimate, Exact(values))
     fetched = TopK(1, fetch=4).select(estimate, Exact(values))
     assert (fixed.indices.tolist(), fixed.rows_read) == ([0], 1)
@@ -134,7 +135,7 @@ def test_over_fetching_finds_what_the_estimate_ranks_lower():
 def test_confidence_reads_more_when_less_sure():
     values = np.linspace(0, 1, 50, dtype=np.float32)
     lengths = [
-        Confidence(sigma, probes=1).select(Estimate(values, spread=np.full(50, 0.1)), Exact(values)).rows_read
+        Confidence(sigma, probes=1).select(Scores(values, np.full(50, 0.1)), Exact(values)).rows_read
         for sigma in (0.0, 1.0, 5.0, 100.0)
     ]
     assert lengths == [1, 5, 25, 50]
@@ -142,7 +143,7 @@ def test_confidence_reads_more_when_less_sure():
 
 def test_a_list_that_is_too_long_is_of_all_units():
     values = np.array([5.0, 4.0, 3.0, 2.0, 1.0], np.float32)
-    estimate = Estimate(values, spread=np.array([1.0, 1.0, 1.0, 4.0, 1.0], np.float32))
+    estimate = Scores(values, np.array([1.0, 1.0, 1.0, 4.0, 1.0], np.float32))
     shortlist = Confidence(sigma=1.0, most=3, probes=1).select(estimate, Exact(values))
     assert shortlist.indices.tolist() == [0, 1, 3]  # 6, 5, 4, 6 and 2 against the probe's 5
     shortlist = Confidence(sigma=1.0, most=2, probes=1).select(estimate, Exact(values))
@@ -151,17 +152,39 @@ def test_a_list_that_is_too_long_is_of_all_units():
 
 
 def test_certified_keeps_everything_that_nothing_is_known_of():
-    estimate = Estimate(np.zeros(6, np.float32), bound=np.full(6, np.inf, np.float32))
+    estimate = Scores(np.zeros(6, np.float32), np.full(6, np.inf, np.float32))
     shortlist = Certified().select(estimate, Exact(np.arange(6.0)))
     assert shortlist.rows_read == 6
 
 
 def test_a_missing_part_is_named_with_the_estimators_that_give_it():
-    bare = Estimate(np.zeros(3))
-    with pytest.raises(UsageError, match=r"confidence needs the spread .* low_rank"):
-        Confidence().select(bare, Exact(np.zeros(3)))
-    with pytest.raises(UsageError, match=r"certified needs the bound .* bit_planes"):
-        Certified().select(bare, Exact(np.zeros(3)))
+    for given_ in (None, "bound"):
+        with pytest.raises(
+            UsageError, match=r"confidence needs a confidence, which x does not give; .* low_ra"
+        ):
+            Confidence().check("x", given_)
+    for given_ in (None, "confidence"):
+        with pytest.raises(
+            UsageError, match=r"certified needs a bound, which x does not give; .* bit_planes$"
+        ):
+            Certified().check("x", given_)
+    Confidence().check("x", "confidence")
+    Certified().check("x", "bound")
+    TopK(1).check("x", None)
+
+
+def test_the_upper_end_is_the_value_and_so_many_times_the_scale_times_the_margin(asarray):
+    values, margins, scale = (
+        asarray(np.array(each, np.float32)) for each in ([[1, 2], [3, 4]], [1, 5], [2, 3])
+    )
+    several = Scores(values, margins, scale)
+    np.testing.assert_array_equal(np.asarray(several.reach()), [[2, 10], [3, 15]])
+    np.testing.assert_array_equal(np.asarray(several.upper(2.0)), [[5, 22], [9, 34]])
+    one = Scores(values[0], margins, scale[1])
+    np.testing.assert_array_equal(np.asarray(one.upper(2.0)), [7, 32])
+    bare = Scores(values)
+    np.testing.assert_array_equal(np.asarray(bare.upper(9.0)), np.asarray(values))
+    assert tuple(bare.margins.shape) == (2,)
 
 
 @pytest.mark.parametrize(

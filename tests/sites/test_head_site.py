@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shortlist import _native
 from shortlist.errors import CheckpointError, UsageError
-from shortlist.estimators import Estimate
+from shortlist.estimators import Scores
 from shortlist.estimators.bit_planes import BitPlanes, row_values, split_planes
 from shortlist.estimators.low_rank import LowRank
 from shortlist.selectors import Certified, Confidence
@@ -83,14 +83,12 @@ def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
     rows, estimator, state, queries = fitted
     head = low_rank_head(rows, state, Confidence(5.0))
     for query in queries[:20]:
-        twin = estimator.estimate(state, query)
+        twin = estimator.score(state, query)
         values, spread = head.estimate(query)
         # The native path rounds the query's code to int8 and the projection to float16.
         assert np.abs(values - twin.values).max() <= 0.02 * np.abs(twin.values).max()
-        assert np.allclose(spread, twin.spread, rtol=1e-2)
-        selected = Confidence(5.0).select(
-            Estimate(values, spread), partial(exact_head(rows).exact_rows, query)
-        )
+        assert np.allclose(spread, twin.reach(), rtol=1e-2)
+        selected = Confidence(5.0).select(Scores(values, spread), partial(exact_head(rows).exact_rows, query))
         differing = np.setxor1d(selected.indices, head.shortlist(query))
         assert len(differing) <= 2  # rows whose margin is the mark itself, up to rounding
         chosen = head.shortlist(query)
@@ -107,7 +105,7 @@ def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
     _native.set_threads(threads)
     try:
         for query in queries[:20]:
-            estimate = Estimate(*head.estimate(query))
+            estimate = Scores(*head.estimate(query))
             exact = partial(dense.exact_rows, query)
             selected = selector.select(estimate, exact)
             expected, expected_rows = distribution(estimate, selected, exact, share)
@@ -352,14 +350,14 @@ def test_the_exact_head_is_bit_planes_with_certified(width):
     state = split_planes((codes + 128).astype(np.uint8), scales.astype(np.float16))
     for _ in range(10):
         query = rng.normal(size=width).astype(np.float32)
-        twin = BitPlanes().estimate(state, query)
+        twin = BitPlanes().score(state, query)
         middle, radius = head._native.bounds(query)
         assert np.allclose(middle, twin.values, rtol=1e-5, atol=1e-5 * np.abs(middle).max())
-        assert np.allclose(radius, twin.bound, rtol=0.02)
+        assert np.allclose(radius, twin.margins, rtol=0.02)
         exact = partial(head.exact_rows, query)
         assert np.allclose(exact(np.arange(9)), row_values(state, query, np.arange(9)), rtol=1e-4, atol=1e-4)
         [(token, value, read, upper)] = head._native.certified_argmax(query[None])
-        same = Certified(probes).select(Estimate(middle, bound=radius), exact)
+        same = Certified(probes).select(Scores(middle, radius), exact)
         assert (read, upper) == (len(same.indices), rows.rows)
         assert value == same.values.max()
         assert token == same.indices[np.argmax(same.values)]

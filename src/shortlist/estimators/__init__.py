@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from shortlist.estimators.base import Estimate, Estimator, State
+from shortlist.estimators.base import Estimator, Scores, State
 from shortlist.registry import Registry
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = [
     "ESTIMATORS",
     "BitPlanes",
     "Codebook",
-    "Estimate",
     "Estimator",
     "Exact",
     "LowRank",
@@ -51,6 +50,7 @@ __all__ = [
     "Neighbour",
     "Quantized",
     "Random",
+    "Scores",
     "SharedCodebook",
     "Sketch",
     "State",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -19,23 +19,46 @@ Progress = Callable[[float], None]  # called with the share of the work that is 
 CHUNK_VALUES = 1 << 22  # float32 values of a table that are unpacked at once: 16 MiB
 
 
+Knowledge = Literal["confidence", "bound"]
+"""What scale times margins is: one standard deviation of the error, or what the error never exceeds."""
+
+
 @dataclass(frozen=True)
-class Estimate:
-    """Scores of all units for one query, and how far the exact values may be from them.
+class Scores:
+    """Scores of all units for a query, and how far the exact values may be from them.
+
+    The upper end of unit i is `values[i] + scale * margins[i]`. What that means an estimator says by `gives`.
 
     Attributes
     ----------
     values : array [..., units]
         Estimated value of each unit.
-    spread : array [..., units] or None
-        One standard deviation of the error of `values`.
-    bound : array [..., units] or None
-        The error of `values` never exceeds it. It is infinite where nothing is known.
+    margins : array [units] or [..., units]
+        A confidence: what the error of each unit is like, such as the norm of its residual. A bound: what the
+        part of the unit that was not read can add; infinite where nothing is known. Left out: 0, which says
+        that nothing is known of the errors.
+    scale : array [...] or float
+        A confidence: the query's own residual. A bound: 1. A selector multiplies it by its sigma.
     """
 
     values: Array
-    spread: Array = None
-    bound: Array = None
+    margins: Array = None
+    scale: Array = 1.0
+
+    def __post_init__(self) -> None:
+        if self.margins is None:
+            xp = array_namespace(self.values)
+            nothing = xp.zeros(self.values.shape[-1:], dtype=self.values.dtype, device=device(self.values))
+            object.__setattr__(self, "margins", nothing)
+
+    def reach(self, times: float = 1.0) -> Array:
+        """How far above and below its value a unit may be: `times` the scale times the margins."""
+        scale = times * self.scale
+        return (scale[..., None] if getattr(scale, "ndim", 0) else scale) * self.margins
+
+    def upper(self, times: float = 1.0) -> Array:
+        """The upper end of each unit [..., units]."""
+        return self.values + self.reach(times)
 
 
 @runtime_checkable
@@ -52,12 +75,12 @@ class PackedTable(Protocol):
 class Estimator(ABC):
     """Scores all units of a table; a frozen dataclass whose fields are the options of the method.
 
-    `fit` prepares once, `estimate` runs many times. The state between them is a dict of plain named
+    `fit` prepares once, `score` runs many times. The state between them is a dict of plain named
     arrays, which a recipe stores as it is.
     """
 
     name: ClassVar[str]
-    gives: ClassVar[frozenset[str]] = frozenset()  # of "spread" and "bound"
+    gives: ClassVar[Knowledge | None] = None  # what its margins are; None: it knows nothing of its errors
     from_table: ClassVar[bool] = False  # the table alone makes the state, so a recipe may leave it out
 
     @abstractmethod
@@ -75,7 +98,7 @@ class Estimator(ABC):
         """
 
     @abstractmethod
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         """Score all units for `query` [..., width]; leading axes are independent queries."""
 
     @abstractmethod

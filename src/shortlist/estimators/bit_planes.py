@@ -14,10 +14,11 @@ from array_api_compat import array_namespace
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     table_chunks,
     table_shape,
@@ -129,7 +130,7 @@ class BitPlanes(Estimator):
     """
 
     name: ClassVar[str] = "bit_planes"
-    gives: ClassVar[frozenset[str]] = frozenset({"bound"})
+    gives: ClassVar[Knowledge | None] = "bound"
     from_table: ClassVar[bool] = True
 
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
@@ -149,7 +150,7 @@ class BitPlanes(Estimator):
         codes, scales = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return split_planes(codes, scales)
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         codes, query_scales = quantize_query(query)
         upper = _unpack_nibbles(state["upper"], codes)
@@ -167,7 +168,7 @@ class BitPlanes(Estimator):
 
         known = (xp.sum(norms, axis=-1) < LARGEST_QUERY)[..., None]
         values = xp.where(known, values, xp.zeros_like(values))
-        return Estimate(values, bound=xp.where(known, bound, xp.full_like(bound, float("inf"))))
+        return Scores(values, xp.where(known, bound, xp.full_like(bound, float("inf"))))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         return {

@@ -12,10 +12,11 @@ from array_api_compat import array_namespace, device
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     row_slices,
@@ -26,7 +27,7 @@ from shortlist.estimators.base import (
 )
 from shortlist.estimators.directions import directions
 from shortlist.estimators.low_rank import table_gram
-from shortlist.estimators.residuals import residual_root, residuals, spread
+from shortlist.estimators.residuals import length, residual_root, residuals
 
 CENTROIDS = 256  # of each part: a code is one byte
 SAMPLE_ROWS = 8192  # rows that the clusters are trained on
@@ -59,7 +60,7 @@ class Codebook(Estimator):
     """
 
     name: ClassVar[str] = "codebook"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     part: int = 4
     rank: int | None = None
 
@@ -97,7 +98,7 @@ class Codebook(Estimator):
         state = {"centroids": centroids, "codes": codes, "residual": residual}
         return state if projection is None else {"projection": projection, **state}
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         coordinates = query if self.rank is None else query @ state["projection"].T
         # A kernel adds up lookups; for many queries at once the rows are decoded, which gives the same sums.
@@ -105,7 +106,7 @@ class Codebook(Estimator):
             coordinates @ lookup(state["centroids"], state["codes"][rows, :]).T
             for rows in row_slices(state["codes"].shape[0], coordinates.shape[-1])
         ]
-        return Estimate(xp.concat(values, axis=-1), spread=spread(state["residual"], query))
+        return Scores(xp.concat(values, axis=-1), state["residual"], length(query))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         parts = self._parts(width)

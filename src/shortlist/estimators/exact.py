@@ -9,10 +9,10 @@ from array_api_compat import array_namespace
 
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
     PackedTable,
     Progress,
+    Scores,
     State,
     row_slices,
     table_chunks,
@@ -40,10 +40,10 @@ class Exact(Estimator):
                 progress(rows.stop / units)
         return {"rows": xp.concat(chunks, axis=0)}
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         rows = state["rows"]
-        return Estimate(xp.concat([query @ rows[part, :].T for part in row_slices(*rows.shape)], axis=-1))
+        return Scores(xp.concat([query @ rows[part, :].T for part in row_slices(*rows.shape)], axis=-1))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         return {"rows": ("float32", (units, width))}

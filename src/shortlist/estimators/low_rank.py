@@ -10,10 +10,11 @@ from array_api_compat import array_namespace, device
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     table_chunks,
@@ -63,7 +64,7 @@ class LowRank(Estimator):
     """
 
     name: ClassVar[str] = "low_rank"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     rank: int = 64
     metric: Metric = "queries"
     spread_per_query: bool = True
@@ -101,9 +102,9 @@ class LowRank(Estimator):
             **{name: xp.concat([part[name] for part in parts], axis=0) for name in parts[0]},
         }
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         kept, t = project(state["projection"], query, self.rank)
-        return Estimate(kept @ decode(state).T, spread=t * state["residual"])
+        return Scores(kept @ decode(state).T, state["residual"], t)
 
     def truncate(self, state: State, rank: int) -> State:
         """State of the same fit at a lower rank, a multiple of 32: the leading columns of the codes."""
@@ -195,7 +196,7 @@ def encode(coordinates: Array, rank: int) -> tuple[Array, Array, Array]:
 
 
 def project(projection: Array, query: Array, rank: int) -> tuple[Array, Array]:
-    """A query's leading coordinates [..., rank], and the root mean square of the others [..., 1].
+    """A query's leading coordinates [..., rank], and the root mean square of the others [...].
 
     Where the projection has no others, it is the 1 that they have on average.
     """
@@ -203,8 +204,8 @@ def project(projection: Array, query: Array, rank: int) -> tuple[Array, Array]:
     coordinates = query @ projection.T
     cut = coordinates[..., rank:]
     if cut.shape[-1] == 0:
-        return coordinates, xp.ones_like(query[..., :1])
-    return coordinates[..., :rank], xp.sqrt(xp.mean(cut * cut, axis=-1, keepdims=True))
+        return coordinates, xp.ones_like(query[..., 0])
+    return coordinates[..., :rank], xp.sqrt(xp.mean(cut * cut, axis=-1))
 
 
 def decode(state: State) -> Array:

@@ -10,10 +10,11 @@ from array_api_compat import array_namespace, device
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     row_slices,
@@ -22,7 +23,7 @@ from shortlist.estimators.base import (
 )
 from shortlist.estimators.int8_codes import from_int8, int8_bytes, int8_layout
 from shortlist.estimators.low_rank import LowRank
-from shortlist.estimators.residuals import residual_root, residuals, spread
+from shortlist.estimators.residuals import length, residual_root, residuals
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LowRankSparse(Estimator):
     """
 
     name: ClassVar[str] = "low_rank_sparse"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     rank: int = 64
     outliers: int = 8
 
@@ -81,7 +82,7 @@ class LowRankSparse(Estimator):
             "residual": residual,
         }
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         coordinates = query @ state["projection"].T
         parts = []
@@ -92,7 +93,7 @@ class LowRankSparse(Estimator):
             for i in range(self.outliers):
                 values = values + xp.take(query, places[:, i], axis=-1) * added[:, i]
             parts.append(values)
-        return Estimate(xp.concat(parts, axis=-1), spread=spread(state["residual"], query))
+        return Scores(xp.concat(parts, axis=-1), state["residual"], length(query))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         self._check_width(width)

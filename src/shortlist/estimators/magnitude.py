@@ -11,10 +11,10 @@ from array_api_compat import array_namespace
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     table_chunks,
@@ -75,9 +75,9 @@ class Magnitude(Estimator):
         report(1.0)
         return state
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
-        return Estimate(xp.abs(query) * state["norms"] if self.weighted else xp.abs(query))
+        return Scores(xp.abs(query) * state["norms"] if self.weighted else xp.abs(query))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         self._check_rest(units, width)

@@ -12,10 +12,11 @@ from array_api_compat import array_namespace, device
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     table_chunks,
@@ -53,7 +54,7 @@ class MixedWidth(Estimator):
     """
 
     name: ClassVar[str] = "mixed_width"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     ranks: tuple[int, ...] = (128, 64, 64, 32)
 
     def __post_init__(self) -> None:
@@ -92,7 +93,7 @@ class MixedWidth(Estimator):
         state["residual"] = xp.sqrt(residual**2 + lost)
         return state
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         kept, t = project(state["projection"], query, max(self.ranks))
         scores = [
@@ -100,7 +101,7 @@ class MixedWidth(Estimator):
             for g, rank in enumerate(self.ranks)
         ]
         values = xp.take(xp.concat(scores, axis=-1), xp.astype(state["order"], xp.int64), axis=-1)
-        return Estimate(values, spread=t * state["residual"])
+        return Scores(values, state["residual"], t)
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         self._check(units, width)

@@ -9,10 +9,11 @@ from array_api_compat import array_namespace
 
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     table_chunks,
@@ -44,7 +45,7 @@ class Neighbour(Estimator):
     """
 
     name: ClassVar[str] = "neighbour"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
 
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
         xp = array_namespace(queries)
@@ -77,12 +78,10 @@ class Neighbour(Estimator):
             "spread": deviation,
         }
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         shape = (*query.shape[:-1], state["values"].shape[0])
-        return Estimate(
-            xp.broadcast_to(state["values"], shape), spread=xp.broadcast_to(state["spread"], shape)
-        )
+        return Scores(xp.broadcast_to(state["values"], shape), state["spread"])
 
     def refresh(self, state: State, indices: Array, values: Array) -> State:
         """The state for the next step, after the units at `indices` were computed and had these `values`."""

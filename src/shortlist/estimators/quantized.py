@@ -13,10 +13,11 @@ from array_api_compat import array_namespace, device
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     row_slices,
@@ -26,7 +27,7 @@ from shortlist.estimators.base import (
     table_shape,
 )
 from shortlist.estimators.bit_packing import pack_bits, packed_shape, unpack_bits
-from shortlist.estimators.residuals import residual_root, residuals, spread
+from shortlist.estimators.residuals import length, residual_root, residuals
 
 Scales = Literal["row", "group", "input"]
 Code = Literal["linear", "shift"]
@@ -57,7 +58,7 @@ class Quantized(Estimator):
     """
 
     name: ClassVar[str] = "quantized"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     bits: int = 4
     scales: Scales = "group"
     code: Code = "linear"
@@ -88,11 +89,11 @@ class Quantized(Estimator):
         planes, scales, residual = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return {"planes": planes, "scales": scales, "residual": residual}
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         units, width = state["planes"].shape[0], query.shape[-1]
         values = [query @ self.decode(state, rows, width).T for rows in row_slices(units, width, GROUP)]
-        return Estimate(xp.concat(values, axis=-1), spread=spread(state["residual"], query))
+        return Scores(xp.concat(values, axis=-1), state["residual"], length(query))
 
     def decode(self, state: State, rows: slice, width: int) -> Array:
         """Rows as float32 [count, width]; the slice starts at a multiple of 32."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from shortlist.estimators.base import Array, Estimate, Estimator, PackedTable, Progress, State, table_shape
+from shortlist.estimators.base import Array, Estimator, PackedTable, Progress, Scores, State, table_shape
 
 DIRECTIONS = 8  # enough that the order of the units differs from query to query
 
@@ -39,8 +39,8 @@ class Random(Estimator):
             progress(1.0)
         return state
 
-    def estimate(self, state: State, query: Array) -> Estimate:
-        return Estimate((query @ state["directions"].T) @ state["rows"].T)
+    def score(self, state: State, query: Array) -> Scores:
+        return Scores((query @ state["directions"].T) @ state["rows"].T)
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         return {"directions": ("float32", (DIRECTIONS, width)), "rows": ("float32", (units, DIRECTIONS))}

@@ -1,4 +1,4 @@
-"""The spread of an estimate from rows that are known with an error: what it weighs on real queries."""
+"""How far scores are off whose rows are known with an error: what that error weighs on real queries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def residuals(errors: Array, root: Array) -> Array:
     return xp.sqrt(xp.sum(weighed * weighed, axis=1))
 
 
-def spread(residual: Array, query: Array) -> Array:
-    """Standard deviations [..., units] of the error for `query` [..., width]: |e R| |q|."""
+def length(query: Array) -> Array:
+    """|q| [...] of `query` [..., width]: times |e R| it is the standard deviation of the error."""
     xp = array_namespace(query)
-    return xp.sqrt(xp.sum(query * query, axis=-1, keepdims=True)) * residual
+    return xp.sqrt(xp.sum(query * query, axis=-1))

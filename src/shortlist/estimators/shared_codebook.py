@@ -11,10 +11,11 @@ from shortlist.errors import UsageError
 from shortlist.estimators import codebook
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     row_slices,
@@ -24,7 +25,7 @@ from shortlist.estimators.base import (
     table_shape,
 )
 from shortlist.estimators.directions import second_moment
-from shortlist.estimators.residuals import residual_root, residuals, spread
+from shortlist.estimators.residuals import length, residual_root, residuals
 
 SAMPLE = 1 << 15  # subvectors that coordinates and clusters are trained on
 ROUNDS = 3  # of clusters and coordinates in turn
@@ -59,7 +60,7 @@ class SharedCodebook(Estimator):
     """
 
     name: ClassVar[str] = "shared_codebook"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     part: int = 4
     dimensions: int | None = None
 
@@ -95,7 +96,7 @@ class SharedCodebook(Estimator):
         codes, residual = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return {"projection": projection, "centroids": centroids, "codes": codes, "residual": residual}
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         flat = xp.reshape(query, (-1, query.shape[-1]))
         coordinates = self._cut(flat) @ xp.matrix_transpose(state["projection"])  # [parts, queries, d]
@@ -106,7 +107,7 @@ class SharedCodebook(Estimator):
             decoded = _decode(state["centroids"], state["codes"][rows, :])
             values.append(coordinates @ xp.reshape(decoded, (decoded.shape[0], -1)).T)
         values = xp.reshape(xp.concat(values, axis=-1), (*query.shape[:-1], -1))
-        return Estimate(values, spread=spread(state["residual"], query))
+        return Scores(values, state["residual"], length(query))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         parts, kept = self._parts(width), self._kept()

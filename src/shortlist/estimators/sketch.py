@@ -12,10 +12,11 @@ from array_api_compat import array_namespace, device
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     check_queries,
     row_slices,
@@ -23,6 +24,7 @@ from shortlist.estimators.base import (
     table_shape,
 )
 from shortlist.estimators.int8_codes import from_int8, int8_bytes, int8_layout, to_int8
+from shortlist.estimators.residuals import length
 
 # Each of the `rank` numbers of a sketch is a sum of `nonzeros` inputs with random signs. Every input is in
 # equally many of them, or in one more, and divided by the root of that number: so the product of two sketches
@@ -53,7 +55,7 @@ class Sketch(Estimator):
     """
 
     name: ClassVar[str] = "sketch"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     rank: int = 128
     nonzeros: int | None = None
     seed: int = 0
@@ -79,15 +81,14 @@ class Sketch(Estimator):
         codes, scales, norms = (xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return {"places": places, "weights": weights, "codes": codes, "scales": scales, "norms": norms}
 
-    def estimate(self, state: State, query: Array) -> Estimate:
+    def score(self, state: State, query: Array) -> Scores:
         xp = array_namespace(query)
         sketched = sketch(query, state["places"], state["weights"])
         values = [
             sketched @ from_int8(state["codes"][rows, :], state["scales"][rows, :]).T
             for rows in row_slices(state["codes"].shape[0], self.rank)
         ]
-        length = xp.sqrt(xp.sum(query * query, axis=-1, keepdims=True))
-        return Estimate(xp.concat(values, axis=-1), spread=length * state["norms"])
+        return Scores(xp.concat(values, axis=-1), state["norms"], length(query))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         codes, scales = int8_layout(units, self.rank)

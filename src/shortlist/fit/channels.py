@@ -136,7 +136,7 @@ def weigh(
         That all channels take more than the dense matrices, such as padding.
     """
     state = estimator.fit(table, inputs)
-    scores = estimator.estimate(state, inputs).values
+    scores = estimator.score(state, inputs).values
     rest_bytes = estimator.rest * sum(table.shape)  # in 8 bits
     outputs = float(np.mean(np.square(inputs @ table).sum(axis=1)))
     candidates = []

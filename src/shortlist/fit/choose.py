@@ -91,7 +91,7 @@ def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winn
     needs, marks = np.zeros(len(hidden)), np.empty(len(hidden), dtype=np.float32)
     for i, (query, winner) in enumerate(zip(hidden, winners, strict=True)):
         scores = head.scores(query)
-        values, spread = scores.values, scores.spread
+        values, spread = scores.values, scores.reach()
         probed = best_of_blocks(values, probes).astype(np.int32)
         marks[i] = head.exact_rows(query, probed).max()
         if winner not in probed:  # probes are always read
@@ -102,7 +102,7 @@ def _weigh(rows: Any, estimator: LowRank, state: State, hidden: np.ndarray, winn
     picked, swept = np.zeros(len(hidden)), np.zeros(len(hidden))
     for i, query in enumerate(hidden):
         scores = head.scores(query)
-        values, spread = scores.values, scores.spread
+        values, spread = scores.values, scores.reach()
         chosen = values + np.float32(sigma) * spread >= marks[i]
         if np.count_nonzero(chosen) > most:
             swept[i] = rows.rows

@@ -20,7 +20,7 @@ class Scorer(Protocol):
 
 
 class LowRankScorer:
-    """The values of `LowRank.estimate`, for all queries at once and with their codes rounded to 8 bits."""
+    """The values of `LowRank.score`, for all queries at once and with their codes rounded to 8 bits."""
 
     def __init__(self, state: State):
         codes = np.ascontiguousarray(state["codes"], np.int8)
@@ -44,7 +44,7 @@ class EstimatorScorer:
         self.nbytes = estimator.bytes_per_query(*shape)
 
     def __call__(self, queries: np.ndarray) -> np.ndarray:
-        values = [self._estimator.estimate(self._state, query).values for query in queries]
+        values = [self._estimator.score(self._state, query).values for query in queries]
         return np.stack(values).astype(np.float32, copy=False)
 
 

@@ -220,10 +220,10 @@ def estimates(
 ) -> np.ndarray:
     """Estimated values [queries, units]. A neighbour learns the exact ones of what each step keeps."""
     if not isinstance(estimator, Neighbour):
-        return estimator.estimate(state, queries).values
+        return estimator.score(state, queries).values
     steps = []
     for query, values in zip(queries, exact, strict=True):
-        guess = estimator.estimate(state, query).values
+        guess = estimator.score(state, query).values
         chosen = np.argpartition(-guess, kept)[:kept]
         state = estimator.refresh(state, chosen, values[chosen])
         steps.append(guess)

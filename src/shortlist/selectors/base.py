@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, device
 from shortlist import _native
 from shortlist.errors import UsageError
 from shortlist.estimators import ESTIMATORS
-from shortlist.estimators.base import Array, Estimate
+from shortlist.estimators.base import Array, Knowledge, Scores
 
 BLOCKS_PER_UNIT = 4  # blocks of the first pass of `best`, for each unit that is wanted
 
@@ -44,34 +44,28 @@ class Selector(ABC):
     """Chooses units by their estimates; a frozen dataclass whose fields are the options of the method."""
 
     name: ClassVar[str]
-    needs: ClassVar[str | None] = None  # "spread" or "bound" of the estimate
+    needs: ClassVar[Knowledge | None] = None  # what the margins of the scores must be
 
     @abstractmethod
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
         """Choose among the units of one query.
 
         Parameters
         ----------
-        estimate : Estimate
+        scores : Scores
             Of one query: values [units].
         exact : callable
             Computes the exact values of the units that it is given. A selector may look before it leaps.
         """
 
-    def check(self, estimator: str, gives: frozenset[str]) -> None:
+    def check(self, estimator: str, gives: Knowledge | None) -> None:
         """Raise `UsageError` where this selector needs what the estimator does not give."""
-        if self.needs is not None and self.needs not in gives:
-            able = sorted(name for name, kind in ESTIMATORS.items() if self.needs in kind.gives)
+        if self.needs is not None and self.needs != gives:
+            able = sorted(name for name, kind in ESTIMATORS.items() if kind.gives == self.needs)
             raise UsageError(
-                f"selector {self.name} needs the {self.needs} of the estimate, which {estimator} does not "
-                f"give; estimators that do: {', '.join(able)}"
+                f"selector {self.name} needs a {self.needs}, which {estimator} does not give; "
+                f"estimators that do: {', '.join(able)}"
             )
-
-    def required(self, estimate: Estimate) -> Array:
-        """The part of `estimate` that this selector `needs`."""
-        parts = {"spread": estimate.spread, "bound": estimate.bound}
-        self.check("this estimator", frozenset(name for name, part in parts.items() if part is not None))
-        return parts[str(self.needs)]
 
 
 def best(values: Array, count: int) -> Array:
@@ -178,6 +172,26 @@ def reaching(upper: Array, mark: Array) -> Array:
     """Indices of the units whose upper end [units] reaches the mark, ascending."""
     xp = array_namespace(upper)
     return xp.nonzero(~(upper < mark))[0]  # written so that NaN rules nothing out
+
+
+def reaching_probes(
+    scores: Scores, times: float, count: int, exact: Exact, most: int | None = None
+) -> Shortlist:
+    """The units whose upper end reaches the best of `count` probes, and the probes.
+
+    Parameters
+    ----------
+    times : float
+        What multiplies the scale of the scores.
+    most : int, optional
+        Where more units than so many reach the mark, all units are on the shortlist.
+    """
+    probes = probe(scores.values, count, exact)
+    chosen = reaching(scores.upper(times), probes.mark)
+    if most is not None and chosen.shape[0] > most:
+        xp = array_namespace(scores.values)
+        chosen = xp.arange(scores.values.shape[0], device=device(scores.values))
+    return complete(probes, chosen, exact)
 
 
 def complete(probes: Probes, chosen: Array, exact: Exact) -> Shortlist:

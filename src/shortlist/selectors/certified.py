@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, complete, probe, reaching
+from shortlist.estimators.base import Knowledge, Scores
+from shortlist.selectors.base import Exact, Selector, Shortlist, reaching_probes
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,12 @@ class Certified(Selector):
     """
 
     name: ClassVar[str] = "certified"
-    needs: ClassVar[str | None] = "bound"
+    needs: ClassVar[Knowledge | None] = "bound"
     probes: int = 256
 
     def __post_init__(self) -> None:
         if self.probes < 1:
             raise UsageError(f"certified needs at least 1 probe, not {self.probes}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        upper = estimate.values + self.required(estimate)
-        probes = probe(estimate.values, self.probes, exact)
-        return complete(probes, reaching(upper, probes.mark), exact)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        return reaching_probes(scores, 1.0, self.probes, exact)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace, device
-
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
-from shortlist.selectors.base import Exact, Selector, Shortlist, complete, probe, reaching
+from shortlist.estimators.base import Knowledge, Scores
+from shortlist.selectors.base import Exact, Selector, Shortlist, reaching_probes
 
 
 @dataclass(frozen=True)
 class Confidence(Selector):
-    """Keeps unit i when estimate_i + sigma * spread_i reaches the best exact value of a few probes.
+    """Keeps unit i when value_i + sigma * scale * margin_i reaches the best exact value of a few probes.
 
     So the shortlist is short when the model is sure and long when it is not. Where it would be longer than
     `most`, every unit is on it: reading all in a row is then faster than picking them, and certain.
@@ -30,7 +28,7 @@ class Confidence(Selector):
     """
 
     name: ClassVar[str] = "confidence"
-    needs: ClassVar[str | None] = "spread"
+    needs: ClassVar[Knowledge | None] = "confidence"
     sigma: float = 6.0
     most: int | None = None
     probes: int = 256
@@ -43,11 +41,5 @@ class Confidence(Selector):
         if self.probes < 1:
             raise UsageError(f"confidence needs at least 1 probe, not {self.probes}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        values, spread = estimate.values, self.required(estimate)
-        probes = probe(values, self.probes, exact)
-        chosen = reaching(values + self.sigma * spread, probes.mark)
-        if self.most is not None and chosen.shape[0] > self.most:
-            xp = array_namespace(values)
-            chosen = xp.arange(values.shape[0], device=device(values))
-        return complete(probes, chosen, exact)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        return reaching_probes(scores, self.sigma, self.probes, exact, self.most)

@@ -5,12 +5,12 @@ units hold the rest is estimated too. In a softmax an estimate v whose error is 
 for the mean of what it may be, exp(v + s^2 / 2), and the units for which that is greatest are read until the
 others hold less than a given share.
 
-For that the deviation must be right, and spreads are right on average over the queries of the fit only. So a
-few units, evenly spaced, are read for every query: their errors over their spreads are what its spreads are
-multiplied by.
+For that the deviations must be right, and those of an estimate are right on average over the queries of the
+fit only. So a few units, evenly spaced, are read for every query: the deviations are multiplied by what the
+errors of these units are over their deviations.
 
 Everything is relative to the exact mass of the shortlist. Estimates alone would be a poor yardstick: one unit
-of a huge spread would outweigh all others.
+of a huge deviation would outweigh all others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 
 from array_api_compat import array_namespace, device
 
-from shortlist.estimators.base import Array, Estimate
+from shortlist.estimators.base import Array, Scores
 from shortlist.selectors.base import Exact, Shortlist
 
 LEFT = 0.005  # share of the probability that may be left to estimates
@@ -37,7 +37,7 @@ BINS = 1024
 
 
 def distribution(
-    estimate: Estimate, shortlist: Shortlist, exact: Exact, share: float = LEFT
+    scores: Scores, shortlist: Shortlist, exact: Exact, share: float = LEFT
 ) -> tuple[Array, int]:
     """Logits of all units of one query, exact but for those that together hold at most `share`.
 
@@ -45,8 +45,8 @@ def distribution(
 
     Parameters
     ----------
-    estimate : Estimate
-        With values and spread [units].
+    scores : Scores
+        Of one query. Where nothing is known of the errors, all units are taken to err alike.
     shortlist : Shortlist
         What a selector chose from it.
     exact : callable
@@ -61,18 +61,20 @@ def distribution(
     rows_read : int
         How many are exact.
     """
-    assert estimate.spread is not None
-    xp = array_namespace(estimate.values)
-    where = device(estimate.values)
-    units = estimate.values.shape[0]
+    xp = array_namespace(scores.values)
+    where = device(scores.values)
+    units = scores.values.shape[0]
 
     step = -(-units // CONTROL)
     control = xp.arange(step // 2, units, step, device=where)
     control_values = exact(control)
-    spreads = xp.sum(estimate.spread[control] ** 2)
-    errors = xp.sum((control_values - estimate.values[control]) ** 2)
+    deviations = scores.reach()
+    if not xp.any(deviations):
+        deviations = xp.ones_like(scores.values)
+    spreads = xp.sum(deviations[control] ** 2)
+    errors = xp.sum((control_values - scores.values[control]) ** 2)
     factor = TAIL**2 * errors / spreads if spreads > 0 else 0.0
-    logits = estimate.values + 0.5 * factor * estimate.spread**2
+    logits = scores.values + 0.5 * factor * deviations**2
 
     top = xp.max(shortlist.values)
     known_mass = top + xp.log(xp.sum(xp.exp(shortlist.values - top)))

@@ -8,7 +8,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, largest_in_groups, read
 from shortlist.selectors.top_k import check_counts
 
@@ -40,8 +40,8 @@ class GroupedTopK(Selector):
         if self.group < 1:
             raise UsageError(f"grouped_top_k needs groups of at least 1 unit, not {self.group}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        values = as_scores(estimate.values)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        values = as_scores(scores.values)
         xp = array_namespace(values)
         wanted = -(-(self.fetch or self.count) // self.group)
         groups = best(largest_in_groups(values, self.group), wanted)

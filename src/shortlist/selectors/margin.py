@@ -8,7 +8,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors.base import Exact, Probes, Selector, Shortlist, as_scores, best, complete, read
 
 
@@ -19,7 +19,7 @@ class Margin(Selector):
     The margin is what the best exact value among those leads by over the best estimate of the others: a unit
     off the list can only win where its estimate is too low by as much. Models separate classes by such
     margins (https://arxiv.org/abs/2310.05351), so most tokens are decided with few units. Unlike `confidence`
-    it needs no spread of the estimate, and its cost is one of two figures.
+    it needs no knowledge of the errors, and its cost is one of two figures.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class Margin(Selector):
         if not self.margin >= 0:
             raise UsageError(f"margin needs a lead of 0 or more, not {self.margin}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        values = as_scores(estimate.values)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        values = as_scores(scores.values)
         xp = array_namespace(values)
         if self.fetch >= values.shape[0]:
             return read(best(values, self.fetch), exact)

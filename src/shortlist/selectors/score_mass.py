@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Array, Estimate
+from shortlist.estimators.base import Array, Scores
 from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, read
 
 FIRST, MORE = 256, 8  # units that are tried first, and how many times as many next
@@ -40,8 +40,8 @@ class ScoreMass(Selector):
         if self.scores not in ("sizes", "logits"):
             raise UsageError(f"scores of score_mass are sizes or logits, not {self.scores}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        values = as_scores(estimate.values)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        values = as_scores(scores.values)
         xp = array_namespace(values)
         units = values.shape[0]
         indices = xp.arange(units, device=device(values))

@@ -9,7 +9,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors.base import Exact, Selector, Shortlist, reaching, read
 
 
@@ -35,8 +35,8 @@ class StatisticalTopK(Selector):
         if not 0 < self.keep <= 1:
             raise UsageError(f"statistical_top_k keeps a share above 0 and up to 1, not {self.keep}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        values = estimate.values
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        values = scores.values
         xp = array_namespace(values)
         if self.keep == 1 or values.shape[0] == 0:
             threshold = float("-inf")

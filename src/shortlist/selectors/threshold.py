@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from array_api_compat import array_namespace
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Array, Estimate
+from shortlist.estimators.base import Array, Scores
 from shortlist.selectors.base import Exact, Selector, Shortlist, reaching, read
 
 
@@ -49,5 +49,5 @@ class Threshold(Selector):
             raise UsageError(f"no threshold keeps a share of {keep} of {ordered.shape[0]} estimates")
         return cls(float(ordered[count - 1]))
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        return read(reaching(estimate.values, self.threshold), exact)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        return read(reaching(scores.values, self.threshold), exact)

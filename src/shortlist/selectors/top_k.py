@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate
+from shortlist.estimators.base import Scores
 from shortlist.selectors.base import Exact, Selector, Shortlist, best, read
 
 
@@ -32,8 +32,8 @@ class TopK(Selector):
     def __post_init__(self) -> None:
         check_counts(self.name, self.count, self.fetch)
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        return read(best(estimate.values, self.fetch or self.count), exact, self.count)
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        return read(best(scores.values, self.fetch or self.count), exact, self.count)
 
 
 def check_counts(name: str, count: int, fetch: int | None) -> None:

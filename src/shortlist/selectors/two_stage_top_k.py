@@ -10,7 +10,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace, device
 
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Array, Estimate
+from shortlist.estimators.base import Array, Scores
 from shortlist.selectors.base import Exact, Selector, Shortlist, as_scores, best, read
 from shortlist.selectors.top_k import check_counts
 
@@ -47,8 +47,8 @@ class TwoStageTopK(Selector):
         if not 0 < self.recall <= 1:
             raise UsageError(f"two_stage_top_k needs a recall above 0 and up to 1, not {self.recall}")
 
-    def select(self, estimate: Estimate, exact: Exact) -> Shortlist:
-        values = estimate.values
+    def select(self, scores: Scores, exact: Exact) -> Shortlist:
+        values = scores.values
         xp = array_namespace(values)
         wanted = self.fetch or self.count
         if wanted < values.shape[0]:

@@ -13,7 +13,7 @@ number: weights are looked at when it is made, logits where they are computed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.packing import pack_matrix
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Estimate, Estimator, PackedTable
+from shortlist.estimators.base import Estimator, PackedTable, Scores
 from shortlist.estimators.bit_planes import BitPlanes
 from shortlist.estimators.int8_codes import GROUP
 from shortlist.selectors.base import Selector, Shortlist, best
@@ -105,7 +105,7 @@ class Head:
             )
         part = Part(estimator, selector, rows.rows, rows.cols, dict(state or {}))
         self.name = part.way
-        self.bounded = part.way == "exact" and "bound" in estimator.gives
+        self.bounded = part.way == "exact" and estimator.gives == "bound"
         self._fit(part)
 
     def _fit(self, part: Part) -> None:
@@ -186,7 +186,7 @@ class Head:
         Only for a head that is `bounded`.
         """
         scores = self.scores(hidden)
-        middle, radius = scores.values, scores.bound
+        middle, radius = scores.values, scores.margins
         lower, upper = middle - radius, np.add(middle, radius, out=middle)
         if self.cap is None:
             return lower, upper
@@ -205,7 +205,7 @@ class Head:
             lower, upper = self.bounds(hidden)
             return (lower + upper) / 2, (upper - lower) / 2
         scores = self.scores(hidden)
-        values, spread = scores.values, scores.spread
+        values, spread = scores.values, scores.reach()
         if self.cap is None:
             return values, spread
         lower, upper = softcap(values - spread, self.cap), softcap(values + spread, self.cap)
@@ -248,23 +248,19 @@ class Head:
         """Before a cap."""
         return self._native.exact_rows(hidden, np.ascontiguousarray(indices, np.int32))
 
-    def scores(self, hidden: np.ndarray) -> Estimate:
+    def scores(self, hidden: np.ndarray) -> Scores:
         """What the estimator says of all rows, before a cap."""
         assert self.estimator is not None
         if self.estimator.name == "bit_planes":
             middle, radius = self._native.bounds(hidden)
-            return Estimate(middle, bound=radius)
+            return Scores(middle, radius)
         if self.estimator.name == "exact":
-            return Estimate(self._native.dense(hidden), spread=np.zeros(self.rows.rows, np.float32))
+            return Scores(self._native.dense(hidden))
         if self._low_rank:
-            values, spread = self._low_rank.estimate(self._native, hidden)
-            return Estimate(values, spread=spread)
-        scores = self.estimator.estimate(self._state, hidden)
-        if scores.spread is None:
-            scores = replace(scores, spread=np.ones_like(scores.values))
-        return scores
+            return Scores(*self._low_rank.estimate(self._native, hidden))
+        return self.estimator.score(self._state, hidden)
 
-    def _select(self, scores: Estimate, hidden: np.ndarray) -> Shortlist:
+    def _select(self, scores: Scores, hidden: np.ndarray) -> Shortlist:
         """What the selector's Python lines choose; the best row by estimate where they choose none."""
         assert self.selector is not None
         exact = partial(self._exact_rows, hidden)

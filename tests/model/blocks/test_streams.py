@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shortlist import _native
 from shortlist.checkpoints import open_checkpoint
 from shortlist.errors import UsageError
-from shortlist.estimators import Estimate
+from shortlist.estimators import Scores
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import StatisticalTopK
 
@@ -124,7 +124,7 @@ def test_the_cutoff_is_that_of_the_statistical_top_k(gates, keep):
     cutoff = _native.Neurons.cutoff(values.astype(np.float32), deviations)
     slack = 1e-5 * np.abs(values).max() + 1e-30
     assert cutoff == pytest.approx(values.mean() + values.std() * deviations, abs=slack)
-    kept = StatisticalTopK(keep).select(Estimate(values), lambda rows: values[rows]).indices
+    kept = StatisticalTopK(keep).select(Scores(values), lambda rows: values[rows]).indices
     assert (
         set(np.flatnonzero(values > cutoff + slack))
         <= set(kept)
