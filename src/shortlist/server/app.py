@@ -1,4 +1,4 @@
-"""The application: endpoints, what stands before them, and the page."""
+"""The application: endpoints, middleware and the page."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ ERRORS = (400, 401, 404, 405, 408, 413, 415, 429, 500, 503, 504)
 
 
 def create_app(model: Model, settings: ServerSettings) -> FastAPI:
-    """An ASGI application that serves one model, which nobody else may use until it is closed.
+    """Make an ASGI application for one model. Nothing else may use the model until the application is closed.
 
     Its engine starts and ends with the application's lifespan.
     """
@@ -41,13 +41,13 @@ def create_app(model: Model, settings: ServerSettings) -> FastAPI:
             service.close()
 
     described: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in ERRORS}
-    described["4XX"] = {"model": ErrorBody}  # without it FastAPI would describe a 422 that does not come
+    described["4XX"] = {"model": ErrorBody}  # without it FastAPI describes a 422 that never occurs
     app = FastAPI(
         title="shortlist",
         description="OpenAI's API, and what a shortlist read.",
         lifespan=lifespan,
         responses=described,
-        docs_url=None,  # these pages would be fetched from elsewhere
+        docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
     )
     add_error_handlers(app)
@@ -59,7 +59,7 @@ def create_app(model: Model, settings: ServerSettings) -> FastAPI:
     if (PAGE / "index.html").exists():
         app.get("/", include_in_schema=False)(_page)
         app.mount("/page", StaticFiles(directory=PAGE), name="page")
-    # The last one added stands in front of the others.
+    # The middleware that is added last runs first.
     app.add_middleware(_Catching)
     app.add_middleware(JsonBodies)
     app.add_middleware(Methods, methods=app.state.routes.methods)
@@ -84,9 +84,9 @@ def _page() -> FileResponse:
 
 
 class _Catching:
-    """Turns a defect into an error in OpenAI's shape, where the response has not begun.
+    """Turns an exception from a defect into an error in OpenAI's format, if the response has not begun.
 
-    Starlette's own way would log it twice and close the connection.
+    Starlette's own handler would log it twice and close the connection.
     """
 
     def __init__(self, app: ASGIApp):

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`: answer conversations."""
+"""The endpoint `/v1/chat/completions`: answers conversations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ router = APIRouter()
 
 @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
 async def chat_completions(body: ChatBody, request: Request) -> Response:
-    """As OpenAI's, for models with a chat template and messages of text."""
+    """OpenAI's chat completions, for models with a chat template; messages hold text only."""
     service: Service = request.app.state.service
     clock = Clock(request.state.arrived)
     service.check_body(body)
@@ -70,7 +70,7 @@ def _prompt(service: Service, body: ChatBody, offer: Offer) -> tuple[list[int], 
 
 
 def template_options(body: ChatBody | TokenizeBody, tools: Sequence[Tool]) -> dict[str, Any]:
-    """The options of `Tokenizer.encode_chat` that a body asks for."""
+    """The options of `Tokenizer.encode_chat` for a body."""
     continues = bool(body.continue_final_message)
     return {
         "tools": [tool.plain() for tool in tools] or None,
@@ -83,7 +83,7 @@ def template_options(body: ChatBody | TokenizeBody, tools: Sequence[Tool]) -> di
 
 
 class ChatFormat:
-    """How answers of a chat are written.
+    """The format of chat answers.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class ChatFormat:
     offer
         The tools.
     warnings
-        What the client should know before any answer.
+        Warnings for the client that are known before any answer.
     """
 
     whole, chunk = "chat.completion", "chat.completion.chunk"
@@ -103,53 +103,53 @@ class ChatFormat:
         self._eos_ids = service.model.tokenizer.eos_ids
         self._writers: dict[int, Writer] = {}
 
-    def choice(self, place: int, answer: Answer) -> Choice:
+    def choice(self, index: int, answer: Answer) -> Choice:
         """See `Format`."""
         generation = answer.generation
-        delta = self._writer(place).push(generation.text)
-        last, reason = self._end(place, answer)
+        delta = self._writer(index).push(generation.text)
+        last, reason = self._end(index, answer)
         logprobs = None
         if generation.logprobs is not None:
             logprobs = {"content": [_written(entry) for entry in generation.logprobs], "refusal": None}
         return {
-            "index": place,
+            "index": index,
             "message": joined([delta, last]),
             "logprobs": logprobs,
             "finish_reason": reason,
         }
 
-    def opening(self, place: int) -> Choice:
+    def opening(self, index: int) -> Choice:
         """See `Format`."""
-        return _delta(place, {"role": "assistant", "content": ""})
+        return _delta(index, {"role": "assistant", "content": ""})
 
-    def waiting(self, place: int) -> Choice:
+    def waiting(self, index: int) -> Choice:
         """See `Format`."""
-        return _delta(place, {})
+        return _delta(index, {})
 
-    def piece(self, place: int, token: TokenEvent) -> Choice | None:
+    def piece(self, index: int, token: TokenEvent) -> Choice | None:
         """See `Format`."""
-        choice = _delta(place, self._writer(place).push(token.text))
+        choice = _delta(index, self._writer(index).push(token.text))
         if token.chosen.logprobs is not None and token.token not in self._eos_ids:
             choice["logprobs"] = {"content": [_written(token.chosen.logprobs)], "refusal": None}
         return choice if choice["delta"] or choice["logprobs"] else None
 
-    def closing(self, place: int, answer: Answer) -> Choice:
+    def closing(self, index: int, answer: Answer) -> Choice:
         """See `Format`."""
-        delta, reason = self._end(place, answer)
-        return {**_delta(place, delta), "finish_reason": reason}
+        delta, reason = self._end(index, answer)
+        return {**_delta(index, delta), "finish_reason": reason}
 
-    def _end(self, place: int, answer: Answer) -> tuple[dict[str, Any], str | None]:
-        writer = self._writer(place)
+    def _end(self, index: int, answer: Answer) -> tuple[dict[str, Any], str | None]:
+        writer = self._writer(index)
         end = writer.end(answer.generation.finish_reason)
         self.warnings += writer.warnings
         return end
 
-    def _writer(self, place: int) -> Writer:
-        return self._writers.setdefault(place, self._offer.writer())
+    def _writer(self, index: int) -> Writer:
+        return self._writers.setdefault(index, self._offer.writer())
 
 
-def _delta(place: int, delta: dict[str, Any]) -> Choice:
-    return {"index": place, "delta": delta, "logprobs": None, "finish_reason": None}
+def _delta(index: int, delta: dict[str, Any]) -> Choice:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
 def _written(entry: TokenLogprobs) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`/v1/completions`: continue texts, and with `echo` say how likely they were."""
+"""The endpoint `/v1/completions`: continues texts, and with `echo` scores prompts."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -25,7 +25,7 @@ router = APIRouter()
 
 @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
 async def completions(body: CompletionBody, request: Request) -> Response:
-    """As OpenAI's, with prompt log-probabilities where `echo` and `logprobs` are asked for."""
+    """OpenAI's completions; with `echo` and `logprobs` also log-probabilities of prompts."""
     service: Service = request.app.state.service
     clock = Clock(request.state.arrived)
     service.check_body(body)
@@ -64,13 +64,13 @@ async def _scores(
 
 
 class CompletionFormat:
-    """How completions are written.
+    """The format of completions.
 
     Parameters
     ----------
     tokenizer
     count
-        Choices for each prompt.
+        Number of choices for each prompt.
     """
 
     whole = chunk = "text_completion"
@@ -83,72 +83,72 @@ class CompletionFormat:
         self._writers: dict[int, LogprobWriter] = {}
 
     def echo(self, text: str, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None] | None) -> None:
-        """Put the next prompt in front of its choices."""
+        """Write the next prompt in front of its choices."""
         self._echoes.append((text, tokens, entries))
 
     def spell(self, tokens: Sequence[int]) -> str:
-        """The text of a prompt that came as tokens, special ones included."""
+        """The text of a prompt that was sent as tokens, with special tokens spelled out."""
         return self._tokenizer.decode(tokens, skip_special=False)
 
-    def choice(self, place: int, answer: Answer) -> Choice:
+    def choice(self, index: int, answer: Answer) -> Choice:
         """See `Format`."""
-        choice = self.echoed(place)
+        choice = self.echoed(index)
         generation = answer.generation
         choice["text"] += generation.text
         choice["finish_reason"] = generation.finish_reason
         if generation.logprobs is not None:
-            added = self._writer(place).write(generation.tokens, generation.logprobs)
+            added = self._writer(index).write(generation.tokens, generation.logprobs)
             before = choice["logprobs"] or {name: [] for name in added}
             choice["logprobs"] = {name: before[name] + added[name] for name in added}
         return choice
 
-    def echoed(self, place: int) -> Choice:
-        """A choice with nothing but its prompt, where that is to be echoed."""
+    def echoed(self, index: int) -> Choice:
+        """A choice that holds only its prompt, where `echo` is set."""
         text, logprobs = "", None
         if self._echoes:
-            text, tokens, entries = self._echoes[place // self._count]
+            text, tokens, entries = self._echoes[index // self._count]
             if entries is not None:
-                logprobs = self._writer(place).write_prompt(text, tokens, entries)
-            self._writer(place).offset = len(text)
-        return {"index": place, "text": text, "logprobs": logprobs, "finish_reason": "length"}
+                logprobs = self._writer(index).write_prompt(text, tokens, entries)
+            self._writer(index).offset = len(text)
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": "length"}
 
-    def opening(self, place: int) -> Choice | None:
+    def opening(self, index: int) -> Choice | None:
         """See `Format`."""
-        return {**self.echoed(place), "finish_reason": None} if self._echoes else None
+        return {**self.echoed(index), "finish_reason": None} if self._echoes else None
 
-    def waiting(self, place: int) -> Choice:
+    def waiting(self, index: int) -> Choice:
         """See `Format`."""
-        return {"index": place, "text": "", "logprobs": None, "finish_reason": None}
+        return {"index": index, "text": "", "logprobs": None, "finish_reason": None}
 
-    def piece(self, place: int, token: TokenEvent) -> Choice | None:
+    def piece(self, index: int, token: TokenEvent) -> Choice | None:
         """See `Format`."""
         logprobs = None
         if token.chosen.logprobs is not None and token.token not in self._tokenizer.eos_ids:
-            logprobs = self._writer(place).write([token.token], [token.chosen.logprobs])
+            logprobs = self._writer(index).write([token.token], [token.chosen.logprobs])
         if not token.text and logprobs is None:
             return None
-        return {"index": place, "text": token.text, "logprobs": logprobs, "finish_reason": None}
+        return {"index": index, "text": token.text, "logprobs": logprobs, "finish_reason": None}
 
-    def closing(self, place: int, answer: Answer) -> Choice:
+    def closing(self, index: int, answer: Answer) -> Choice:
         """See `Format`."""
         return {
-            "index": place,
+            "index": index,
             "text": "",
             "logprobs": None,
             "finish_reason": answer.generation.finish_reason,
         }
 
-    def _writer(self, place: int) -> "LogprobWriter":
-        return self._writers.setdefault(place, LogprobWriter(self._tokenizer))
+    def _writer(self, index: int) -> "LogprobWriter":
+        return self._writers.setdefault(index, LogprobWriter(self._tokenizer))
 
 
 class LogprobWriter:
-    """Log-probabilities as completions have them: lists side by side, which grow with the text.
+    """Writes log-probabilities in the format of completions: parallel lists that grow with the text.
 
     Attributes
     ----------
     offset : int
-        Characters of the text so far.
+        Number of characters of the text so far.
     """
 
     def __init__(self, tokenizer: Tokenizer):
@@ -159,7 +159,7 @@ class LogprobWriter:
     def write_prompt(
         self, text: str, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None]
     ) -> dict[str, list[Any]]:
-        """As `write`, for a prompt, in which special tokens are spelled, but for those put around it."""
+        """Write a prompt's tokens; special tokens are spelled out, except those that encoding added."""
         characters = StreamDecoder(self._tokenizer, skip_special=False, continues=True)
         pieces = [characters.push(token) for token in tokens]
         around = max("".join(pieces).find(text), 0)
@@ -170,7 +170,7 @@ class LogprobWriter:
         return self._written(tokens, entries, offsets)
 
     def write(self, tokens: Sequence[int], entries: Sequence[TokenLogprobs | None]) -> dict[str, list[Any]]:
-        """What the next tokens add to each list; one without an entry, the first of a text, has nulls."""
+        """The additions of the next tokens to each list; a token without an entry (the first) gets nulls."""
         offsets = []
         for token in tokens:
             offsets.append(self.offset)
@@ -183,7 +183,7 @@ class LogprobWriter:
         return {
             "tokens": [spelled(self._tokenizer.token_bytes(token)) for token in tokens],
             "token_logprobs": [entry and entry.chosen.logprob for entry in entries],
-            # The chosen token is always among them, also where it is not likely.
+            # The chosen token is always included, even where it is unlikely.
             "top_logprobs": [
                 entry and {spelled(each.text): each.logprob for each in (*entry.top, entry.chosen)}
                 for entry in entries
@@ -193,7 +193,7 @@ class LogprobWriter:
 
 
 def spelled(piece: bytes) -> str:
-    """A token for reading; one that is part of a character as its bytes, which keeps it apart from others."""
+    """A readable form of a token; an incomplete character is shown by its bytes, so tokens stay distinct."""
     try:
         return piece.decode()
     except UnicodeDecodeError:

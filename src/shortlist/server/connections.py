@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and how long one may take to say what it wants."""
+"""Limits the number of connections, and the time in which a client must send a request."""
 
 import asyncio
 import json
@@ -9,22 +9,22 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from shortlist.server.errors import RETRY_SECONDS, ApiError
 
 HEAD_SECONDS = 30.0
-"""The head of a request must have arrived by then, counted from the connection or from its first byte."""
+"""Seconds for the headers of a request, from the start of the connection or from their first byte."""
 
 LEFTOVER_SECONDS = 10.0
-"""For what is left of a request that was answered before all of it came; then the connection ends."""
+"""Seconds for the rest of a request that was answered before it was complete; then the connection ends."""
 
 
 class Connection(H11Protocol):
-    """A connection that ends where its client does not say in time what it wants.
+    """A connection that ends if its client does not send a request in time.
 
-    uvicorn limits neither the time of a request's head nor the number of connections that have sent none.
-    A body has its own limit (`limits.BodyLimit`), an idle connection uvicorn's.
+    uvicorn limits neither the time for a request's headers nor the number of connections without a request.
+    Bodies are limited by `limits.BodyLimit`, idle connections by uvicorn.
 
     Attributes
     ----------
     most : int
-        Connections at once; set for a server by `limited`.
+        Largest number of open connections; `limited` sets it.
     """
 
     most: int
@@ -51,11 +51,11 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """In OpenAI's shape; a connection on which an answer has begun can only end."""
+        """Send an error in OpenAI's format; if an answer has begun, only close the connection."""
         self._refuse(400, "the request is not valid HTTP", "invalid_http")
 
     def _watch(self) -> None:
-        """Start the time of what the connection waits for, where that is something new."""
+        """Start the time limit of the part of a request that the connection now waits for."""
         waits_for = None if self.transport.is_closing() else self._missing()
         if waits_for == self._waits_for:
             return
@@ -66,7 +66,7 @@ class Connection(H11Protocol):
             self._timer = self.loop.call_later(seconds, self._give_up)
 
     def _missing(self) -> str | None:
-        """What the client has begun to send and not ended; a new connection should begin at once."""
+        """The part of a request that is incomplete; a new connection waits for headers."""
         if self.conn.their_state is h11.IDLE:
             begun = self.cycle is None or self.conn.trailing_data[0]
             return "head" if begun else None
@@ -93,5 +93,5 @@ class Connection(H11Protocol):
 
 
 def limited(most: int) -> type[Connection]:
-    """The kind of connection of a server that takes so many at once."""
+    """The `Connection` class for a server with this largest number of open connections."""
     return type("LimitedConnection", (Connection,), {"most": most})

@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: the last hidden states of texts, pooled to one vector each."""
+"""The endpoint `/v1/embeddings`: pools the last hidden states of a text to one vector."""
 
 import base64
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ router = APIRouter()
 
 @router.post("/v1/embeddings", summary="Vectors of texts")
 async def embeddings(body: EmbeddingBody, request: Request) -> Response:
-    """As OpenAI's. The model was trained to write: expect similarity, not the best retrieval."""
+    """OpenAI's embeddings. The model was trained to generate: expect similarity, not the best retrieval."""
     service: Service = request.app.state.service
     service.check_body(body)
     return await while_connected(request, _embed(service, body), service.settings.timeout)
@@ -41,7 +41,7 @@ async def _embed(service: Service, body: EmbeddingBody) -> Response:
 
 
 async def _pooled(service: Service, tokens: Sequence[int], *, last: bool) -> np.ndarray:
-    """The mean of the hidden states, or the last one, of length 1; float32 [width]."""
+    """The mean of the hidden states, or the last one, scaled to norm 1; float32 [width]."""
     total = np.zeros(service.model.config.width)
     async for hidden in service.walk(service.model.hidden_pieces(tokens)):
         total = hidden[-1].astype(np.float64) if last else total + hidden.sum(axis=0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape, whatever part of the server they come from."""
+"""Errors of all parts of the server, in OpenAI's format."""
 
 import json
 import logging
@@ -26,18 +26,18 @@ _TYPES = {401: AUTHENTICATION, 404: NOT_FOUND, 408: TIMEOUT, 429: OVERLOADED, 50
 
 
 class ApiError(Exception):
-    """An answer that is an error.
+    """An exception that becomes an error response.
 
     Parameters
     ----------
     status
-        Of HTTP.
+        HTTP status.
     message
         One sentence that names the object and the next step.
     param
         The parameter at fault, if one is.
     code
-        For programs.
+        Machine-readable code.
     """
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None):
@@ -46,13 +46,13 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """As OpenAI writes it."""
+        """The object in OpenAI's format."""
         kind = _TYPES.get(self.status, INTERNAL if self.status >= 500 else INVALID)
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """The details of an error."""
 
     message: str
     type: str
@@ -61,31 +61,31 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error as OpenAI writes it."""
+    """An error in OpenAI's format."""
 
     error: ErrorDetail
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON in ASCII, which even half of a surrogate pair can be written in."""
+    """A response of JSON in ASCII, which can express even half of a surrogate pair."""
     return Response(json.dumps(content).encode(), status, headers, media_type="application/json")
 
 
 def as_api_error(error: Exception, public: Callable[[str], str]) -> ApiError:
-    """What a client is told of an exception; a defect of ours is logged, and not told.
+    """The error that a client gets for an exception; a defect of ours is logged, and its text not sent.
 
     Parameters
     ----------
     error
     public
-        Takes out of a message what clients need not know.
+        Removes from a message the details that clients must not see.
     """
     match error:
         case ApiError():
             return error
         case RequestValidationError():
             return _validation_error(error)
-        case HTTPException(status_code=400):  # FastAPI's, of a body that Python's parser gives up on
+        case HTTPException(status_code=400):  # raised by FastAPI where Python's JSON parser gives up
             return _no_json()
         case HTTPException():
             return ApiError(error.status_code, str(error.detail))
@@ -103,7 +103,7 @@ def as_api_error(error: Exception, public: Callable[[str], str]) -> ApiError:
 
 
 def error_response(error: Exception, public: Callable[[str], str] = str) -> Response:
-    """The answer to a request that failed; parameters as for `as_api_error`."""
+    """The response to a request that failed; parameters as in `as_api_error`."""
     told = as_api_error(error, public)
     headers = dict(getattr(error, "headers", None) or {})
     if told.status in (429, 503):
@@ -114,7 +114,7 @@ def error_response(error: Exception, public: Callable[[str], str] = str) -> Resp
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Let every exception of an app become an error in OpenAI's shape."""
+    """Install handlers that turn every exception of an app into an error in OpenAI's format."""
 
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code in (404, 405):
@@ -138,17 +138,17 @@ _PLAIN = {
     "bool_type": "should be true or false",
     "missing": "is needed",
 }
-"""What a client is told instead of the names of Python's types."""
+"""Names for Python's types in messages to clients."""
 
 
 def _validation_error(error: RequestValidationError) -> ApiError:
     errors = error.errors()
-    # Of a union, the member that was meant is the one that the validation came furthest in.
+    # In a union, the intended member is the one in which validation got furthest.
     deepest = max(len(each["loc"]) for each in errors)
     first, *others = [each for each in errors if len(each["loc"]) == deepest]
     if first["type"] == "json_invalid":
         return _no_json()
-    place = ".".join(str(part) for part in first["loc"][1:] if _is_name(part))
+    location = ".".join(str(part) for part in first["loc"][1:] if _is_name(part))
     told: list[str] = [
         _PLAIN.get(each["type"]) or str(each["msg"]).replace("Input should", "should")
         for each in (first, *others)
@@ -157,7 +157,7 @@ def _validation_error(error: RequestValidationError) -> ApiError:
     kind = first["type"]
     code = _CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
     what = " or ".join(dict.fromkeys(told))
-    message = f"{place or 'the body'}{'' if what.startswith('[') else ': '}{what}"
+    message = f"{location or 'the body'}{'' if what.startswith('[') else ': '}{what}"
     return ApiError(400, message, param=str(first["loc"][1]) if len(first["loc"]) > 1 else None, code=code)
 
 
@@ -166,9 +166,9 @@ def _no_json() -> ApiError:
 
 
 def _is_name(part: Any) -> bool:
-    """Whether a part of a place is a client's name or a number, and not that of a type among others."""
+    """Whether a part of an error's location is a client's name or an index, not a member of a union."""
     return isinstance(part, int) or (re.fullmatch(r"\w+", part) is not None and part not in _MEMBERS)
 
 
 _MEMBERS = ("str", "int", "NamedChoice")
-"""Members of unions; others are spelled with brackets."""
+"""Members of unions that pydantic names without brackets."""

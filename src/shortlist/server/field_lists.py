@@ -1,6 +1,6 @@
 """The fields of requests that are not honoured: OpenAI's, llama-server's, vLLM's and ollama's.
 
-`fields` says what the lists mean.
+`fields` explains the lists.
 """
 
 from shortlist.server.fields import Lists, Refused

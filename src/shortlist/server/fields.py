@@ -1,9 +1,9 @@
-"""What becomes of each field that a client may send.
+"""Sorts the fields of a request: honoured, harmless, refused or unknown.
 
-A field is honoured (the models of `schemas` and `messages` declare it), harmless (it asks for nothing that an
-answer could lack, so it is accepted), or refused, unless its value asks for nothing. A field in no list is
-refused, and the nearest one is named. `docs/requests.md` prints the lists, and the tests compare them with
-the types of OpenAI's client.
+The models of `schemas` and `messages` declare the honoured fields. A harmless field is accepted and ignored,
+because ignoring it changes no answer. A refused field is an error, unless its value asks for nothing. A field
+in no list is an error that names the nearest field. `docs/requests.md` prints the lists, and the tests
+compare them with the types of OpenAI's client.
 """
 
 import difflib
@@ -21,9 +21,9 @@ class Refused:
     Parameters
     ----------
     reason
-        The rest of a sentence that begins with the name of the field.
+        The rest of a sentence that starts with the field's name.
     passes
-        Values that ask for nothing, as null does.
+        Values that ask for nothing, like null, and are accepted.
     """
 
     reason: str
@@ -32,12 +32,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class Lists:
-    """Fields of one object that are not honoured.
+    """The fields of one object that are not honoured.
 
     Parameters
     ----------
     harmless
-        Each with why its value needs no obedience.
+        Harmless fields, each with the reason why it can be ignored.
     refused
     """
 
@@ -48,16 +48,16 @@ class Lists:
         return Lists({**self.harmless, **other.harmless}, {**self.refused, **other.refused})
 
     def honoured(self, given: Mapping[str, Any], known: Collection[str], where: str) -> dict[str, Any]:
-        """The fields of an object that are honoured.
+        """Check the fields of an object, and return the honoured ones.
 
         Parameters
         ----------
         given
-            The object as the client sent it.
+            The object that the client sent.
         known
-            The names that are honoured.
+            Names of the honoured fields.
         where
-            What the object is, for messages; empty for the body itself.
+            Name of the object in messages; empty for the body itself.
 
         Raises
         ------
@@ -79,21 +79,21 @@ class Lists:
         if value is None or any(same(value, passed) for passed in refused.passes):
             return
         raise ApiError(
-            400, f"{_place(where)}{name} {refused.reason}", param=name, code="unsupported_parameter"
+            400, f"{_prefix(where)}{name} {refused.reason}", param=name, code="unsupported_parameter"
         )
 
 
 def same(value: Any, other: Any) -> bool:
-    """Whether two values of JSON are the same: true is not 1."""
+    """Whether two JSON values are equal; true differs from 1."""
     return isinstance(value, bool) is isinstance(other, bool) and value == other
 
 
 def _unknown(name: str, known: Collection[str], where: str) -> ApiError:
     near = difflib.get_close_matches(name.lower(), sorted(known), 1, 0.0)
     hint = f": did you mean {near[0]}?" if near else ""
-    message = f"{_place(where)}{name:.100} is not a parameter that is known here{hint}"
+    message = f"{_prefix(where)}{name:.100} is not a parameter that is known here{hint}"
     return ApiError(400, message, param=name[:100], code="unknown_parameter")
 
 
-def _place(where: str) -> str:
+def _prefix(where: str) -> str:
     return f"{where}: " if where else ""

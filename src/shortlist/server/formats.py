@@ -1,4 +1,4 @@
-"""What an answer must be, in each of the ways in which clients ask for it."""
+"""Constraints on answers, in each form in which clients ask for them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ ANY_OBJECT = {"type": "object"}
 
 
 class Schema(Checked):
-    """A JSON schema and its name, as OpenAI wraps it."""
+    """A JSON schema with its name, in OpenAI's form."""
 
     lists: ClassVar = field_lists.JSON_SCHEMA
     what: ClassVar = "response_format.json_schema"
@@ -26,7 +26,7 @@ class Schema(Checked):
 
 
 class ResponseFormat(Checked):
-    """What the answer must be: any text, a JSON object, JSON of a schema, or a match of an expression."""
+    """The form of the answer: any text, a JSON object, JSON of a schema, or a match of an expression."""
 
     lists: ClassVar = field_lists.RESPONSE_FORMAT
     what: ClassVar = "response_format"
@@ -37,7 +37,7 @@ class ResponseFormat(Checked):
     regex: str | None = None
 
     def constraint(self) -> Constraint | None:
-        """The constraint that it stands for.
+        """The constraint for this format.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class ResponseFormat(Checked):
 
 
 class StructuredOutputs(Checked):
-    """What the answer must be, as vLLM has it: one of these."""
+    """The form of the answer in vLLM's fields, of which one may be set."""
 
     lists: ClassVar = field_lists.STRUCTURED_OUTPUTS
     what: ClassVar = "structured_outputs"
@@ -76,7 +76,7 @@ class StructuredOutputs(Checked):
     json_object: bool | None = None
 
     def constraints(self) -> list[Constraint]:
-        """The constraints that it stands for."""
+        """The constraints of the fields that are set."""
         found = constraints(self.definition, self.regex, self.choice)
         return [*found, JsonSchema(ANY_OBJECT)] if self.json_object else found
 
@@ -84,7 +84,7 @@ class StructuredOutputs(Checked):
 def constraints(
     definition: Mapping[str, Any] | str | None, regex: str | None, choice: Sequence[str] | None
 ) -> list[Constraint]:
-    """The constraints that a schema, an expression and a choice of texts stand for; null asks for none."""
+    """The constraints for a schema, an expression and a list of permitted texts; null means none."""
     found: list[Constraint] = []
     if definition is not None:
         found.append(JsonSchema(_parsed(definition) if isinstance(definition, str) else definition))

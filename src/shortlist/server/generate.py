@@ -1,4 +1,4 @@
-"""From a request for texts to a response, whole or streamed: what completions and chats have in common."""
+"""Generates the texts of a request and writes the response, whole or streamed, for completions and chats."""
 
 import contextlib
 import dataclasses
@@ -31,16 +31,16 @@ COPIED = (
     "seed",
     "stop",
 )
-"""Options that mean in a body what they mean in Python."""
+"""Options with the same meaning in a body and in Python."""
 
 
 class Format(Protocol):
-    """How an endpoint writes choices; `place` is the index of one.
+    """The format in which an endpoint writes choices; `index` is that of a choice.
 
     Attributes
     ----------
     warnings : list of str
-        What the client should know of the answers so far.
+        Warnings for the client about the answers so far.
     """
 
     id: str
@@ -48,39 +48,39 @@ class Format(Protocol):
     chunk: str
     warnings: list[str]
 
-    def choice(self, place: int, answer: Answer) -> Choice:
-        """A choice that has ended."""
+    def choice(self, index: int, answer: Answer) -> Choice:
+        """A complete choice."""
         ...
 
-    def opening(self, place: int) -> Choice | None:
-        """What a stream tells of a choice before its first token."""
+    def opening(self, index: int) -> Choice | None:
+        """The chunk of a stream before a choice's first token."""
         ...
 
-    def waiting(self, place: int) -> Choice:
-        """What a stream tells of a choice that has no new token."""
+    def waiting(self, index: int) -> Choice:
+        """The chunk of a stream for a choice without a new token."""
         ...
 
-    def piece(self, place: int, token: TokenEvent) -> Choice | None:
-        """What a stream tells of a token; None: nothing yet."""
+    def piece(self, index: int, token: TokenEvent) -> Choice | None:
+        """The chunk of a stream for a token; None: nothing yet."""
         ...
 
-    def closing(self, place: int, answer: Answer) -> Choice:
-        """What a stream tells at the end of a choice."""
+    def closing(self, index: int, answer: Answer) -> Choice:
+        """The chunk of a stream at the end of a choice."""
         ...
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts that a request asks for.
+    """The texts that a request wants.
 
     Parameters
     ----------
     requests
         Prompt and options of each choice.
     count
-        Choices of each prompt, which stand side by side.
+        Number of choices of each prompt; they are adjacent in `requests`.
     written
-        Whether anything is to be written: where not, each answer is empty.
+        Whether any tokens are wanted; otherwise each answer is empty.
     """
 
     requests: Sequence[tuple[Sequence[int], GenerationOptions]]
@@ -89,14 +89,14 @@ class Texts:
 
     @classmethod
     def of(cls, service: Service, prompts: Sequence[Sequence[int]], wanted: "Wanted") -> "Texts":
-        """The texts for each prompt; with a seed they have seeds of their own.
+        """Make the texts for each prompt. A given seed is the first choice's; each next choice adds 1.
 
-        Answers that are longer than there is room for are cut to it.
+        The length of an answer is limited to the space that its prompt leaves.
 
         Raises
         ------
         ApiError
-            A prompt leaves no room for an answer, or there are more texts than could ever wait.
+            A prompt leaves no space for an answer, or there are more texts than the queue holds.
         """
         if wanted.most != 0:
             service.check_count(len(prompts) * wanted.count)
@@ -112,27 +112,27 @@ class Texts:
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of all prompts, each counted once."""
+        """Number of tokens of all prompts, each counted once."""
         return sum(len(prompt) for prompt, _ in self.requests[:: self.count])
 
     def cached_tokens(self, answers: Sequence[Answer]) -> int:
-        """Tokens of the prompts that no choice had to compute."""
+        """Number of prompt tokens that no choice had to compute."""
         reused = [answer.generation.stats.reused_tokens for answer in answers]
         return sum(min(reused[i : i + self.count]) for i in range(0, len(reused), self.count))
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a body asks for, whatever its prompts are.
+    """The options of a body that do not depend on its prompts.
 
     Parameters
     ----------
     options
-        Of each answer, but for its length.
+        The options of each answer, except its length.
     most
-        Tokens of an answer; None: as many as there is room for.
+        Largest number of tokens of an answer; None: as many as the context holds.
     count
-        Choices of each prompt.
+        Number of choices of each prompt.
     """
 
     options: GenerationOptions
@@ -148,16 +148,16 @@ def wanted(
     logprobs: int | None,
     constraint: Constraint | None,
 ) -> Wanted:
-    """What a body asks for; what it leaves open is as OpenAI has it.
+    """Read the options of a body, with OpenAI's defaults.
 
     Parameters
     ----------
     default
-        Tokens of an answer where the body does not say.
+        Largest number of tokens of an answer where the body gives none.
     logprobs
-        As for `GenerationOptions`.
+        The field of `GenerationOptions`.
     constraint
-        What answers must match.
+        The constraint that answers must match.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def wanted(
 async def respond(
     service: Service, body: GenerationBody, texts: Texts, form: Format, clock: Clock
 ) -> Response:
-    """Generate the texts and write the response; a stream is submitted here and sent by what is returned."""
+    """Generate the texts and write the response. A stream is submitted here, and sent by the response."""
     envelope = {
         "id": form.id,
         "object": form.chunk if body.stream else form.whole,
@@ -210,7 +210,7 @@ async def respond(
             async for _ in answer:
                 pass
     service.log_text("answers", [answer.generation.text for answer in answers])
-    choices = [form.choice(place, answer) for place, answer in enumerate(answers)]
+    choices = [form.choice(index, answer) for index, answer in enumerate(answers)]
     content = {**envelope, "choices": choices, "usage": _usage(service, texts, answers, clock)}
     return json_response({**content, **_warned(form.warnings)})
 
@@ -242,7 +242,7 @@ async def _chunks(
 ) -> AsyncGenerator[bytes]:
     """The events of a stream."""
     trace = bool(body.shortlist and body.shortlist.trace)
-    # As OpenAI has it: where usage is asked for, all other chunks say that it is not known yet.
+    # As in OpenAI's API: with `include_usage`, all other chunks have a usage of null.
     tail: dict[str, Any] = {"usage": None} if body.include_usage else {}
     told = 0
 
@@ -251,19 +251,19 @@ async def _chunks(
         news, told = form.warnings[told:], len(form.warnings)
         return event({**envelope, "choices": [choice], **tail, **_warned(news)})
 
-    for place in range(len(answers)):
-        if opening := form.opening(place):
+    for index in range(len(answers)):
+        if opening := form.opening(index):
             yield chunk(opening)
-    async for place, token in merged(answers):
+    async for index, token in merged(answers):
         if token is None:
-            yield chunk(form.closing(place, answers[place]))
+            yield chunk(form.closing(index, answers[index]))
         elif isinstance(token, PromptEvent):
             read = {"prompt_read": token.read, "prompt_tokens": token.total}
-            yield chunk({**form.waiting(place), "shortlist": read})
-        elif choice := form.piece(place, token):
+            yield chunk({**form.waiting(index), "shortlist": read})
+        elif choice := form.piece(index, token):
             yield chunk({**choice, "shortlist": what_was_read(token)} if trace else choice)
         elif trace:
-            yield chunk({**form.waiting(place), "shortlist": what_was_read(token)})
+            yield chunk({**form.waiting(index), "shortlist": what_was_read(token)})
     service.log_text("answers", [answer.generation.text for answer in answers])
     cost = _usage(service, texts, answers, clock)
     if body.include_usage:
@@ -272,7 +272,7 @@ async def _chunks(
 
 
 def what_was_read(token: TokenEvent) -> dict[str, Any]:
-    """For the trace of a stream."""
+    """Figures of a token for the trace of a stream."""
     chosen = token.chosen
     return {
         "token": chosen.token,
@@ -288,5 +288,5 @@ def what_was_read(token: TokenEvent) -> dict[str, Any]:
 
 
 def new_id(prefix: str) -> str:
-    """An id that nobody else has."""
+    """A unique id."""
     return f"{prefix}-{secrets.token_hex(12)}"

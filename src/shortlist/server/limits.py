@@ -1,4 +1,4 @@
-"""What stands before the endpoints: sizes and types of bodies, API keys, methods, the clock and the log."""
+"""Middleware before the endpoints: sizes and types of bodies, API keys, methods, times and the log."""
 
 import asyncio
 import hmac
@@ -17,19 +17,19 @@ from shortlist.server.service import Service
 log = logging.getLogger("shortlist.server")
 
 BODY_SECONDS = 60.0
-"""A body must have arrived by then."""
+"""Seconds within which a body must have arrived."""
 
 OPEN = ("/", "/health")
-"""What needs no API key, beside the files of the page."""
+"""Paths that need no API key, beside the files of the page."""
 
 PAGE = "/page/"
 
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
-"""Ids of clients that are taken; others are replaced, because they go into the log."""
+"""Pattern of accepted request ids from clients; others are replaced, because ids go into the log."""
 
 
 class RequestClock:
-    """Notes when a request came, gives it an id, and at its end counts and logs it."""
+    """Records the arrival of a request, gives it an id, and counts and logs it at its end."""
 
     def __init__(self, app: ASGIApp, service: Callable[[], Service]):
         self._app, self._service = app, service
@@ -41,7 +41,7 @@ class RequestClock:
         scope.setdefault("state", {})["arrived"] = arrived
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         name = given if REQUEST_ID.fullmatch(given) else b"req-" + secrets.token_hex(12).encode()
-        status = 499  # as servers log it: the client left before there was an answer
+        status = 499  # the usual code in logs: the client left before the answer
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -55,7 +55,7 @@ class RequestClock:
         finally:
             seconds = time.perf_counter() - arrived
             service = self._service()
-            # Other paths than the known are the client's to choose: they may be endless, or hold a text.
+            # Unknown paths are not logged: the client chooses them, and they may be very long or hold a text.
             route = getattr(scope.get("route"), "path", "unknown")
             service.metrics.count_request(route, status)
             model = service.settings.name
@@ -63,7 +63,7 @@ class RequestClock:
 
 
 class ApiKeys:
-    """Lets nobody in without a key; the comparison takes as long for every wrong one."""
+    """Refuses requests without a valid key. The comparison takes the same time for every wrong key."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]):
         self._app = app
@@ -72,7 +72,7 @@ class ApiKeys:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_open(scope["path"]) or self._known(scope):
             return await self._app(scope, receive, send)
-        # In OpenAI's words, which its clients look for.
+        # OpenAI's wording, which its clients look for.
         sent = b"authorization" in dict(scope["headers"])
         problem = "Incorrect API key provided" if sent else "You didn't provide an API key"
         error = ApiError(401, f"{problem}: send Authorization: Bearer KEY", code="invalid_api_key")
@@ -81,13 +81,13 @@ class ApiKeys:
     def _known(self, scope: Scope) -> bool:
         header = dict(scope["headers"]).get(b"authorization", b"")
         scheme, _, given = header.partition(b" ")
-        # Every key is compared, so that the time does not tell which one is close.
+        # Every key is compared, so that the time reveals nothing about the keys.
         found = [hmac.compare_digest(given.strip(), key) for key in self._keys]
         return scheme.lower() == b"bearer" and any(found)
 
 
 def is_open(path: str) -> bool:
-    """Whether a path needs no API key: health checks and the page itself do not, all else does."""
+    """Whether a path needs no API key: health checks and the page need none; all other paths do."""
     return path in OPEN or path.startswith(PAGE)
 
 
@@ -100,16 +100,17 @@ class Methods:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope.get("method")
         if method == "HEAD":
-            scope = {**scope, "method": "GET"}  # what writes to the socket knows, and leaves the body out
+            scope = {**scope, "method": "GET"}  # uvicorn knows the real method, and omits the body
         elif method == "OPTIONS" and (taken := self._methods(scope["path"])):
             return await Response(status_code=204, headers={"Allow": ", ".join(taken)})(scope, receive, send)
         await self._app(scope, receive, send)
 
 
 class JsonBodies:
-    """Lets bodies be JSON whatever their type is called, such as by curl, unless a browser's page sends them.
+    """Treats a body as JSON whatever its content type, as curl sends it, unless a web page sends it.
 
-    Pages of other origins may send some types unasked, but JSON only where the server lets them.
+    Browsers let pages of other origins send some content types freely, but JSON only where the server permits
+    it.
     """
 
     def __init__(self, app: ASGIApp):
@@ -127,7 +128,7 @@ class JsonBodies:
 
 
 class BodyLimit:
-    """Reads the body of a request before anything else is done with it, up to a limit."""
+    """Reads the body of a request, up to a limit, before anything else uses it."""
 
     def __init__(self, app: ASGIApp, most: int):
         self._app, self._most = app, most

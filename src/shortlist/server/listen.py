@@ -1,4 +1,4 @@
-"""From an address to a running server: bind, say what is served, listen until told to stop."""
+"""Runs a server: binds an address, prints the model and the address, and listens until a signal."""
 
 import asyncio
 import math
@@ -19,15 +19,15 @@ from shortlist.server.settings import ServerSettings
 BACKLOG = 2048
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than load balancers do (nginx: 60), because closing
-one while a request is on its way to it fails that request."""
+"""Seconds until an idle connection is closed: longer than in load balancers (nginx: 60), because closing
+a connection while a request is on its way fails that request."""
 
 PATIENCE = 3
-"""Seconds that connections have to end once their answers were cancelled."""
+"""Seconds that connections have to end after their answers were cancelled."""
 
 
 def bind(host: str, port: int) -> sockets.socket:
-    """A socket with an address; nobody can connect to it yet.
+    """Make a socket that is bound to an address; clients cannot connect to it yet.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def bind(host: str, port: int) -> sockets.socket:
     """
     try:
         family, kind, protocol, _, address = sockets.getaddrinfo(host, port, type=sockets.SOCK_STREAM)[0]
-        # Where a socket names no protocol, asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+        # Without a protocol in the socket, asyncio leaves Nagle's algorithm on, which costs 40 ms per answer.
         socket = sockets.socket(family, kind, protocol)
         try:
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
@@ -62,7 +62,7 @@ def listen(model: Model, settings: ServerSettings, socket: sockets.socket, *, dr
 
 
 def introduction(model: Model, settings: ServerSettings, url: str) -> str:
-    """The line that `serve` begins with."""
+    """The first line that `serve` prints."""
     recipe = f"recipe for {model.recipe.model}" if model.recipe else "no recipe"
     facts = (
         f"{settings.name} ({model.config.family})",
@@ -74,18 +74,18 @@ def introduction(model: Model, settings: ServerSettings, url: str) -> str:
 
 
 class Server(uvicorn.Server):
-    """Says that it is ready once it is, and shuts down without breaking answers off.
+    """A uvicorn server that prints a line once it is ready, and lets answers end before it shuts down.
 
     Parameters
     ----------
     app
-        From `create_app`.
+        An application of `create_app`.
     settings
-        The same.
+        The settings of the application.
     drain_seconds
-        That requests have to end by themselves; what is left is cancelled, and its clients are told.
+        Seconds that requests have to end by themselves; the rest is cancelled, and clients get an error.
     ready
-        What to say; nothing is said where it is empty.
+        The line to print; nothing is printed where it is empty.
     """
 
     def __init__(self, app: FastAPI, settings: ServerSettings, drain_seconds: float, ready: str = ""):
@@ -93,13 +93,13 @@ class Server(uvicorn.Server):
             app,
             http=limited(settings.connections),
             log_config=None,
-            access_log=False,  # paths are the clients' to choose; `limits` logs the endpoints
+            access_log=False,  # clients choose paths; `limits` logs the endpoints
             server_header=False,
             lifespan="on",
             ws="none",
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE,
-            # For connections that do not end although their answers did.
+            # Connections may stay open although their answers have ended.
             timeout_graceful_shutdown=math.ceil(drain_seconds) + PATIENCE,
         )
         super().__init__(config)

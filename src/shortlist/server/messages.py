@@ -1,4 +1,4 @@
-"""The messages of a chat, as clients write them and as chat templates take them."""
+"""The messages of a chat, read from requests and passed to chat templates."""
 
 import json
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from shortlist.server.values import Checked, invalid
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 OWNERS = {"tool_calls": "assistant", "refusal": "assistant", "tool_call_id": "tool"}
-"""Fields that messages of one role have."""
+"""Fields that only messages of one role have."""
 
 
 class Called(Checked):
-    """The function of a call and the text of its arguments."""
+    """The function of a call, and its arguments as a text."""
 
     lists: ClassVar = field_lists.CALLED
     what: ClassVar = "tool_calls.function"
@@ -26,13 +26,13 @@ class Called(Checked):
     arguments: str | dict[str, Any] | None = Field(None, description="JSON, as a text.")
 
     def plain(self) -> dict[str, Any]:
-        """As `Tokenizer.encode_chat` takes it: the arguments as a text, which it may decode."""
+        """The form for `Tokenizer.encode_chat`, with the arguments as a text, which it may decode."""
         text = self.arguments if isinstance(self.arguments, str) else json.dumps(self.arguments or {})
         return {"name": self.name, "arguments": text}
 
 
 class ToolCall(Checked):
-    """A call of a function that an assistant asked for."""
+    """A function call that an assistant asked for."""
 
     lists: ClassVar = field_lists.TOOL_CALL
     what: ClassVar = "tool_calls"
@@ -42,12 +42,12 @@ class ToolCall(Checked):
     function: Called
 
     def plain(self) -> dict[str, Any]:
-        """As `Tokenizer.encode_chat` takes it."""
+        """The form for `Tokenizer.encode_chat`."""
         return {"id": self.id or "", "type": "function", "function": self.function.plain()}
 
 
 class Part(Checked):
-    """A part of a message: text, or why an assistant refused."""
+    """A part of a message: text, or an assistant's refusal."""
 
     lists: ClassVar = field_lists.PART
     what: ClassVar = "a content part"
@@ -99,7 +99,7 @@ class Message(Checked):
     thinking: str | None = Field(None, description="Another name for reasoning_content.")
 
     def plain(self) -> dict[str, Any]:
-        """As `Tokenizer.encode_chat` takes it.
+        """The form for `Tokenizer.encode_chat`.
 
         Raises
         ------

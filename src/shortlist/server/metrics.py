@@ -12,16 +12,16 @@ from shortlist.engine.batch import BatchEngine
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 NOW = {"running", "waiting", "slots", "queue", "kv_tokens", "kv_tokens_used"}
-"""Fields of the engine's statistics that can fall; the others only grow."""
+"""Fields of the engine's statistics that can fall (gauges); the others only grow (counters)."""
 
 
 class Metrics:
-    """What `/metrics` tells; each server has its own.
+    """The metrics of one server, served at `/metrics`.
 
     Parameters
     ----------
     engine
-        Its statistics are read when they are asked for.
+        Its statistics are read when a client asks for the metrics.
     """
 
     def __init__(self, engine: BatchEngine):
@@ -48,28 +48,28 @@ class Metrics:
         )
 
     def count_request(self, endpoint: str, status: int) -> None:
-        """A request has ended."""
+        """Count a request that has ended."""
         self._requests.labels(endpoint, str(status)).inc()
 
     def observe_parts(self, seconds: Mapping[str, float]) -> None:
-        """Where the time of a request went."""
+        """Record the seconds of each part of a request."""
         for part, value in seconds.items():
             self._parts.labels(part).observe(value)
 
     def observe_token(self, seconds: float, *, first: bool, agrees: bool | None) -> None:
-        """A token came so long after the one before, or the first after the request was submitted."""
+        """Record the seconds since the token before, or since submission for the first token."""
         (self._first if first else self._between).observe(seconds)
         if agrees is not None:
             self._audited.inc()
             self._agreed.inc(agrees)
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _EngineStats(Collector):
-    """Every number among the statistics of an engine, under its own name."""
+    """A collector of all numbers among an engine's statistics."""
 
     def __init__(self, engine: BatchEngine):
         self._engine = engine

@@ -1,4 +1,4 @@
-"""What a client is told that asked for a path or with a method that is not there."""
+"""Messages for unknown paths and wrong methods."""
 
 import difflib
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ ELSEWHERE = {
     "/v1/responses": "/v1/chat/completions",
     "/version": "/v1/models",
 }
-"""Paths of other servers, and what does the same here."""
+"""Paths of other servers, with the path here that does the same."""
 
 
 class Routes:
@@ -41,7 +41,7 @@ class Routes:
         self.endpoints = [route for route in endpoints if isinstance(route, APIRoute)]
 
     def methods(self, path: str) -> list[str]:
-        """The methods that a path takes, sorted; none where there is no such path."""
+        """The methods that a path accepts, sorted; empty for an unknown path."""
         taken = set[str]()
         for route in self.endpoints:
             if route.path_regex.match(path):
@@ -51,7 +51,7 @@ class Routes:
         return sorted(taken | {"OPTIONS"}) if taken else []
 
     def wrong(self, method: str, path: str) -> str:
-        """One sentence that names the nearest path, or the methods that the path takes."""
+        """One sentence that names the nearest path, or the methods that the path accepts."""
         if methods := self.methods(path):
             return f"{path:.100} does not take {method:.20}: use {'GET' if 'GET' in methods else 'POST'}"
         plain = "/" + "/".join(part for part in path.split("/") if part)

@@ -1,6 +1,6 @@
-"""What clients may send: OpenAI's parameters, those that other servers have added to them, and our own.
+"""The bodies of requests: OpenAI's parameters, additions of other servers, and our own.
 
-Every parameter may be null, which is the same as leaving it out. The others are in `field_lists`.
+Every parameter may be null, which is the same as leaving it out. Other fields are in `field_lists`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,18 +25,18 @@ MaxTokens = Annotated[Whole, Field(ge=-1, description="-1: as many as there is r
 
 
 def _seed(value: int | None) -> int | None:
-    """-1 draws a seed, as llama-server and others have it; other negative ones are seeds like any other."""
+    """Map -1 to a random seed, as llama-server and others do; other negative numbers are ordinary seeds."""
     return None if value is None or value == -1 else value % GREATEST_SEED
 
 
 class Body(Checked):
-    """What all requests have in common."""
+    """The fields of all requests."""
 
     model: str | None = Field(None, description="The model that is served; may be left out.")
 
 
 class StreamOptions(Checked):
-    """What else a stream tells."""
+    """Options of a stream."""
 
     lists: ClassVar = field_lists.STREAM_OPTIONS
     what: ClassVar = "stream_options"
@@ -45,7 +45,7 @@ class StreamOptions(Checked):
 
 
 class ShortlistOptions(Checked):
-    """What only this server can do."""
+    """Options that only this server has."""
 
     what: ClassVar = "shortlist"
 
@@ -56,7 +56,7 @@ class ShortlistOptions(Checked):
 
 
 class GenerationBody(Body):
-    """What completions and chats have in common."""
+    """The fields that completions and chats share."""
 
     temperature: float | None = Field(None, ge=0, le=100, description="1 by default; below 0.01 is greedy.")
     top_p: float | None = Field(None, ge=0, le=1, description="0 is greedy.")
@@ -91,22 +91,22 @@ class GenerationBody(Body):
 
     @property
     def include_usage(self) -> bool:
-        """Whether the last chunk of a stream tells the usage."""
+        """Whether the last chunk of a stream holds the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def most_tokens(self, default: int | None) -> int | None:
-        """Tokens of an answer at most; None: as many as there is room for."""
+        """The largest number of tokens of an answer; None: as many as the context holds."""
         given = (self.max_completion_tokens, self.max_tokens, self.n_predict)
         most = next((each for each in given if each is not None), default)
         return None if most == -1 else most
 
     def constraint(self) -> Constraint | None:
-        """What the answer must match.
+        """The constraint that the answer must match.
 
         Raises
         ------
         ApiError
-            More than one thing is asked for.
+            There is more than one constraint.
         """
         found = constraints(self.guided_json, self.guided_regex, self.guided_choice)
         found += constraints(self.json_schema, None, None)
@@ -121,7 +121,7 @@ class GenerationBody(Body):
 
 
 class CompletionBody(GenerationBody):
-    """`POST /v1/completions`"""
+    """The body of `POST /v1/completions`."""
 
     lists: ClassVar = field_lists.COMPLETION
 
@@ -137,7 +137,7 @@ class CompletionBody(GenerationBody):
 
 
 class ChatBody(GenerationBody):
-    """`POST /v1/chat/completions`"""
+    """The body of `POST /v1/chat/completions`."""
 
     lists: ClassVar = field_lists.CHAT
 
@@ -157,7 +157,7 @@ class ChatBody(GenerationBody):
 
 
 class EmbeddingBody(Body):
-    """`POST /v1/embeddings`"""
+    """The body of `POST /v1/embeddings`."""
 
     lists: ClassVar = field_lists.EMBEDDING
 
@@ -170,7 +170,7 @@ class EmbeddingBody(Body):
 
 
 class TokenizeBody(Body):
-    """`POST /tokenize`: a text (`content` as llama-server has it, or `prompt` as vLLM) or a chat."""
+    """The body of `POST /tokenize`: a text (llama-server's `content` or vLLM's `prompt`) or a chat."""
 
     lists: ClassVar = field_lists.TOKENIZE
 
@@ -187,7 +187,7 @@ class TokenizeBody(Body):
 
 
 class DetokenizeBody(Body):
-    """`POST /detokenize`"""
+    """The body of `POST /detokenize`."""
 
     lists: ClassVar = field_lists.DETOKENIZE
 

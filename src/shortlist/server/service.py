@@ -1,4 +1,4 @@
-"""What the endpoints share: the engine, a thread for tokens, one answer while it is generated."""
+"""The parts that endpoints share: the engine, a thread for tokenizing, an answer in progress."""
 
 import asyncio
 import contextlib
@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 
 class Answer:
-    """One choice while it is generated: iterate over its tokens, and how far its prompt is read.
+    """A choice in progress: iterate over its tokens and over the progress of its prefill.
 
     Attributes
     ----------
     generation, timings
-        Once the iteration has ended.
+        Set when the iteration has ended.
     submitted, ended : float
-        On the clock of `time.perf_counter`.
+        Times by `time.perf_counter`.
     """
 
     sequence: TextSequence
@@ -46,12 +46,12 @@ class Answer:
     def __init__(self, metrics: Metrics):
         self.submitted = self.ended = 0.0
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()  # at most one for each token that was asked for
+        self._events: asyncio.Queue[Event] = asyncio.Queue()  # at most one event per requested token
         self._metrics = metrics
         self._latest: float | None = None
 
     def receive(self, event: Event) -> None:
-        """Take an event of the engine, on its thread."""
+        """Receive an event on the engine's thread."""
         now = time.perf_counter()
         if isinstance(event, TokenEvent):
             first = self._latest is None
@@ -60,7 +60,7 @@ class Answer:
             self._latest = now
         elif not isinstance(event, PromptEvent):
             self.ended = now
-        with contextlib.suppress(RuntimeError):  # the server is gone
+        with contextlib.suppress(RuntimeError):  # the server has stopped
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def __aiter__(self) -> AsyncIterator[TokenEvent | PromptEvent]:
@@ -78,7 +78,7 @@ class Answer:
 
 
 class Service:
-    """An engine and what requests need to use it.
+    """An engine, with the functions that requests need to use it.
 
     Parameters
     ----------
@@ -94,17 +94,17 @@ class Service:
         self.closing = False
         self.context = min(self.model.context, engine.stats().kv_tokens)
         self.max_prompt = min(settings.max_prompt or self.context, self.context)
-        # One thread, so that cutting long texts into tokens takes at most one core from the decoder.
+        # One thread, so that tokenizing long texts takes at most one core from the decoder.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="shortlist-tokenize")
         self._walk = asyncio.Semaphore(1)
         self._walks = 0
         self.fingerprint = f"shortlist-{self.model.decoder.fingerprint[:12]}"
         # The layers, and all rows of the head.
         self.dense_bytes = self.model.decoder.layer_bytes + self.model.decoder.head_rows.nbytes
-        self._answers: set[Answer] = set()  # that have not ended
+        self._answers: set[Answer] = set()  # answers in progress
 
     def check_body(self, body: Body) -> None:
-        """Refuse another model, and all while the server shuts down.
+        """Refuse a request for another model, and every request while the server shuts down.
 
         Raises
         ------
@@ -116,39 +116,39 @@ class Service:
             raise no_model(body.model, self.settings.name)
 
     async def on_tokenizer(self, function: Callable[[], T]) -> T:
-        """Run what cuts or joins texts off the event loop."""
+        """Run a function that tokenizes or detokenizes, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._tokenizing, function)
 
     def encode(
         self, prompt: str | Sequence[int], *, add_special: bool = True, parse_special: bool = True
     ) -> list[int]:
-        """The tokens of a prompt, if it is not too long; not on the event loop.
+        """Encode a prompt, if it is not too long; not to be called on the event loop.
 
         Raises
         ------
         ApiError
-            It is too long.
+            The prompt is too long.
         UsageError
-            It cannot be used.
+            The prompt cannot be used.
         """
         if isinstance(prompt, str) and prompt:
             prompt = self.encode_text(prompt, add_special=add_special, parse_special=parse_special)
         return self.checked(self.model.encode(prompt))
 
     def encode_text(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """As `encode`, but a text may be empty, and go without the tokens that belong around it."""
+        """Encode a text that may be empty, with or without special tokens at its start and end."""
         self._check_length(len(text))
         tokenizer = self.model.tokenizer
         return self.checked(tokenizer.encode(text, add_special=add_special, parse_special=parse_special))
 
     def encode_chat(self, messages: Sequence[Message], **options: Any) -> list[int]:
-        """As `encode`, for a conversation.
+        """Encode a conversation; errors as in `encode`.
 
         Parameters
         ----------
         messages
         **options
-            As `Tokenizer.encode_chat` takes them.
+            Options of `Tokenizer.encode_chat`.
         """
         tokenizer = self.model.tokenizer
         if tokenizer.chat_template is None and not tokenizer.template_names:
@@ -158,26 +158,26 @@ class Service:
         self._check_length(len(json.dumps([plain, options.get("tools")], ensure_ascii=False)))
         try:
             return self.checked(tokenizer.encode_chat(plain, **options))
-        except ShortlistError as error:  # of the template, which these messages make fail
+        except ShortlistError as error:  # the template fails on these messages
             raise ApiError(400, self.public(str(error)), param="messages", code="invalid_value") from None
 
     def public(self, message: str) -> str:
-        """A message without the place of the model on this machine."""
+        """A message without the path of the model on this machine."""
         return message.replace(self.model.tokenizer.name, self.settings.name)
 
     def checked(self, tokens: list[int]) -> list[int]:
-        """The same tokens, if they are not too many."""
+        """Return the tokens, if they are not too many."""
         if len(tokens) > self.max_prompt:
             raise self._too_long(f"{len(tokens)} tokens")
         return tokens
 
     def room(self, prompt: Sequence[int], *, least: int) -> int:
-        """How many tokens an answer to a prompt can have.
+        """The largest number of tokens that an answer to a prompt can have.
 
         Raises
         ------
         ApiError
-            Fewer than `least`.
+            There are fewer than `least`.
         """
         room = self.context - len(prompt)
         if room < least:
@@ -185,7 +185,7 @@ class Service:
         return room
 
     def check_count(self, texts: int) -> None:
-        """Refuse more texts at once than could ever wait.
+        """Refuse a request for more texts than the queue holds.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class Service:
         return ApiError(400, message, code="context_length_exceeded")
 
     def log_text(self, what: str, text: str | Sequence[object]) -> None:
-        """Write a text to the log, where that is wanted."""
+        """Write a text to the log, where the settings say so."""
         if self.settings.log_prompts:
             log.info("%s: %r", what, text)
 
@@ -216,9 +216,9 @@ class Service:
     async def answers(
         self, requests: Sequence[tuple[Sequence[int], GenerationOptions]], *, progress: bool = False
     ) -> AsyncIterator[list[Answer]]:
-        """Submit requests; whatever becomes of the block, they end with it.
+        """Submit requests; they end with the block, in whatever way it ends.
 
-        With `progress`, answers also tell how far their prompts are read.
+        With `progress`, answers also report the progress of prefill.
 
         Raises
         ------
@@ -237,7 +237,7 @@ class Service:
                 self._answers.discard(answer)
 
     def empty_answer(self, prompt: Sequence[int]) -> Answer:
-        """An answer of no tokens, which has ended."""
+        """An answer without tokens, which has ended."""
         answer = Answer(self.metrics)
         stats = RunStats(self.model.head.name, self.model.config.vocab_size, 0, len(prompt))
         answer.submitted = answer.ended = time.perf_counter()
@@ -256,19 +256,19 @@ class Service:
         future = asyncio.get_running_loop().run_in_executor(self._tokenizing, submit)
         try:
             return await asyncio.shield(future)
-        except asyncio.CancelledError:  # the client left, and the request may be submitted all the same
+        except asyncio.CancelledError:  # the client left, but the request may be submitted already
             future.add_done_callback(lambda done: done.exception() or done.result().sequence.cancel())
             raise
 
     async def walk(self, pieces: Iterator[T]) -> AsyncIterator[T]:
-        """Go through work that is done in pieces on the engine's thread, between two steps of the others.
+        """Run work in pieces on the engine's thread, between steps of other requests.
 
-        One walk at a time, because each has a KV cache of its own.
+        Only one walk runs at a time, because each has its own KV cache.
 
         Raises
         ------
         QueueFull
-            As many walks wait as may requests.
+            The queue of walks is full.
         """
         if self._walks >= self.settings.queue:
             raise QueueFull(f"{self._walks} requests are waiting already: try again later")
@@ -283,12 +283,12 @@ class Service:
             self._walks -= 1
 
     def cancel(self) -> None:
-        """End all answers; their clients are told that the server shuts down."""
+        """End all answers with an error that says that the server shuts down."""
         for answer in self._answers:
             answer.sequence.cancel()
 
     def close(self) -> None:
-        """Cancel what is left, and end the threads."""
+        """Cancel remaining answers, and end the threads."""
         self.closing = True
         self.engine.close(0.0)
         self._tokenizing.shutdown(cancel_futures=True)
@@ -299,7 +299,7 @@ def _next(pieces: Iterator[T], _model: object) -> T | None:
 
 
 def no_model(name: str, served: str) -> ApiError:
-    """The error where another model is asked for, in OpenAI's words."""
+    """The error for a request of another model, in OpenAI's wording."""
     message = f"The model `{name:.100}` does not exist: this server has `{served}`"
     return ApiError(404, message, param="model", code="model_not_found")
 

@@ -1,43 +1,43 @@
-"""What a server allows and how it behaves; the command line borrows its defaults from here."""
+"""The settings of a server; the command line takes its defaults from here."""
 
 from dataclasses import dataclass
 
 from shortlist.errors import UsageError
 
 CHARACTERS_PER_TOKEN = 16
-"""Texts longer than the prompt limit times this are refused before they are cut into tokens."""
+"""Texts with more characters than this times the prompt limit are refused before they are tokenized."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """Limits and habits of a server.
+    """The settings of a server.
 
     Parameters
     ----------
     name
-        What clients call the model.
+        Name of the model for clients.
     slots
-        Requests that are worked on at once.
+        Number of requests that are decoded at once.
     queue
-        Choices that may wait for a slot; more are refused with 429.
+        Number of choices that may wait for a slot; further ones are refused with 429.
     connections
-        Connections at once; more are refused with 503.
+        Number of open connections; further ones are refused with 503.
     kv_tokens
-        Positions of KV memory for all slots together; None: the context for each.
+        Positions of KV memory for all slots together; None: a full context for each slot.
     timeout
-        Seconds that a request may take from its first byte to its last.
+        Seconds that a request may take, from its first byte to its last.
     max_body
-        Bytes of a request's body.
+        Largest size of a request's body, in bytes.
     max_prompt
-        Tokens of a prompt; None: as many as the context holds.
+        Largest number of tokens of a prompt; None: as many as the context holds.
     api_keys
-        Any of these must be sent; empty: none is asked for.
+        Accepted keys, one of which a request must send; empty: no key is needed.
     cors
-        Origins whose pages may use the server from a browser.
+        Origins of web pages that may use the server.
     audit
-        Compare every so many tokens with the dense head; None compares none.
+        Compare every n-th token with the dense head; None: none.
     log_prompts
-        Whether texts may stand in the log.
+        Whether texts are written to the log.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is served, whether it is well, and what it has done."""
+"""The endpoints of status: models, health and metrics."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ router = APIRouter()
 
 @router.get("/v1/models", summary="The models")
 async def models(request: Request) -> dict[str, Any]:
-    """The one model that is served."""
+    """List the one served model."""
     return {"object": "list", "data": [_described(request.app.state.service)]}
 
 
 @router.get("/v1/models/{name:path}", summary="One model")
 async def model(name: str, request: Request) -> dict[str, Any]:
-    """The model of that name."""
+    """Describe the model with this name."""
     service: Service = request.app.state.service
-    if not name:  # as some clients spell the list
+    if not name:  # some clients write the list so
         return await models(request)
     if name != service.settings.name:
         raise no_model(name, service.settings.name)
@@ -31,14 +31,14 @@ async def model(name: str, request: Request) -> dict[str, Any]:
 
 @router.get("/health", summary="Whether it takes requests")
 async def health(request: Request) -> Response:
-    """For load balancers: 200, or 503 while it shuts down."""
+    """Answer load balancers: 200, or 503 while the server shuts down."""
     closing = request.app.state.service.closing
     return json_response({"status": "shutting down" if closing else "ok"}, 503 if closing else 200)
 
 
 @router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Requests, tokens, what was read, and where the time went."""
+    """Counters of requests, tokens and bytes read, and histograms of times."""
     return Response(request.app.state.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -1,4 +1,4 @@
-"""Answers that are sent token by token, as server-sent events."""
+"""Sends answers token by token, as server-sent events."""
 
 import asyncio
 import contextlib
@@ -19,10 +19,10 @@ T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
 
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
-"""What OpenAPI's description says of endpoints that stream where they are asked to."""
+"""OpenAPI description of endpoints that can stream."""
 
 PATIENCE = 5.0
-"""Seconds that a reader has for the last words once its time is up."""
+"""Seconds that a client has to read the last event after its time is up."""
 
 
 def event(content: Any) -> bytes:
@@ -31,18 +31,18 @@ def event(content: Any) -> bytes:
 
 
 async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, PromptEvent | TokenEvent | None]]:
-    """Events of several answers as they come, each with the place of its answer; None where one has ended."""
+    """Merge the events of several answers; each comes with the index of its answer, and None at its end."""
     queue: asyncio.Queue[tuple[int, PromptEvent | TokenEvent | None] | BaseException] = asyncio.Queue()
 
-    async def forward(place: int, answer: Answer) -> None:
+    async def forward(index: int, answer: Answer) -> None:
         try:
             async for token in answer:
-                queue.put_nowait((place, token))
-            queue.put_nowait((place, None))
+                queue.put_nowait((index, token))
+            queue.put_nowait((index, None))
         except Exception as error:
             queue.put_nowait(error)
 
-    tasks = [asyncio.create_task(forward(place, answer)) for place, answer in enumerate(answers)]
+    tasks = [asyncio.create_task(forward(index, answer)) for index, answer in enumerate(answers)]
     try:
         left = len(tasks)
         while left:
@@ -57,7 +57,7 @@ async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, PromptEv
 
 
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of some work, which is cancelled when the client leaves; then None."""
+    """Run work until it ends or the client leaves, which cancels it; returns its result or None."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(receive))
     try:
@@ -70,7 +70,7 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) ->
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Response], seconds: float) -> Response:
-    """The response that some work leads to within so many seconds; if the client leaves, one for nobody.
+    """Run work that makes a response, within a time limit; if the client leaves, the response is empty.
 
     Raises
     ------
@@ -82,19 +82,19 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Response],
 
 
 class EventStream(Response):
-    """Sends events as they come, and ends the work where the client leaves or time is up.
+    """A response that sends events as they arrive, and ends the work when the client leaves or time is up.
 
-    The events wait here for a slow reader; the engine does not.
+    Events for a slow client wait here, so that the engine does not wait.
 
     Parameters
     ----------
     events
     work
-        What is closed at the end, however that comes.
+        Closed at the end, in whatever way that comes.
     seconds
-        Until all must be sent.
+        Time within which everything must be sent.
     public
-        Takes out of an error's message what clients need not know.
+        Removes from an error's message the details that clients must not see.
     """
 
     media_type = "text/event-stream"
@@ -124,7 +124,7 @@ class EventStream(Response):
             async with asyncio.timeout(self._seconds):
                 async for chunk in self._events:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except Exception as error:  # the status is sent already, so the stream itself must tell
+        except Exception as error:  # the status is sent already, so the stream must carry the error
             last = event(as_api_error(error, self._public).body)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):

@@ -1,4 +1,4 @@
-"""`/tokenize` and `/detokenize`."""
+"""The endpoints `/tokenize` and `/detokenize`."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ CHAT_ONLY = ("tools", "chat_template_kwargs", "add_generation_prompt", "continue
 
 @router.post("/tokenize", summary="The tokens of a text or a chat")
 async def tokenize(body: TokenizeBody, request: Request) -> dict[str, Any]:
-    """A text without the tokens that belong around it, unless `add_special` asks for them."""
+    """Tokenize a text; `add_special` adds the special tokens at its start and end."""
     service: Service = request.app.state.service
     service.check_body(body)
     given = [name for name in ("content", "prompt", "messages") if getattr(body, name) is not None]
@@ -41,7 +41,7 @@ async def tokenize(body: TokenizeBody, request: Request) -> dict[str, Any]:
 
 @router.post("/detokenize", summary="The text of tokens")
 async def detokenize(body: DetokenizeBody, request: Request) -> dict[str, str]:
-    """Special tokens as they are spelled, unless `parse_special` is false."""
+    """Turn tokens into a text. Special tokens are spelled out, unless `parse_special` is false."""
     service: Service = request.app.state.service
     service.check_body(body)
     service.checked(body.tokens)

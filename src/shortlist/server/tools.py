@@ -1,4 +1,4 @@
-"""Tools: what clients offer, what holds an answer to a call, and how calls are read from answers."""
+"""Tools: the offered functions, the constraint for a forced call, and the parsing of calls in answers."""
 
 import json
 import re
@@ -38,7 +38,7 @@ class Tool(Checked):
     function: Function
 
     def plain(self) -> dict[str, Any]:
-        """As chat templates take it."""
+        """The form for chat templates."""
         function = self.function.model_dump(exclude_none=True)
         return {"type": "function", "function": {"parameters": NO_ARGUMENTS, **function}}
 
@@ -77,9 +77,9 @@ class Offer:
     Parameters
     ----------
     tools
-        What the chat template is given.
+        The tools for the chat template.
     must
-        Names of the functions one of which must be called; empty: none must.
+        Names of functions, one of which must be called; empty: no call is needed.
     several
         Whether an answer may hold more than one call.
     """
@@ -90,7 +90,7 @@ class Offer:
 
     @classmethod
     def of(cls, tools: Sequence[Tool] | None, choice: Any, several: bool | None) -> "Offer":
-        """What `tools`, `tool_choice` and `parallel_tool_calls` mean together.
+        """Combine `tools`, `tool_choice` and `parallel_tool_calls`.
 
         Raises
         ------
@@ -113,31 +113,31 @@ class Offer:
         return cls(tools, (name,), several is not False)
 
     def constraint(self) -> JsonSchema | None:
-        """What holds the answer to a call, where one must be."""
+        """The constraint that forces a call, where one is required."""
         if not self.must:
             return None
         functions = [tool.function for tool in self.tools if tool.function.name in self.must]
         if len(functions) == 1:
             return JsonSchema(_call_schema(functions[0], "#"))
-        calls = [_call_schema(function, f"#/anyOf/{place}") for place, function in enumerate(functions)]
+        calls = [_call_schema(function, f"#/anyOf/{index}") for index, function in enumerate(functions)]
         return JsonSchema({"anyOf": calls})
 
     def writer(self) -> "Writer":
-        """What makes an answer's text the parts of a message."""
+        """The writer that splits an answer's text into the parts of a message."""
         if self.must:
             return ForcedCall(self.must)
         return CallsInText(self) if self.tools else Text()
 
 
-def _call_schema(function: Function, place: str) -> dict[str, Any]:
-    """The schema of a call, which stands at a place of a larger one."""
+def _call_schema(function: Function, path: str) -> dict[str, Any]:
+    """The schema of a call, at a given path of a larger schema."""
     parameters = NO_ARGUMENTS if function.parameters is None else function.parameters
     try:
-        arguments = {"type": "object", **_moved(parameters, f"{place}/properties/arguments")}
+        arguments = {"type": "object", **_moved(parameters, f"{path}/properties/arguments")}
     except RecursionError:
         raise _wrong(f"the parameters of {function.name} are nested too deeply", "tools") from None
     if "properties" in arguments:
-        # What more a schema allows, nobody asked for; a weak model would go on for ever.
+        # No additional properties: a weak model would write them without end.
         arguments = {"additionalProperties": False, **arguments}
     properties = {"name": {"const": function.name}, "arguments": arguments}
     return {
@@ -148,43 +148,43 @@ def _call_schema(function: Function, place: str) -> dict[str, Any]:
     }
 
 
-def _moved(schema: Any, place: str) -> Any:
-    """A schema whose references to its own parts follow it to a place of a larger one."""
+def _moved(schema: Any, path: str) -> Any:
+    """Move a schema to a path of a larger one, and adjust its references to its own parts."""
     if isinstance(schema, list):
-        return [_moved(part, place) for part in schema]
+        return [_moved(part, path) for part in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: f"{place}{value[1:]}"
+        key: f"{path}{value[1:]}"
         if key == "$ref" and isinstance(value, str) and value.startswith("#")
-        else _moved(value, place)
+        else _moved(value, path)
         for key, value in schema.items()
     }
 
 
 class Writer(Protocol):
-    """Makes the text of one answer, which comes in pieces, into deltas of a message.
+    """Turns the text of one answer, piece by piece, into deltas of a message.
 
     Attributes
     ----------
     warnings : list of str
-        What the client should know; complete after `end`.
+        Warnings for the client; complete after `end`.
     """
 
     warnings: list[str]
 
     def push(self, text: str) -> dict[str, Any]:
-        """The delta that the next piece makes; empty: none yet."""
+        """The delta for the next piece; empty: none yet."""
         ...
 
     def end(self, reason: str | None) -> tuple[dict[str, Any], str | None]:
-        """The last delta, and why the answer ended."""
+        """The last delta, and the reason why the answer ended."""
         ...
 
 
 @dataclass
 class Text:
-    """An answer that is text."""
+    """An answer of plain text."""
 
     warnings: list[str] = field(default_factory=list)
 
@@ -198,22 +198,22 @@ class Text:
 
 
 class ForcedCall:
-    """An answer that is one call, in JSON that a constraint holds it to.
+    """An answer that is one call, in JSON that a constraint enforces.
 
     Parameters
     ----------
     names
-        Of the functions that may be called.
+        Names of the functions that may be called.
     """
 
     def __init__(self, names: Sequence[str]):
         self.warnings: list[str] = []
         self._names = names
         self._text = ""
-        self._sent: int | None = None  # characters of the text that are sent, once the name is known
+        self._sent: int | None = None  # number of characters sent, once the name is known
 
     def push(self, text: str) -> dict[str, Any]:
-        """See `Writer`: the arguments but for a brace at the end, which may be that of the whole."""
+        """See `Writer`. A brace at the end is held back: it may close the whole call."""
         self._text += text
         delta: dict[str, Any] = {}
         if self._sent is None:
@@ -262,14 +262,14 @@ class CallsInText:
         self._held = ""
 
     def push(self, text: str) -> dict[str, Any]:
-        """See `Writer`: text is held back from what may be the beginning of a call."""
+        """See `Writer`. Text that may be the beginning of a call is held back."""
         self._held += text
-        place = self._held.find(self.BEGIN)
-        if place < 0:
+        start = self._held.find(self.BEGIN)
+        if start < 0:
             lengths = range(min(len(self.BEGIN) - 1, len(self._held)), 0, -1)
             kept = next((n for n in lengths if self.BEGIN.startswith(self._held[-n:])), 0)
-            place = len(self._held) - kept
-        passed, self._held = self._held[:place], self._held[place:]
+            start = len(self._held) - kept
+        passed, self._held = self._held[:start], self._held[start:]
         return {"content": passed} if passed else {}
 
     def end(self, reason: str | None) -> tuple[dict[str, Any], str | None]:
@@ -289,8 +289,8 @@ class CallsInText:
             )
             calls = calls[:1]
         delta: dict[str, Any] = {"tool_calls": []}
-        for place, (name, arguments) in enumerate(call for call in calls if call):
-            whole = _with_arguments(_call(place, name), arguments)
+        for index, (name, arguments) in enumerate(call for call in calls if call):
+            whole = _with_arguments(_call(index, name), arguments)
             delta["tool_calls"] += whole["tool_calls"]
         if behind := "".join(after for _, _, after in pieces).strip():
             delta["content"] = behind
@@ -309,18 +309,18 @@ class CallsInText:
         return call["name"], json.dumps(arguments, ensure_ascii=False)
 
 
-def _call(place: int, name: str) -> dict[str, Any]:
+def _call(index: int, name: str) -> dict[str, Any]:
     """The delta that begins a call."""
     call = {"name": name, "arguments": ""}
     return {
         "tool_calls": [
-            {"index": place, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": call}
+            {"index": index, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": call}
         ]
     }
 
 
 def _with_arguments(delta: dict[str, Any], arguments: str) -> dict[str, Any]:
-    """The delta with more of the arguments of its call, the first."""
+    """Add more of the arguments of the first call to a delta."""
     if delta:
         delta["tool_calls"][0]["function"]["arguments"] += arguments
         return delta
@@ -328,7 +328,7 @@ def _with_arguments(delta: dict[str, Any], arguments: str) -> dict[str, Any]:
 
 
 def joined(deltas: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The message that deltas add up to; without content, that is null where there are calls."""
+    """Join deltas to a message. Without text, its content is null where there are calls."""
     calls: dict[int, dict[str, Any]] = {}
     for call in (call for delta in deltas for call in delta.get("tool_calls", ())):
         if (known := calls.get(call["index"])) is None:

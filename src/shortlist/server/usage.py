@@ -1,4 +1,4 @@
-"""What a request cost: tokens as OpenAI counts them, what was read, and where the time went."""
+"""The cost of a request: tokens in OpenAI's fields, rows and bytes read, and times of its parts."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ PARTS = ("queue", "tokenize", "prefill", "decode", "sampling", "transport")
 
 @dataclass
 class Clock:
-    """Where the time of one request goes; what the engine does not know of it.
+    """The times of one request that the engine does not measure.
 
     Parameters
     ----------
     arrived
-        When the first byte came, on the clock of `time.perf_counter`.
+        Time of the first byte, by `time.perf_counter`.
     tokenizing
-        When its body was understood.
+        Time at which the body was parsed.
     scored
-        Seconds that the log-probabilities of prompts took.
+        Seconds spent on log-probabilities of prompts.
     """
 
     arrived: float
@@ -33,7 +33,7 @@ class Clock:
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
-        """Count what is done inside to `scored`."""
+        """A context manager that adds its time to `scored`."""
         started = time.perf_counter()
         try:
             yield
@@ -41,10 +41,10 @@ class Clock:
             self.scored += time.perf_counter() - started
 
     def parts(self, answers: Sequence[Answer]) -> dict[str, float]:
-        """Seconds by part, until now: they add up to the time since the request arrived.
+        """Seconds by part; they add up to the time since the request arrived.
 
-        Choices are generated at once, so the one that ended last counts. `transport` is the way of the body
-        in, and from the last token out.
+        Choices are generated at once, so the one that ended last counts. `transport` is the time to receive
+        the body, and the time after the last token.
         """
         parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         parts["prefill"] = self.scored
@@ -65,16 +65,16 @@ class Clock:
 def usage(
     prompt_tokens: int, cached_tokens: int, answers: Sequence[Answer], clock: Clock, metrics: Metrics
 ) -> dict[str, Any]:
-    """OpenAI's `usage`, and in `shortlist` what is ours.
+    """OpenAI's `usage`, with our own figures in the field `shortlist`.
 
     Parameters
     ----------
     prompt_tokens
         Tokens of all prompts, each counted once.
     cached_tokens
-        Those among them that were not computed.
+        Number of these tokens that came from the prefix cache.
     answers
-        All of them ended.
+        The answers, all ended.
     """
     generations = [answer.generation for answer in answers]
     completion_tokens = sum(len(each.tokens) for each in generations)
@@ -90,9 +90,9 @@ def usage(
 
 
 def what_was_read(generations: Sequence[Generation]) -> dict[str, Any]:
-    """Rows and bytes over some texts, and how an audit ended.
+    """Rows and bytes read for some texts, and the result of an audit.
 
-    `bytes_per_token` counts every text as if it were alone: requests that are worked on at once share reads.
+    `bytes_per_token` counts every text as if it were alone; requests that are decoded together share reads.
     """
     stats = [each.stats for each in generations]
     draws = sum(each.draws for each in stats)

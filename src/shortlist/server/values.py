@@ -1,4 +1,4 @@
-"""Values of a request as clients write them: whole numbers with a point, one text where there may be many."""
+"""Reads values in the forms that clients use: 3.0 for an integer, one text in place of a list."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -17,22 +17,22 @@ from pydantic_core import PydanticCustomError
 from shortlist.server.fields import Lists
 
 MAX_PROMPTS = 2048
-"""Texts of one request, as OpenAI has it for embeddings."""
+"""Largest number of texts in one request, OpenAI's limit for embeddings."""
 
 MAX_STOPS = 1024
 MAX_STOP_CHARACTERS = 1 << 14
-"""Characters of all stop strings together: each takes some hundred bytes while they are looked for."""
+"""Largest total length of stop strings; matching takes some hundred bytes of memory per character."""
 GREATEST_SEED = 2**64
 
 
 class Checked(BaseModel):
-    """An object of a request: what it does not declare is in its lists, or unknown.
+    """An object of a request. A field that it does not declare is in its lists, or unknown.
 
     Attributes
     ----------
     lists : Lists
     what : str
-        What the object is, for messages; empty for a body.
+        Name of the object in messages; empty for a body.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -42,7 +42,7 @@ class Checked(BaseModel):
 
     @classmethod
     def honoured(cls) -> set[str]:
-        """The names of the fields that are honoured, as clients spell them."""
+        """Names of the honoured fields, as clients spell them."""
         return {field.alias or name for name, field in cls.model_fields.items()}
 
     @model_validator(mode="before")
@@ -52,7 +52,7 @@ class Checked(BaseModel):
 
 
 def whole(value: Any) -> Any:
-    """A number without a fraction as an integer; some clients write all numbers with a point."""
+    """Convert a number without a fraction to an integer; some clients write all numbers with a point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -61,17 +61,17 @@ Token = Annotated[Whole, Field(ge=0, lt=2**31)]
 
 
 def invalid(message: str) -> PydanticCustomError:
-    """An error of a value; braces would be taken for a template."""
+    """The error for a wrong value. Braces are escaped, as pydantic takes the message for a template."""
     return PydanticCustomError("invalid_value", "{message}", {"message": message})
 
 
 def texts_or_tokens(given: Any) -> list[str | list[int]]:
-    """The texts of a request, which may be one or several, as text or as tokens.
+    """The texts of a request: one or several, each given as text or as tokens.
 
     Raises
     ------
     PydanticCustomError
-        It names the first place that is wrong.
+        An item is neither; the message names the first one.
     """
     if isinstance(given, str):
         return [given]
@@ -84,12 +84,12 @@ def texts_or_tokens(given: Any) -> list[str | list[int]]:
     if len(given) > MAX_PROMPTS:
         raise invalid(f"holds {len(given)} texts: at most {MAX_PROMPTS} are taken at once")
     texts: list[str | list[int]] = []
-    for place, each in enumerate(given):
+    for index, each in enumerate(given):
         if not isinstance(each, str if isinstance(given[0], str) else list):
             raise invalid(
-                f"[{place}] is not what the first one is: give all as text, or all as lists of tokens"
+                f"[{index}] is not what the first one is: give all as text, or all as lists of tokens"
             )
-        texts.append(each if isinstance(each, str) else _tokens(each, f"[{place}]"))
+        texts.append(each if isinstance(each, str) else _tokens(each, f"[{index}]"))
     return texts
 
 
@@ -97,14 +97,14 @@ def _tokens(given: list[Any], where: str) -> list[int]:
     if not given:
         raise invalid(f"{where} is an empty list of tokens: give one at least")
     tokens = [whole(token) for token in given]
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < 2**31:
-            raise invalid(f"{where}[{place}] is not a token: tokens are whole numbers from 0")
+            raise invalid(f"{where}[{index}] is not a token: tokens are whole numbers from 0")
     return tokens
 
 
 def stop_strings(given: Any) -> list[str]:
-    """The stop strings of a request; an empty one stops nothing, as in llama-server."""
+    """The stop strings of a request; an empty string has no effect, as in llama-server."""
     stops = [given] if isinstance(given, str) else given
     if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
         raise invalid("should be a text or a list of texts")
