@@ -1,4 +1,4 @@
-"""A small vector index: estimate all stored vectors, shortlist a few, compute these exactly."""
+"""A small vector index: estimates the scores of all vectors, and computes a shortlist exactly."""
 
 from shortlist.index.storage import IndexFileError
 from shortlist.index.vector_index import Index, Matches

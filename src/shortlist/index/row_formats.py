@@ -1,4 +1,4 @@
-"""How an index stores its vectors: as they are, or rounded to 8 bits."""
+"""Storage formats of an index's vectors: float32, or rounded to 8 bits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,28 +14,28 @@ Arrays = dict[str, np.ndarray]
 
 
 class RowFormat(ABC):
-    """Native rows of vectors, and the plain arrays that a file holds of them."""
+    """Converts vectors to native rows, and rows to the arrays of a file and back."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def pack(self, vectors: np.ndarray) -> _native.Rows:
-        """Rows of vectors float32 [count, width], count at least 1."""
+        """Pack vectors float32 [count, width] into rows; count is at least 1."""
 
     @abstractmethod
     def arrays(self, rows: _native.Rows) -> Arrays:
-        """All that `restore` needs to make the same rows, to the last bit."""
+        """The arrays from which `restore` makes the same rows, bit for bit."""
 
     @abstractmethod
     def restore(self, arrays: Mapping[str, np.ndarray]) -> _native.Rows:
-        """The rows that `arrays` came from."""
+        """Make rows from the result of `arrays`."""
 
     @abstractmethod
     def layout(self, count: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Name, dtype and shape of each of the arrays."""
+        """Name, dtype and shape of each array."""
 
     def join(self, parts: list[_native.Rows]) -> _native.Rows:
-        """One after the other."""
+        """Concatenate rows."""
         if len(parts) == 1:
             return parts[0]
         pieces = [self.arrays(part) for part in parts]

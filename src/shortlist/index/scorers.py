@@ -1,4 +1,4 @@
-"""What scores the fitted vectors for many queries: an estimator's native twin, or the estimator itself."""
+"""Scorers of the fitted vectors for many queries: an estimator's native twin, or the estimator itself."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from shortlist.estimators import Estimator, LowRank, State
 class Scorer(Protocol):
     @property
     def nbytes(self) -> int:
-        """Bytes that a query alone reads."""
+        """Bytes that a single query reads."""
         ...
 
     def __call__(self, queries: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ class Scorer(Protocol):
 
 
 class LowRankScorer:
-    """The values of `LowRank.score`, for all queries at once and with their codes rounded to 8 bits."""
+    """The values of `LowRank.score`, for all queries at once, with query codes rounded to 8 bits."""
 
     def __init__(self, state: State):
         codes = np.ascontiguousarray(state["codes"], np.int8)
@@ -37,7 +37,7 @@ class LowRankScorer:
 
 
 class EstimatorScorer:
-    """Any estimator, one query at a time: correct, and not fast."""
+    """Any estimator, one query at a time: correct, but slow."""
 
     def __init__(self, estimator: Estimator, state: State, shape: tuple[int, int]):
         self._estimator, self._state = estimator, state
@@ -49,7 +49,7 @@ class EstimatorScorer:
 
 
 def scorer_of(estimator: Estimator, state: State, shape: tuple[int, int]) -> Scorer:
-    """The fastest scorer of a state that was fitted to a table of this shape [units, width]."""
+    """The fastest scorer for a state that was fitted to a table of this shape [units, width]."""
     if isinstance(estimator, LowRank):
         return LowRankScorer(state)
     return EstimatorScorer(estimator, state, shape)

@@ -1,4 +1,4 @@
-"""The file of an index: one safetensors file, with what the arrays mean as JSON in its header."""
+"""The file of an index: one safetensors file, with a description in JSON in its header."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from shortlist.estimators import ESTIMATORS, Estimator, State
 from shortlist.index.row_formats import ROW_FORMATS, Arrays
 
 VERSION = 1
-KEY = "shortlist.index"  # of the safetensors metadata
-STATE = "state."  # before the names of the estimator's arrays
+KEY = "shortlist.index"  # key of the description in the safetensors metadata
+STATE = "state."  # prefix of the names of the estimator's arrays
 Metric = Literal["inner_product", "cosine"]
 METRICS = get_args(Metric)
 
 
 class IndexFileError(ShortlistError):
-    """An index cannot be written, or a file holds none that this program reads."""
+    """An index cannot be written, or a file holds no index that this program reads."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes
     ----------
     width, count : int
         Shape of the table of vectors.
     metric, rows : str
-        As `Index` takes them.
+        Parameters of `Index`.
     vectors : dict of arrays
         The vectors in the format `rows`.
     fitted : int
-        How many of them, from the first on, the estimator's `state` covers; 0 without an estimator.
+        Number of vectors, from the first on, that the estimator's `state` covers; 0 without an estimator.
     """
 
     width: int
@@ -56,12 +56,12 @@ class Contents:
 
 
 def write(contents: Contents, path: Path) -> None:
-    """Write a file, replacing the one that is there only when all of it is on disk.
+    """Write a file; an existing one is replaced only when the new one is complete on disk.
 
     Raises
     ------
     IndexFileError
-        It cannot be written.
+        The file cannot be written.
     """
     document: dict[str, Any] = {
         "version": VERSION,
@@ -91,7 +91,7 @@ def read(path: Path) -> Contents:
     Raises
     ------
     IndexFileError
-        It is missing, no index, damaged, from a newer version, or names an unknown method.
+        The file is missing, no index, damaged, from a newer version, or names an unknown method.
     """
     if not path.is_file():
         raise IndexFileError(f"there is no index at {path}: name a file that Index.save wrote")
@@ -101,11 +101,11 @@ def read(path: Path) -> Contents:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise IndexFileError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy does not have
+    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype unknown to NumPy
         raise _damaged(path, str(error)) from None
     try:
         return _contents(path, document, arrays)
-    except (TypeError, ValueError) as error:  # a method's own checks among them
+    except (TypeError, ValueError) as error:  # also from a method's own checks
         raise _damaged(path, str(error)) from None
 
 

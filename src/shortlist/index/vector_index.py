@@ -1,4 +1,4 @@
-"""The index: vectors that are added, fitted, searched, saved and loaded."""
+"""The index: add vectors, fit, search, save and load."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from shortlist.index.row_formats import ROW_FORMATS
 from shortlist.index.scorers import Scorer, scorer_of
 from shortlist.index.vectors import checked, with_norm_one
 
-FIT_QUERIES = 4096  # stored vectors that stand in for queries where none are given
-MOST_SCORES = 1 << 22  # scores that are held at once: 16 MiB
-FEW_QUERIES = 4  # fewer are faster row by row than rearranged for a matrix product
+FIT_QUERIES = 4096  # number of stored vectors that serve as queries where none are given
+MOST_SCORES = 1 << 22  # number of scores in memory at once: 16 MiB
+FEW_QUERIES = 4  # below this number, a loop over queries is faster than a matrix product
 MOST_ROWS = (1 << 31) - 1
 WIDEST = 1 << 16
 
 
 class Matches(NamedTuple):
-    """The best vectors of each query, best first; without the first axis where one query was asked.
+    """The best vectors of each query, best first; for a single query without the first axis.
 
     Attributes
     ----------
     ids : int64 [queries, k]
-        Which vectors: the first that was added is 0. Among equal scores the lowest come first.
+        Ids of the vectors, counted from 0 in the order of adding. Among equal scores the lowest id is first.
     scores : float32 [queries, k]
         Inner product, or cosine.
     """
@@ -48,20 +48,19 @@ class _Fit:
 
 
 class Index:
-    """Vectors that are found by the largest inner product or cosine.
+    """An index that finds vectors by the largest inner product or cosine.
 
-    A search estimates the score of every vector, shortlists the best `keep` of them, and computes these from
-    the stored vectors: the scores that it returns are exact. Before `fit`, and for vectors that were added
-    after it, every score is computed.
+    A search estimates the score of every vector, shortlists a share `keep` of the best, and computes their
+    exact scores from the stored vectors. Vectors that no `fit` covers are always scored exactly.
 
     Parameters
     ----------
     width : int
-        Numbers in a vector.
+        Length of a vector.
     metric : {"inner_product", "cosine"}
         With cosine, vectors and queries are divided by their norms.
     rows : {"float32", "int8"}
-        How vectors are stored. Scores from 8-bit rows are those of the rounded vectors and queries.
+        Storage format. Scores from 8-bit rows are those of the rounded vectors and queries.
 
     Examples
     --------
@@ -86,7 +85,7 @@ class Index:
             raise UsageError(f"rows are {' or '.join(ROW_FORMATS)}, not {rows}")
         self.width, self.metric, self.rows = width, metric, rows
         self._format = ROW_FORMATS[rows]
-        # The table in the order of its ids. Once fitted, the first part is what the fit covers.
+        # The table in the order of ids. After a fit, the first part holds the vectors that it covers.
         self._parts: list[_native.Rows] = []
         self._fit: _Fit | None = None
 
@@ -98,21 +97,21 @@ class Index:
 
     @property
     def fitted(self) -> int:
-        """Vectors whose score a search estimates; it computes those of the others."""
+        """Number of vectors whose scores a search estimates; those of other vectors are exact."""
         return self._parts[0].rows if self._fit else 0
 
     @property
     def estimate_bytes(self) -> int:
-        """Bytes of the small copy that every search reads; 0 before `fit`."""
+        """Bytes of the estimator's copy of the vectors, which every search reads; 0 before `fit`."""
         return self._fit.score.nbytes if self._fit else 0
 
     def add(self, vectors: np.ndarray) -> None:
-        """Append vectors [count, width], or one [width]; their ids go on from `len(index)`.
+        """Append vectors [count, width], or one [width]; their ids start at `len(index)`.
 
         Raises
         ------
         UsageError
-            Another width, numbers that are not finite or above 2^22, or a vector of zeros with metric cosine.
+            The width differs, a number is not finite or above 2^22, or a vector is zero with metric cosine.
         """
         table = self._prepared(vectors, "vectors")
         if not len(table):
@@ -120,21 +119,21 @@ class Index:
         if len(self) + len(table) > MOST_ROWS:
             raise UsageError(f"an index holds at most {MOST_ROWS} vectors: use several")
         part = self._format.pack(table)
-        # Parts are joined as the digits of a counter are: few remain, and a vector is seldom copied.
+        # Parts are merged like the digits of a binary counter: few remain, and a vector is seldom copied.
         while len(self._parts) > bool(self._fit) and self._parts[-1].rows <= part.rows:
             part = self._format.join([self._parts.pop(), part])
         self._parts.append(part)
 
     def fit(self, queries: np.ndarray | None = None, estimator: Estimator | None = None) -> None:
-        """Make the small copy that estimates come from, of all vectors that are there.
+        """Fit an estimator to all vectors of the index.
 
         Parameters
         ----------
         queries : array [samples, width], optional
-            Examples of what will be searched for. They matter most where queries are unlike the vectors. By
-            default, some of the vectors stand in for them.
+            Examples of queries. They matter most where queries differ from the vectors. By default, some of
+            the vectors are used.
         estimator : Estimator, optional
-            By default `LowRank` at about an eighth of the width.
+            By default `LowRank` with a rank of about an eighth of the width.
 
         Raises
         ------
@@ -163,7 +162,7 @@ class Index:
         k : int
             1 to `len(index)`.
         keep : float
-            Share of the vectors whose score is computed, at least `k` of them. With 1 nothing is estimated.
+            Share of the vectors whose score is computed, at least `k` of them. With 1, nothing is estimated.
 
         Raises
         ------
@@ -191,7 +190,7 @@ class Index:
         return Matches(ids, scores) if np.ndim(queries) == 2 else Matches(ids[0], scores[0])
 
     def bytes_per_query(self, keep: float = 0.01) -> int:
-        """Bytes that one query reads, were it alone: the estimates' and those of the shortlist."""
+        """Bytes that a single query reads: those of the estimator and those of the shortlist."""
         count = self._kept(keep)
         stored = sum(part.nbytes for part in self._parts)
         if self._fit is None or count == len(self):
@@ -199,7 +198,7 @@ class Index:
         return self.estimate_bytes + stored - self._parts[0].nbytes + count * self._parts[0].row_bytes
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to one file, which is replaced only when all of it is on disk.
+        """Write the index to one file; an existing one is replaced only when the new one is complete on disk.
 
         Raises
         ------
@@ -243,7 +242,7 @@ class Index:
         return index
 
     def _estimate(self, queries: np.ndarray, exact: bool) -> np.ndarray:
-        """Scores float32 [queries, vectors]: exact ones of what no fit covers, or of all."""
+        """Scores float32 [queries, vectors]: exact where no fit covers a vector, or for all."""
         covered = 0 if exact else 1
         scores = [self._fit.score(queries)] if self._fit and covered else []
         multiply = _native.Rows.matmul if len(queries) >= FEW_QUERIES else _native.estimate_each
@@ -261,5 +260,5 @@ class Index:
 
 
 def _default_rank(width: int) -> int:
-    """An eighth of the width in whole groups of 32, which share a scale, but at least one group."""
+    """An eighth of the width, rounded down to whole groups of 32, which share a scale; at least one group."""
     return max(1, min(max(32, width // 8 // 32 * 32), width - 1))

@@ -1,4 +1,4 @@
-"""What comes from outside: arrays that must be vectors of one width, finite and of a reasonable size."""
+"""Checks of arrays from a user: vectors of one width, finite and within a range."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ import numpy as np
 
 from shortlist.errors import UsageError
 
-LARGEST = float(1 << 22)  # scores stay finite in float32, and the scales of 8-bit rows in float16
+LARGEST = float(1 << 22)  # keeps scores finite in float32, and scales of 8-bit rows finite in float16
 
 
 def checked(values: Any, width: int, what: str) -> np.ndarray:
-    """Float32 [count, width], of an array of that shape or of one vector [width].
+    """Convert an array [count, width], or one vector [width], to float32 [count, width].
 
     Raises
     ------
     UsageError
-        It has another shape, is not of numbers, or holds NaN, infinity or numbers beyond `LARGEST`.
+        The array has another shape, holds no numbers, or holds NaN, infinity or numbers beyond `LARGEST`.
     """
     try:
         table = np.asarray(values)
         if table.dtype.kind not in "fiu":
             raise TypeError
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused below
+        with np.errstate(over="ignore"):  # an overflow becomes infinite, which is refused below
             table = np.ascontiguousarray(np.atleast_2d(table), np.float32)
     except (TypeError, ValueError):
         raise UsageError(f"{what} are arrays of real numbers [count, {width}]") from None
@@ -37,12 +37,12 @@ def checked(values: Any, width: int, what: str) -> np.ndarray:
 
 
 def with_norm_one(table: np.ndarray, what: str) -> np.ndarray:
-    """The directions of vectors [count, width].
+    """Scale vectors [count, width] to norm 1.
 
     Raises
     ------
     UsageError
-        One of them is all zeros.
+        A vector is all zeros.
     """
     norms = np.linalg.norm(table.astype(np.float64), axis=1)
     zero = np.flatnonzero(norms == 0)

@@ -1,4 +1,4 @@
-"""Engines that `shortlist bench` measures against: a file for each, imported only in its own process."""
+"""Engines for comparison in `shortlist bench`: one file each, imported only in the engine's process."""
 
 import importlib
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from shortlist.peers.base import Peer, PeerError
 
 @dataclass(frozen=True)
 class PeerEntry:
-    """Where an engine's adapter is, and the line that installs what it needs."""
+    """The module of an engine's adapter, and the command that installs its packages."""
 
     module: str
     name: str
     install: str
 
     def load(self) -> type[Peer]:
-        """The adapter.
+        """Import the adapter.
 
         Raises
         ------
         PeerError
-            Something that it needs is not installed.
+            A package that it needs is not installed.
         """
         try:
             return getattr(importlib.import_module(f"{__name__}.{self.module}"), self.name)

@@ -1,4 +1,4 @@
-"""What the benchmark asks of an engine: read a prompt, then write tokens one by one."""
+"""The interface of an engine in a benchmark: prefill a prompt, then decode tokens one by one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ class PeerError(ShortlistError):
 
 
 class Peer(ABC):
-    """One engine that holds one model, on `threads` threads, with nothing else loaded beside it.
+    """An engine with one model on `threads` threads, alone in its process.
 
     Attributes
     ----------
     settings : str
-        What was chosen for the engine, in its own words.
+        The chosen settings, in the engine's own terms.
     bytes_per_token : float
-        Bytes of weights that decoding reads for each token, over what was decoded so far.
+        Mean bytes of weights that decoding has read per token so far.
     """
 
     settings: str = ""
@@ -31,15 +31,15 @@ class Peer(ABC):
 
     @abstractmethod
     def prefill(self, tokens: Sequence[int]) -> float:
-        """Seconds from an empty cache to the next token's logits."""
+        """Seconds of prefill, from an empty cache to the next token's logits."""
 
     @abstractmethod
     def decode(self, prompt: Sequence[int], count: int) -> float:
-        """Seconds to write `count` tokens after `prompt`, greedily, ends of text ignored."""
+        """Seconds to decode `count` tokens greedily after `prompt`; end-of-text tokens are ignored."""
 
 
 class SteppingPeer(Peer):
-    """An engine whose cache is extended by hand."""
+    """An engine whose cache is extended step by step."""
 
     @abstractmethod
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""Measure engines beside each other: in turns, on the same tokens, next to what the machine can read."""
+"""Compares engines in turns, on the same tokens, with the machine's read bandwidth."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ NAMES = {
     "exact": "shortlist_exact",
     RECIPE: "shortlist_recipe",
 }
-"""What the ratios call shortlist with each head, and with all that a recipe says."""
+"""Names in the ratios of shortlist with each head, and with a whole recipe."""
 
 REQUEST = "Write a long story about a lighthouse keeper who finds a letter in a bottle after a storm."
 PREFILL_TOKENS = 512
@@ -32,24 +32,24 @@ PREFILL_TOKENS = 512
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure.
+    """The options of a benchmark.
 
     Parameters
     ----------
     threads
-        For every engine; None takes every core that this process may use.
+        Number of threads of every engine; None: all cores that this process may use.
     peers
         Keys of `PEERS`.
     heads
-        Of shortlist: any of `HEADS`.
+        Heads of shortlist, from `HEADS`.
     ffn
-        Of shortlist, as `shortlist.load` takes it.
+        Option `ffn` of `shortlist.load`.
     recipe
-        Folder of a recipe, which is measured beside the heads.
+        Folder of a recipe that is measured beside the heads.
     decode_tokens
-        Written in each repetition, after a prompt of a sentence; ends of text are ignored.
+        Tokens decoded in each repetition after a prompt of one sentence; end-of-text tokens are ignored.
     repetitions
-        Rounds; in each, every engine takes its turn. Medians are reported.
+        Number of rounds; every engine runs once in each. Medians are reported.
 
     Raises
     ------
@@ -77,7 +77,7 @@ class BenchOptions:
 
 @dataclass
 class _Run:
-    """One engine, and what was measured of it so far."""
+    """One engine and its measurements so far."""
 
     engine: str
     head: str
@@ -109,18 +109,18 @@ def measure(
         GGUF file or Hugging Face folder.
     options
     progress
-        Hears what is being done.
+        Called with the present activity.
 
     Returns
     -------
     dict
-        `machine`, `runs` and `ratios`. A run that failed has `error` in place of figures. Bandwidths are in
+        `machine`, `runs` and `ratios`. A run that failed has `error` instead of figures. Bandwidths are in
         GB/s (1e9), memory in MB (1e6 bytes).
 
     Raises
     ------
     ShortlistError
-        The model cannot be read, or its context is too short. What goes wrong in one engine is in its run.
+        The model cannot be read, or its context is too short. The error of one engine is in its run.
     """
     prompt = prompt_tokens(path)
     passage = (prompt * PREFILL_TOKENS)[:PREFILL_TOKENS]
@@ -135,7 +135,7 @@ def measure(
             try:
                 worker = Worker(run.engine, run.head, path, threads, options.ffn, options.recipe)
                 run.worker = stack.enter_context(worker)
-                worker.decode(prompt, min(16, options.decode_tokens))  # the first time is slower
+                worker.decode(prompt, min(16, options.decode_tokens))  # warm-up: the first run is slower
             except PeerError as error:
                 run.error = str(error)
         for repetition in range(options.repetitions):
@@ -163,7 +163,7 @@ def _check_context(path: Path, needed: int) -> None:
 
 
 def prompt_tokens(path: Path) -> list[int]:
-    """A request for a story, in the model's chat template where it has one."""
+    """Tokens of a request for a story, in the model's chat template where there is one."""
     with open_checkpoint(path) as checkpoint:
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
         if tokenizer.chat_template:
@@ -172,7 +172,7 @@ def prompt_tokens(path: Path) -> list[int]:
 
 
 def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Decode speeds over each other; prefill speeds, which no head changes, where the name says so."""
+    """Ratios of decode speeds, and of prefill speeds under names that say so; heads do not affect prefill."""
     speed = {name: row["decode_tokens_per_s"] for name, row in rows.items() if "error" not in row}
     prefill = {name: row["prefill_tokens_per_s"] for name, row in rows.items() if "error" not in row}
     own = [name for name in NAMES.values() if name in speed]

@@ -1,7 +1,7 @@
-"""One engine in a process of its own, so that its peak memory is its own: loaded once, measured when asked.
+"""Runs one engine in a separate process, so that its peak memory is measured alone.
 
-The child reads one JSON request per line and answers with one JSON line. It is idle between them, so the
-parent decides which engine works, and one alone does.
+The child reads one JSON request per line and answers with one JSON line. It is idle between requests, so
+the parent decides which engine works, and only one works at a time.
 """
 
 import contextlib
@@ -33,15 +33,15 @@ class Worker:
     head
         For `shortlist`: `dense`, `estimated`, `exact`, or `recipe` for all that the recipe says.
     path
-        Of the model.
+        Path of the model.
     threads
     ffn, recipe
-        For `shortlist`, as `shortlist.load` takes them; the recipe counts with the head `recipe`.
+        Options of `shortlist.load`, for `shortlist`; the recipe is used with the head `recipe`.
 
     Attributes
     ----------
     settings : str
-        What the engine chose or fell back to.
+        The settings that the engine chose or fell back to.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class Worker:
         recipe: str | None = None,
     ):
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process runs)
-        # Libraries that bring their own thread pools read this when they start.
+        # Libraries with their own thread pools read this at their start.
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, engine, head, str(path), str(threads), ffn, recipe or ""],
@@ -76,11 +76,11 @@ class Worker:
             raise
 
     def prefill(self, tokens: Sequence[int]) -> dict[str, float]:
-        """`seconds` to read `tokens`, and `peak_rss_mb` so far."""
+        """Prefill `tokens`: `seconds`, and `peak_rss_mb` so far."""
         return self._ask(prefill=list(tokens))
 
     def decode(self, prompt: Sequence[int], count: int) -> dict[str, float]:
-        """`seconds` to write `count` tokens after `prompt`, `bytes_per_token` and `peak_rss_mb` so far."""
+        """Decode `count` tokens after `prompt`: `seconds`, `bytes_per_token` and `peak_rss_mb` so far."""
         return self._ask(decode=list(prompt), count=count)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Worker:
 
     def _ask(self, **request: Any) -> dict[str, float]:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died while idle: that there is no answer says so
+        with contextlib.suppress(BrokenPipeError):  # it died while idle: `_answer` reports that
             print(json.dumps(request), file=self._process.stdin, flush=True)
         return self._answer()
 
@@ -115,7 +115,7 @@ class Worker:
 
 
 def serve(peer: Peer, requests: TextIO, answers: TextIO) -> None:
-    """The child's side: measure what each line of `requests` asks for, until there are no more."""
+    """The child's side: measure by the request in each line, until the input ends."""
     print(json.dumps({"settings": peer.settings}), file=answers, flush=True)
     for line in requests:
         request = json.loads(line)
@@ -142,7 +142,7 @@ def _load(engine: str, head: str, path: Path, threads: int, ffn: str, recipe: st
 
 
 def main(engine: str, head: str, path: str, threads: str, ffn: str = "auto", recipe: str = "") -> None:
-    # Engines print what they like to standard output: answers get a descriptor of their own.
+    # Engines may print to standard output, so answers use a separate descriptor.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:

@@ -1,7 +1,7 @@
-"""Convert a model to an engine's own format, once, in the cache folder.
+"""Converts a model to an engine's own format, once, in the cache folder.
 
-Converters hold the whole model in memory, so they run in processes of their own: the peak memory that is
-reported for an engine is then the engine's.
+Converters hold the whole model in memory. They run in separate processes, so that they do not add to the
+peak memory that is reported for an engine.
 """
 
 import subprocess
@@ -16,17 +16,17 @@ from shortlist.peers.base import PeerError
 
 
 def converted(path: Path, kind: str, command: Callable[[Path, Path], list[str]]) -> Path:
-    """The folder of `path` converted to `kind`, made if the cache does not hold it.
+    """The folder of the model at `path` in the format `kind`; converted if the cache does not hold it.
 
     Parameters
     ----------
     command
-        From a Hugging Face folder in float32 and the folder to write, the arguments of `python`.
+        Takes a Hugging Face folder in float32 and the folder to write; returns the arguments of `python`.
 
     Raises
     ------
     PeerError
-        The converter failed; the message carries its last line.
+        The converter failed; the message holds its last line.
     """
     with open_checkpoint(path) as checkpoint:
         folder = cache_folder() / "peers" / f"{kind}-{checkpoint.fingerprint[:16]}"
@@ -54,7 +54,7 @@ def _write_float32(path: Path, folder: Path) -> None:
     from shortlist.torch.float32 import load_float32
 
     model = load_float32(path)
-    # A model that came from a GGUF file still counts as quantized, and those are not saved.
+    # A model from a GGUF file still counts as quantized, and transformers saves no such model.
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
     model.save_pretrained(folder)

@@ -26,7 +26,7 @@ class CTranslate2(Peer):
         return self._generate(tokens, 1)
 
     def decode(self, prompt: Sequence[int], count: int) -> float:
-        first = self._generate(prompt, 1)  # the engine reads the prompt anew in every call
+        first = self._generate(prompt, 1)  # the engine repeats the prefill in every call
         return self._generate(prompt, count + 1) - first
 
     def _generate(self, prompt: Sequence[int], count: int) -> float:

@@ -1,4 +1,4 @@
-"""What llama.cpp and its fork have in common: the batch, the loop, and the choice of flash attention."""
+"""The common adapter of llama.cpp and its fork: the batch, the loop, and the choice of flash attention."""
 
 import ctypes
 from abc import abstractmethod
@@ -19,10 +19,10 @@ TRIAL_TOKENS = 24
 
 
 class GgmlPeer(SteppingPeer):
-    """An engine with llama.cpp's C interface, called without the layers of its Python package.
+    """An engine with llama.cpp's C interface, called without the classes of its Python package.
 
-    Flash attention helps or hurts depending on the model and the processor, so both ways are tried on
-    loading and the one that decodes faster is kept.
+    Flash attention is faster or slower depending on model and CPU, so loading times both and keeps the
+    faster.
     """
 
     api: Any  # the ctypes module of the package

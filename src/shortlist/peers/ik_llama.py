@@ -1,4 +1,4 @@
-"""ik_llama.cpp, the fork of llama.cpp with faster kernels for processors."""
+"""ik_llama.cpp, the fork of llama.cpp with faster CPU kernels."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""llama.cpp, through the C interface that llama-cpp-python carries."""
+"""llama.cpp, by the C interface in llama-cpp-python."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ class OnnxRuntimeGenAI(Peer):
 
     def __init__(self, path: Path, threads: int):
         folder = converted(path, "onnxruntime-genai", _command)
-        # Whole for a tied head; of an embedding of its own a single row would be read.
+        # A tied head reads the whole embedding; a separate embedding is read by one row.
         self.bytes_per_token = (folder / "model.onnx.data").stat().st_size
         config = onnxruntime_genai.Config(str(folder))
         session_options = {"intra_op_num_threads": threads}

@@ -1,4 +1,4 @@
-"""shortlist itself, measured like the others: the decoder and one of its heads, without tokenizer."""
+"""shortlist itself as a peer: the decoder and one of its heads, without tokenizer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ CONTEXT = 2048
 
 
 class Shortlist(SteppingPeer):
-    """Parameters are those of `shortlist.load`."""
+    """The engine of this package, with the parameters of `shortlist.load`."""
 
     def __init__(
         self,

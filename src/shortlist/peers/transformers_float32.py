@@ -1,4 +1,4 @@
-"""Hugging Face transformers in float32, which is PyTorch's fastest type on most processors."""
+"""Hugging Face transformers in float32, PyTorch's fastest type on most CPUs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ class Transformers(SteppingPeer):
         self.model = load_float32(path)
         weights = sum(parameter.numel() for parameter in self.model.parameters())
         if not self.model.config.tie_word_embeddings:
-            weights -= self.model.get_input_embeddings().weight.numel()  # one row of it is read
+            weights -= self.model.get_input_embeddings().weight.numel()  # a token reads one row
         self.bytes_per_token = 4 * weights
 
     def reset(self) -> None:

@@ -1,1 +1,1 @@
-"""One page about one model: measure the figures, draw them, put them together."""
+"""Makes one page about one model: measures the figures, draws them and writes the page."""

@@ -1,28 +1,28 @@
-"""Names beside the points of a chart, placed so that they cover neither each other nor a point."""
+"""Positions names beside the points of a chart, so that they cover neither each other nor a point."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-GAP = 10.0  # pixels between the middle of a point and its name
-RINGS = (1.0, 2.2, 3.6, 5.2)  # multiples of the gap that are tried, the nearest first
+GAP = 10.0  # pixels between the centre of a point and its name
+RINGS = (1.0, 2.2, 3.6, 5.2)  # tried multiples of the gap, the nearest first
 SIDES = ((1, 1), (1, -1), (1, 0), (0, 1), (0, -1), (-1, 1), (-1, -1), (-1, 0))
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Area that two boxes share."""
+    """Area of the overlap of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(0.0, width) * max(0.0, height)
 
 
 def place(point: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], frame: Box) -> Box:
-    """Where a name of some size goes: the nearest place that is free and within the frame.
+    """Position a name of a given size: the nearest free box within the frame.
 
-    Where none is, the one that covers least.
+    Where no box is free, the one with the smallest overlap.
     """
     width, height = size
     best, least = (point[0], point[1], point[0] + width, point[1] + height), float("inf")
@@ -46,7 +46,7 @@ def name_points(
     others: Sequence[tuple[float, float]] = (),
     radius: float = 6.0,
 ) -> None:
-    """Write the names of points, clear of all points and of the line at 0.
+    """Write the names of points so that they cover no point and not the line at 0.
 
     The layout of the figure is settled first; the names do not change it.
 
@@ -54,16 +54,16 @@ def name_points(
     ----------
     axes
     points
-        Each (name, x, y, half the length of its interval), in data units.
+        Points (name, x, y, half the length of the interval), in data units.
     others
-        Points (x, y) without a name.
+        Further points (x, y), without a name.
     radius
-        Of a point, in pixels.
+        Radius of a point, in pixels.
     """
     figure = axes.figure
     figure.draw_without_rendering()
     frame = axes.get_window_extent()
-    points_per_pixel = 72 / figure.dpi  # offsets are in points, which a file of another resolution keeps
+    points_per_pixel = 72 / figure.dpi  # offsets are in points, independent of resolution
     zero = axes.transData.transform((0, 0))[1]
     taken: list[Box] = [(frame.x0, zero - 1, frame.x1, zero + 1)]
     taken += [

@@ -1,4 +1,4 @@
-"""What each layer reads: the shares of its inputs' channels, and of the neurons."""
+"""Shares of input channels and neurons that each layer reads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shortlist.sites.channels import PLACES
 
 
 def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]) -> dict[str, Any] | None:
-    """Shares that are read of each layer over a text, or None where all layers are dense.
+    """Measure the shares that each layer reads over a text; None where all layers are dense.
 
     Returns
     -------
     dict
-        `channels`: by kind of input, for each layer the share of its channels, 1 where it is dense.
-        `neurons`: the share of the feed-forward neurons, over all layers.
+        `channels`: for each kind of input, a list with the share of channels of every layer (1: dense).
+        `neurons`: the share of the feed-forward neurons over all layers.
     """
     parts = recipe.layer_parts if recipe else {}
     if not parts and decoder.ffn == "dense":

@@ -1,4 +1,4 @@
-"""The figures of a report: bytes, recall, quality against speed, rows per token, budgets per layer."""
+"""Measures the figures of a report: bytes, recall, quality and speed, rows per token, shares per layer."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from shortlist.sites.head import Head, exact_head
 VERSION = 1
 PEER = "llama.cpp"
 FRONTIER = ("tokens_per_s", "perplexity_change", "agreement", "bytes_per_token")
-"""What a recipe says of each point of its frontier, beside its name."""
+"""Fields of a point of a recipe's frontier, beside its name."""
 
 Progress = Callable[[str, float], None]  # (stage, share of it that is done)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: positions of text, and rows of the head.
+    """The amount of measuring: positions of text, and rows of the head.
 
-    The defaults take about two minutes of processor time for a model of 135M weights.
+    The defaults take about two minutes of CPU time for a model of 135M weights.
     """
 
     fit: int = 1024
@@ -43,26 +43,26 @@ class Sizes:
     strip: int = 120
     head_rows: int = 8192
     speed_tokens: int = 48
-    fewest: int = 128  # tokens of a text
+    fewest: int = 128  # smallest number of tokens of a text
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report is about.
+    """The model of a report.
 
     Attributes
     ----------
     name : str
-        Of the model, for people.
+        Display name of the model.
     checkpoint : Checkpoint
-        Open.
+        The open checkpoint.
     tokenizer : Tokenizer
     dense : Decoder
-        All layers dense.
+        The decoder with dense layers.
     decoder : Decoder
-        As the recipe has it; `dense` itself where the recipe leaves the layers alone.
+        The decoder of the recipe; `dense` itself where the recipe changes no layer.
     head : head
-        The shortlisted one.
+        The shortlisted head.
     recipe : Recipe or None
     threads : int or None
     """
@@ -99,21 +99,21 @@ def measure(
     sizes: Sizes = Sizes(),
     progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
-    """Measure all that a report shows.
+    """Measure all figures of a report.
 
     Parameters
     ----------
     subject : Subject
     text : str, optional
-        To fit to, and to test on after that. Left out, the model writes its own.
+        The text for fitting, and then for testing. None: the model generates one.
     sizes : Sizes
     progress : callable
-        Called with the stage of the work and the share of it that is done.
+        Called with the name of a stage and the share of it that is done.
 
     Returns
     -------
     dict
-        As JSON holds it. Bytes are those of weights; shares and changes are of 1.
+        Values for JSON. Bytes are bytes of weights; shares and relative changes are fractions, not per cent.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def measure(
 def _tokens(
     subject: Subject, text: str | None, sizes: Sizes, progress: Progress
 ) -> tuple[list[int], list[int]]:
-    """Tokens to fit to, and those after them to test on."""
+    """Tokens for fitting, and the following tokens for testing."""
     wanted = sizes.fit + sizes.test
     if text is None:
         _, written = write_passages(
@@ -165,7 +165,7 @@ def _tokens(
         )
         tokens = written.tolist()
     else:
-        # Far more characters than tokens: a book need not be read to its end.
+        # More characters than the tokens can need: a book is not tokenized to its end.
         tokens = subject.tokenizer.encode(text[: 32 * wanted], add_special=False)[:wanted]
         if len(tokens) < sizes.fewest:
             raise UsageError(
@@ -177,15 +177,15 @@ def _tokens(
 
 
 def _sample(subject: Subject, tokens: list[int], count: int) -> list[int]:
-    """So many tokens from the beginning of a sentence on; shorter texts give a half at least."""
+    """`count` tokens from the beginning of a sentence; a shorter text gives at least its half."""
     start = sentence_start(subject.tokenizer, tokens, min(count, len(tokens) // 2))
-    if start and not subject.prefix:  # a first token that nothing comes before is not predicted
+    if start and not subject.prefix:  # without a prefix, nothing predicts the first token
         return tokens[start - 1 : start + count]
     return tokens[start : start + count]
 
 
 def _bytes(checkpoint: Checkpoint, points: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The parts of the file, and what a token reads of each part, by way to decode."""
+    """Stored bytes of each part, and bytes of it that a token reads, for each way to decode."""
     parts, read = describe_parts(checkpoint), read_parts(checkpoint)
     layer_parts = {
         "attention": read["attention"],
@@ -200,7 +200,7 @@ def _bytes(checkpoint: Checkpoint, points: Sequence[dict[str, Any]]) -> dict[str
 
 
 def _frontier(recipe: Recipe | None) -> list[dict[str, Any]]:
-    """What the recipe measured of itself and its rivals when it was made."""
+    """The frontier that the recipe's tuning measured: the recipe and its candidates."""
     points = recipe.measured.get("frontier", []) if recipe else []
     try:
         return [
@@ -216,7 +216,7 @@ def _frontier(recipe: Recipe | None) -> list[dict[str, Any]]:
 def _recall(
     subject: Subject, fit: Sequence[int], test: Sequence[int], head_rows: int, progress: Progress
 ) -> dict[str, Any]:
-    """Every estimator on the head, on so many of its rows, and on the feed-forward layer in the middle."""
+    """Recall of every estimator on a sample of the head's rows, and on the middle feed-forward layer."""
     rows, checkpoint = subject.dense.head_rows, subject.checkpoint
     tables = Tables(checkpoint, subject.prefix, fit, test, subject.threads)
     count = sum(1 for _ in main_estimators(True)) + 1
@@ -249,7 +249,7 @@ def _collect(recalls: Any, progress: Callable[[float], None], count: int) -> lis
 
 
 def _as_read(recall: Recall) -> dict[str, Any]:
-    """For JSON. The estimator `exact` keeps rows of float32; whoever reads all rows reads them as packed."""
+    """The values for JSON. The estimator `exact` holds float32 rows, but a dense head reads packed ones."""
     figures = asdict(recall)
     if recall.estimator == "exact":
         figures["bytes_share"] = 1.0

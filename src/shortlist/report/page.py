@@ -1,4 +1,4 @@
-"""A report's figures as one page that needs nothing else: no network, no other file."""
+"""Writes a report's figures as one page that needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LEVELS = (0.01, 0.03, 0.1, 0.3)
 
 
 def render(figures: dict[str, Any]) -> str:
-    """The page as HTML. Whatever it shows of texts, models and recipes is escaped.
+    """Render the page as HTML. Strings from texts, models and recipes are escaped.
 
     Parameters
     ----------
     figures : dict
-        What `measure` returned.
+        The result of `measure`.
     """
     import jinja2
     from markupsafe import Markup
@@ -57,7 +57,7 @@ def render(figures: dict[str, Any]) -> str:
 
 
 def _file(name: str) -> str:
-    """A file that lies beside this one."""
+    """Read a file from this module's folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
@@ -71,5 +71,5 @@ def _percent(share: float, digits: int = 1, sign: bool = False) -> str:
 
 
 def _visible(text: str) -> str:
-    """A token for reading: spaces and line ends can be seen."""
+    """A readable form of a token, with visible spaces and line ends."""
     return text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")

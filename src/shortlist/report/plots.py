@@ -10,11 +10,11 @@ from shortlist.report.labels import name_points
 from shortlist.report.verdict import NORMAL_95
 
 NAMES = {"exact": "exact: all of it", "gate": "gate, in full"}
-"""Of methods whose own name says too little in a legend."""
+"""Legend labels of methods whose names say too little."""
 
 
 def bytes_figure(per_token: Mapping[str, Mapping[str, float]]) -> str:
-    """A stacked bar for each way to decode: the megabytes that a token reads of each part."""
+    """A stacked bar for each way to decode: the megabytes of each part that a token reads."""
     from matplotlib.figure import Figure
 
     with settings("bytes"):
@@ -51,12 +51,12 @@ def bytes_figure(per_token: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def short(count: float) -> str:
-    """Megabytes for a label: whole ones, and two digits of what is smaller than ten."""
+    """Megabytes for a label: whole numbers, or two digits below ten."""
     return f"{count:.0f}" if count >= 10 else f"{count:.2g}"
 
 
 def recall_figure(name: str, methods: Sequence[Mapping[str, Any]], wanted: str) -> str:
-    """Recall against bytes, a line for each estimator; `wanted` names what recall is of."""
+    """Recall against bytes, a line for each estimator; `wanted` names the units that recall counts."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
@@ -69,7 +69,7 @@ def recall_figure(name: str, methods: Sequence[Mapping[str, Any]], wanted: str) 
         for estimator, points in series.items():
             look = LOOKS[estimator]
             xs, ys = zip(*sorted(points), strict=True)
-            if estimator == "random":  # the floor, whatever is read
+            if estimator == "random":  # its recall does not depend on bytes
                 axes.axhline(ys[0], color=look.colour, linestyle=look.line, label="random")
                 continue
             axes.plot(
@@ -98,9 +98,9 @@ def recall_figure(name: str, methods: Sequence[Mapping[str, Any]], wanted: str) 
 
 
 def speed_figure(speed: Mapping[str, Any]) -> str:
-    """Change of perplexity against tokens per second: what was measured now, and the recipe's frontier.
+    """Change of perplexity against tokens per second: this measurement, and the recipe's frontier.
 
-    A frontier that has a point for dense is drawn as if dense had been as fast then as it is now.
+    A frontier with a point for dense is scaled so that dense is as fast there as it is now.
     """
     from matplotlib.figure import Figure
 
@@ -162,7 +162,7 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
 
 
 def layers_figure(channels: Mapping[str, Sequence[float]]) -> str:
-    """The share of the input channels that is read, a line for each kind of input over the layers."""
+    """Share of input channels that is read, a line over the layers for each kind of input."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 

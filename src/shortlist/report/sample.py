@@ -1,4 +1,4 @@
-"""Where a sample of a text begins: at a sentence."""
+"""Finds the start of a sample of a text: the beginning of a sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SENTENCE = re.compile(
 
 
 def sentence_start(tokenizer: Tokenizer, tokens: Sequence[int], least: int) -> int:
-    """The first token that begins a sentence and has so many tokens from there on; 0 where there is none.
+    """The first token that begins a sentence and leaves at least `least` tokens; 0 where there is none.
 
     White space before the sentence may be part of that token.
     """

@@ -1,4 +1,4 @@
-"""Quality and speed of several ways to decode one model, and of a peer, in one run."""
+"""Measures quality and speed of several ways to decode one model, and of a peer, in one run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from shortlist.peers import PeerError
 from shortlist.peers.bench import prompt_tokens
 from shortlist.peers.bench_worker import Worker
 
-PEER_ROUNDS = 3  # of which the median counts
-PROMPT = 16  # tokens of the text that a timed token comes after
+PEER_ROUNDS = 3  # the median is reported
+PROMPT = 16  # tokens of the text before a timed token
 
 
 class Variant(NamedTuple):
@@ -36,16 +36,16 @@ def measure_variants(
     timed: int,
     progress: Callable[[str, float], None],
 ) -> list[dict[str, Any]]:
-    """What each costs in quality against the dense one, what a token reads, and how many it writes a second.
+    """Measure each variant: quality against dense, bytes per token and tokens per second.
 
     Parameters
     ----------
     variants : mapping of Variant
         By name; `dense` is the reference.
     prefix, tokens : sequence of int
-        The text that quality is measured on.
+        The text for measuring quality.
     timed : int
-        Positions of it that are timed.
+        Number of its positions that are timed.
     """
     seconds = _seconds(variants, prefix, tokens, timed, lambda share: progress("timing", share))
     dense = variants["dense"]
@@ -83,7 +83,7 @@ def _seconds(
     timed: int,
     progress: Callable[[float], None],
 ) -> dict[str, float]:
-    """Seconds of a token; heads of one decoder take turns."""
+    """Seconds per token; heads of one decoder are timed in turns."""
     found: dict[str, float] = {}
     for decoder in {id(variant.decoder): variant.decoder for variant in variants.values()}.values():
         heads = {name: variant.head for name, variant in variants.items() if variant.decoder is decoder}
@@ -93,12 +93,12 @@ def _seconds(
 
 
 def peer_speed(name: str, path: Path, count: int, progress: Callable[[str, float], None]) -> dict[str, Any]:
-    """Tokens a second and bytes per token of another engine, or why there are none."""
+    """Tokens per second and bytes per token of another engine, or the reason why there are none."""
     progress(f"timing {name}", 0.0)
     prompt = prompt_tokens(path)
     try:
         with Worker(name, "dense", path, _native.threads()) as worker:
-            worker.decode(prompt, count)  # the first time is slower
+            worker.decode(prompt, count)  # warm-up: the first run is slower
             runs = []
             for done in range(PEER_ROUNDS):
                 runs.append(worker.decode(prompt, count))

@@ -1,4 +1,4 @@
-"""What predicting each token of a text reads of the head, and what the shortlist chooses there."""
+"""The rows of the head that each token of a text reads, and the token that the shortlist chooses."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def measure_strip(
     tokens: Sequence[int],
     progress: Callable[[str, float], None],
 ) -> list[dict[str, Any]]:
-    """For each token of a text, what it cost to predict.
+    """Measure the cost of predicting each token of a text.
 
     Returns
     -------
     list of dict
-        `text` of the token; head `rows` that were computed exactly, as greedy decoding does; the
-        `candidates`, text and probability of the dense model, likeliest first; the text that the shortlist
-        `chose`, and its `dense_rank`: 1 where the dense model chooses the same.
+        One dict per token. `text`: its text. `rows`: number of head rows computed exactly, in greedy
+        decoding. `candidates`: texts and probabilities of the dense model, likeliest first. `chose`: the text
+        that the shortlist chose. `dense_rank`: its rank in the dense model, 1 where both choose the same.
     """
     references = windows(dense.decoder, tokens, prefix)
     found = []

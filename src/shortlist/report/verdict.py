@@ -1,4 +1,4 @@
-"""What a report found, in plain words: speed, bytes, and whether the text is the same."""
+"""Sums up a report in words: speed, bytes, and whether the text is the same."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 SAME_SPEED = 0.03
-"""Speeds that differ by less are called the same: two runs of one program differ by as much."""
+"""Speeds that differ by less than this share count as equal: two runs of one program differ as much."""
 
 LEAST_SAVED = 0.005
-"""Share of the bytes below which nothing is said to be saved."""
+"""Saved shares of the bytes below this count as no saving."""
 
 NORMAL_95 = 1.96
-"""Standard errors to each side of a 95 % interval."""
+"""Half width of a 95 % interval, in standard errors."""
 
 
 class Verdict(NamedTuple):
-    """One sentence that sums up, and those that give the reasons."""
+    """A headline of one sentence, and sentences with the reasons."""
 
     headline: str
     sentences: list[str]
 
 
 def verdict(figures: Mapping[str, Any]) -> Verdict:
-    """The way to decode that the report is about, beside dense.
+    """Compare the report's own way to decode with dense.
 
     Parameters
     ----------
     figures
-        What `measure` returned.
+        The result of `measure`.
     """
     points = {point["name"]: point for point in figures["speed"]["points"]}
     dense = points["dense"]
@@ -57,34 +57,34 @@ def verdict(figures: Mapping[str, Any]) -> Verdict:
 
 
 def called(name: str) -> str:
-    """A way to decode as the subject of a sentence."""
+    """The name of a way to decode, as the subject of a sentence."""
     return "The recipe" if name == "recipe" else f"The {name} head"
 
 
 def megabytes(count: float) -> str:
-    """Bytes in units of 1000."""
+    """Format bytes in decimal units."""
     return f"{count / 1e6:.1f} MB"
 
 
 def speed(point: Mapping[str, Any]) -> str:
-    """Tokens a second, three digits."""
+    """Format tokens per second with three digits."""
     count = point["tokens_per_s"]
     return f"{count:,.0f}" if count >= 100 else f"{count:.1f}" if count >= 10 else f"{count:.2f}"
 
 
 def interval(point: Mapping[str, Any]) -> str:
-    """The change of perplexity with its 95 % interval."""
+    """Format the change of perplexity with its 95 % interval."""
     error = NORMAL_95 * point["perplexity_change_error"]
     return f"{100 * point['perplexity_change']:+.2f} % ± {100 * error:.2f} %".replace("-", "−")
 
 
 def differing(point: Mapping[str, Any]) -> int:
-    """Positions where another token than dense's was chosen."""
+    """Number of positions where another token than dense's was chosen."""
     return round(point["positions"] * (1 - point["agreement"]))
 
 
 def percent(share: float) -> str:
-    """Whole per cent; at least 1 where it is not 0."""
+    """Format as whole per cent; at least 1 where the share is not 0."""
     return f"{max(1, round(100 * share))} %" if share > 0 else "0 %"
 
 
@@ -123,7 +123,7 @@ def _bytes(own: Mapping[str, Any], dense: Mapping[str, Any]) -> str:
 
 
 def _saved(own: Mapping[str, Any], dense: Mapping[str, Any]) -> float:
-    """Share of the bytes that are not read; 0 where it rounds to nothing."""
+    """Share of the bytes that is saved; 0 where it is too small to mention."""
     saved = 1 - own["bytes_per_token"] / dense["bytes_per_token"]
     return saved if saved >= LEAST_SAVED else 0.0
 
@@ -173,10 +173,10 @@ TERMS = {
     "± is a 95 % interval.",
     "recall": "the share of the truly needed rows or neurons that an estimate finds.",
 }
-"""The words of a report, in the order in which they need each other."""
+"""Glossary of a report; a term comes after those that explain it."""
 
 
 def terms(names: Sequence[str]) -> dict[str, str]:
-    """Those words that a report with these ways to decode uses."""
+    """The terms that a report with these ways to decode uses."""
     ways = {"dense", "exact", "estimated", "recipe"}
     return {word: meaning for word, meaning in TERMS.items() if word not in ways or word in names}
