@@ -12,7 +12,9 @@ import numpy as np
 
 from shortlist import _native
 
-TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+TYPES = tuple(t.name for t in _native.tensor_types() if t.number is not None)
+BY_CHANNEL = tuple(kind for kind in TYPES if kind not in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "MXFP4"))
+"""Types that can be stored by input channel."""
 ROWS = 37  # a whole tile of no instruction set
 TOKENS = 13  # blocks of 8, 4 and 1
 THRESHOLD = 0.8  # for input channels
@@ -25,11 +27,27 @@ def columns(kind: str) -> tuple[int, ...]:
 
 
 CODES = {"Q4_0": (2, 18), "Q4_1": (4, 20), "Q5_0": (2, 22), "Q5_1": (4, 24), "Q8_0": (2, 34)} | {
+    "Q2_K": (16, 80),
+    "Q3_K": (0, 96),
     "Q4_K": (16, 144),
     "Q5_K": (16, 176),
     "Q6_K": (0, 192),
+    "IQ4_NL": (2, 18),
+    "IQ4_XS": (8, 136),
+    "MXFP4": (1, 17),
 }
 """Where the codes of a block are."""
+
+FACTORS = {
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+    "IQ4_NL": (0,),
+    "IQ4_XS": (0,),
+}
+"""Where the float16 numbers of a block are, of types that gguf does not write."""
 
 
 def with_extremes(kind: str, data: np.ndarray) -> np.ndarray:
@@ -50,16 +68,21 @@ def random_tensor(kind: str, cols: int, rng: np.random.Generator) -> np.ndarray:
     weights[3] = 0.0
     weights[5] *= 1e3
     block, size = gguf.GGML_QUANT_SIZES[quantization]
-    if block != 256:
-        return (
+    if kind not in FACTORS:
+        data = (
             np.ascontiguousarray(gguf.quants.quantize(weights, quantization)).view(np.uint8).reshape(ROWS, -1)
         )
+        if (
+            kind == "MXFP4"
+        ):  # powers of two far apart, in rows of their own, as the errors of a matrix are compared
+            data.reshape(ROWS, -1, size)[9:13, :, 0] = np.array([[0], [1], [2], [3]])
+        return data
     data = rng.integers(0, 256, (ROWS, cols // block, size), dtype=np.uint8)
-    scales = (208,) if kind == "Q6_K" else (0, 2)
-    for at in scales:
-        data[:, :, at : at + 2] = (
-            (0.02 * rng.random((ROWS, cols // block, 1))).astype(np.float16).view(np.uint8)
-        )
+    for at in FACTORS[kind]:
+        factors = (0.02 * rng.random((ROWS, cols // block, 1))).astype(np.float16)
+        factors[8] = -factors[8]
+        factors[9] = 0.0
+        data[:, :, at : at + 2] = factors.view(np.uint8)
     return data.reshape(ROWS, -1)
 
 
@@ -73,7 +96,14 @@ def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]
     some = np.array([36, 0, 5, 3, 17], np.int32)
     coefficients = rng.normal(size=len(some)).astype(np.float32)
     tiled = _native.Rows.pack(data.reshape(-1), kind, ROWS, cols, tiled=True)
-    channels, norms = _native.Channels(rows), rng.uniform(0.5, 2.0, cols).astype(np.float32)
+    norms = rng.uniform(0.5, 2.0, cols).astype(np.float32)
+    by_channel = {}
+    if kind in BY_CHANNEL:
+        channels = _native.Channels(rows)
+        by_channel = {
+            "channels/all": np.stack([channels.matvec(v) for v in x]),
+            "channels/some": np.stack([channels.matvec(v, THRESHOLD, norms) for v in x]),
+        }
     return {
         "data": data,
         "x": x,
@@ -85,8 +115,7 @@ def run(kind: str, cols: int, rng: np.random.Generator) -> dict[str, np.ndarray]
         "matmul": rows.matmul(x),
         "axpy": rows.axpy_rows(some, coefficients),
         "norms": norms,
-        "channels/all": np.stack([channels.matvec(v) for v in x]),
-        "channels/some": np.stack([channels.matvec(v, THRESHOLD, norms) for v in x]),
+        **by_channel,
         "tiled/unpacked": tiled.unpack(np.arange(ROWS, dtype=np.int32)),
         "tiled/matvec": np.stack([tiled.matvec(v) for v in x]),
         "tiled/matmul": tiled.matmul(x),

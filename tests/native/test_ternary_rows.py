@@ -71,7 +71,12 @@ def test_products(isa, tmp_path):
     assert np.array_equal(out["one_by_one"], out["products"])
 
 
-def test_rows_that_are_read_one_by_one_have_no_such_form():
-    codes, scale = random(0, 8, 32)
-    with pytest.raises(ValueError, match="2-bit matrices are read whole"):
-        _native.Rows.pack(blocks(codes, scale), "TERNARY", 8, 32)
+def test_rows_that_are_read_one_by_one_hold_the_same_values():
+    codes, scale = random(0, 8, 160)
+    packed = _native.Rows.pack(blocks(codes, scale), "TERNARY", 8, 160)
+    values = packed.unpack(np.arange(8, dtype=np.int32))
+    assert np.array_equal(values, codes * scale.astype(np.float32)[:, None])
+    x = np.ones(160, np.float32)
+    assert np.allclose(
+        packed.matvec_rows(x, np.array([7, 2], np.int32)), values[[7, 2]].sum(axis=1), rtol=1e-5
+    )

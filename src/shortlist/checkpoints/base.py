@@ -9,29 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from shortlist import _native
 from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import ModelConfig
 from shortlist.spec.expert_tensors import mixture_shapes, shared_router_shapes
 from shortlist.spec.families import FAMILIES, FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
 
-TYPES: dict[str, tuple[int, int]] = {
-    "F32": (1, 4),
-    "F16": (1, 2),
-    "BF16": (1, 2),
-    "Q4_0": (32, 18),
-    "Q4_1": (32, 20),
-    "Q5_0": (32, 22),
-    "Q5_1": (32, 24),
-    "Q8_0": (32, 34),
-    "Q4_K": (256, 144),
-    "Q5_K": (256, 176),
-    "Q6_K": (256, 210),
-}
-"""For each tensor type the number of weights in a block, and the bytes of that block."""
-
-FLOATS = ("F32", "F16", "BF16")
-"""Those that are not quantized."""
+TYPES = {kind.name: kind for kind in _native.tensor_types()}
+"""Every tensor type by its name: a record of the native table (`native/formats/types.cpp`)."""
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -18,19 +18,7 @@ from shortlist.checkpoints.gguf_metadata import ARRAY, SCALARS, STRING, Metadata
 from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 
-GGML_TYPES = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    6: "Q5_0",
-    7: "Q5_1",
-    8: "Q8_0",
-    12: "Q4_K",
-    13: "Q5_K",
-    14: "Q6_K",
-    30: "BF16",
-}
+GGML_TYPES = {kind.number: kind for kind in TYPES.values() if kind.number is not None}
 """Tensor types that can be read, by their number in the file."""
 
 _U32, _U64 = SCALARS[4], SCALARS[10]
@@ -190,11 +178,11 @@ class _Reader:
             end = start + _nbytes(kind, shape)
             if end > self.size:
                 self.fail(f"tensor {name} ends at byte {end}, but the file has {self.size}")
-            found[name] = TensorInfo(name, kind, shape, start, end)
+            found[name] = TensorInfo(name, kind.name, shape, start, end)
         self.check_overlap(found)
         return tuple(found.values())
 
-    def tensor_entry(self) -> tuple[str, str, tuple[int, ...], int]:
+    def tensor_entry(self) -> tuple[str, _native.TensorType, tuple[int, ...], int]:
         name = self.name("the name of a tensor")
         dimensions = self.number(_U32)
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
@@ -205,16 +193,17 @@ class _Reader:
         if kind not in GGML_TYPES:
             raise CheckpointError(
                 f"{self.path}: tensor {name} has type {_type_name(kind)}, which is not supported; "
-                f"supported are {', '.join(TYPES)}"
+                f"supported are {', '.join(known.name for known in GGML_TYPES.values())}"
             )
         if min(shape) < 1:
             self.fail(f"tensor {name} has shape {shape}")
-        block = TYPES[GGML_TYPES[kind]][0]
-        if shape[-1] % block:
+        found = GGML_TYPES[kind]
+        if shape[-1] % found.weights:
             self.fail(
-                f"tensor {name} has rows of {shape[-1]}, not a multiple of the {block} of {GGML_TYPES[kind]}"
+                f"tensor {name} has rows of {shape[-1]}, not a multiple of the {found.weights} "
+                f"of {found.name}"
             )
-        return name, GGML_TYPES[kind], shape, offset
+        return name, found, shape, offset
 
     def check_overlap(self, tensors: Mapping[str, TensorInfo]) -> None:
         end, last = 0, ""
@@ -224,13 +213,12 @@ class _Reader:
             end, last = tensor.end, tensor.name
 
 
-def _nbytes(kind: str, shape: tuple[int, ...]) -> int:
+def _nbytes(kind: _native.TensorType, shape: tuple[int, ...]) -> int:
     # Python integers do not overflow, so a product of absurd dimensions is merely larger than the file.
-    block, block_bytes = TYPES[kind]
     count = 1
     for size in shape:
         count *= size
-    return count // block * block_bytes
+    return count // kind.weights * kind.bytes
 
 
 def _type_name(kind: int) -> str:

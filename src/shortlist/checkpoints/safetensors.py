@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import Checkpoint, StoredTensor, check_tensors, drop_unused
+from shortlist.checkpoints.base import TYPES, Checkpoint, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.folders import json_object, weight_files
 from shortlist.checkpoints.mapped import MappedFile
@@ -24,8 +24,11 @@ from shortlist.spec.hf_keys import BASE, WRAPPER
 from shortlist.spec.keys import check_keys
 from shortlist.spec.settings import Settings
 
-_TYPES = ("F32", "F16", "BF16")
-_SIZES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}  # bytes hold the codes of ternary experts, and nothing else
+_TYPES = tuple(name for name, kind in TYPES.items() if not kind.quantized)
+_SIZES = {
+    **{name: TYPES[name].bytes for name in _TYPES},
+    "U8": 1,
+}  # bytes hold the codes of ternary experts, and nothing else
 # Where a model that also sees and hears keeps its text part, and what is not read of it.
 _WRAPPED = "model.language_model."
 _ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio.")

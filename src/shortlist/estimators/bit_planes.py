@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from shortlist._native import GROUP  # inputs that share one scale, in the rows and in the query
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
@@ -23,8 +24,6 @@ from shortlist.estimators.base import (
     table_chunks,
     table_shape,
 )
-
-GROUP = 32  # inputs that share one scale, in the rows and in the query
 
 # The bound. Legend: g a group of 32 inputs, i an input of it;
 #   weight = s_g (u_i - 128), u_i = 16 hi_i + lo_i in 0..255, s_g a 16-bit float;

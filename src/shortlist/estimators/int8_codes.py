@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace
 
+from shortlist._native import GROUP  # coordinates of a row that share one scale
 from shortlist.estimators.base import Array
 
-GROUP = 32  # coordinates of a row that share one scale
 LARGEST_SCALE = 65504.0  # the largest 16-bit float
 
 

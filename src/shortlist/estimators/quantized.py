@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from shortlist._native import GROUP  # inputs of a row, or rows of an input channel, that share one scale
 from shortlist.errors import UsageError
 from shortlist.estimators.base import (
     Array,
@@ -31,7 +32,6 @@ from shortlist.estimators.residuals import length, residual_root, residuals
 
 Scales = Literal["row", "group", "input"]
 Code = Literal["linear", "shift"]
-GROUP = 32  # inputs of a row, or rows of an input channel, that share one scale
 STEPS = 4  # of the search for scales, each a rounding and a least-squares fit
 SAMPLE_ROWS = 4096  # rows that the choice of scales is made on
 

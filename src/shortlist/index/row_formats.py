@@ -7,8 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from shortlist import _native
-
-GROUP = 32  # inputs that share a scale in 8-bit rows
+from shortlist._native import GROUP  # inputs that share a scale in 8-bit rows
 
 Arrays = dict[str, np.ndarray]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import FLOATS, Checkpoint
+from shortlist.checkpoints.base import TYPES, Checkpoint
 from shortlist.checkpoints.packing import halves_order, pack_matrix, vector
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.model.blocks.mixture import pack_mixture, pack_shared_router
@@ -385,7 +385,9 @@ def _check_weights(weights: str | None, checkpoint: Checkpoint) -> None:
         raise UsageError(f"--weights {weights} is unknown: choose q8 or q4, or leave it out")
     kept = ("router", "shared_gate")  # small, and never quantized
     if weights is not None and not any(
-        len(tensor.shape) > 1 and tensor.type in FLOATS and not name.rpartition(".")[2].startswith(kept)
+        len(tensor.shape) > 1
+        and not TYPES[tensor.type].quantized
+        and not name.rpartition(".")[2].startswith(kept)
         for name, tensor in checkpoint.tensors.items()
     ):
         raise UsageError(

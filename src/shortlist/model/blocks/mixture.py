@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from shortlist import _native
+from shortlist._native import GROUP  # weights that share a scale in native rows
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.experts import TERNARY
 from shortlist.checkpoints.packing import pack_matrix, vector
 from shortlist.errors import CheckpointError
 
 BLOCK = ("gate", "up", "down")
-GROUP = 32  # weights that share a scale in native rows
 
 
 def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _native.Arena) -> _native.Mixture:

@@ -144,6 +144,35 @@ void bind_rows(nb::module_& m) {
           "indices"_a, "coefficients"_a, "sum_i coefficients[i] * row indices[i], added in this order: float32 [cols].");
 }
 
+void bind_types(nb::module_& m) {
+  nb::class_<TensorType>(m, "TensorType", "A tensor type of files: one record of the table that packing and kernels read.")
+      .def_prop_ro("name", [](const TensorType& t) { return t.name; })
+      .def_prop_ro("number", [](const TensorType& t) { return t.number < 0 ? std::nullopt : std::optional<int>(t.number); }, "In GGUF files; None: of no GGUF file.")
+      .def_prop_ro("weights", [](const TensorType& t) { return t.weights; }, "Weights of a block.")
+      .def_prop_ro("bytes", [](const TensorType& t) { return t.bytes; }, "Bytes of a block.")
+      .def_prop_ro("quantized", [](const TensorType& t) { return t.format().quantized(); })
+      .def_prop_ro("packed", [](const TensorType& t) { return t.format().name(); }, "The format that it is kept in: Rows.format.")
+      .def_prop_ro("bits", [](const TensorType& t) { return static_cast<int>(t.format().bits); }, "Of a code.")
+      .def_prop_ro("group", [](const TensorType& t) { return static_cast<int>(t.format().group); }, "Columns that share a scale; 0: floats.")
+      .def_prop_ro("minimum", [](const TensorType& t) { return t.format().minimum; }, "Whether a value is scale * code + minimum.")
+      .def_prop_ro("looked_up", [](const TensorType& t) { return t.format().looked_up(); }, "Whether a value is scale * table[code].")
+      .def_prop_ro(
+          "scale",
+          [](const TensorType& t) {
+            constexpr const char* names[] = {"f16", "e8m0", "int8 x f16", "4 bits x f16"};
+            return names[static_cast<int>(t.format().scale)];
+          },
+          "What a group's scale is stored as.");
+  m.def(
+      "tensor_types",
+      [] {
+        const TensorTypes types = tensor_types();
+        return std::vector<TensorType>(types.begin(), types.end());
+      },
+      "Every tensor type that can be packed.");
+  m.attr("GROUP") = kFormats[kQ8].group;
+}
+
 void bind_packer(nb::module_& m) {
   nb::class_<Packer>(m, "Packer", "Packs a tensor piece by piece, as Rows.pack does at once.")
       .def(

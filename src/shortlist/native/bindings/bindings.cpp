@@ -8,9 +8,10 @@
 
 namespace shortlist {
 
-// Each in bind_*.cpp; packers beside the rows, neurons beside the decoder.
+// Each in bind_*.cpp; packers and tensor types beside the rows, neurons beside the decoder.
 void bind_rows(nb::module_& m);
 void bind_packer(nb::module_& m);
+void bind_types(nb::module_& m);
 void bind_channels(nb::module_& m);
 void bind_neurons(nb::module_& m);
 void bind_moe(nb::module_& m);
@@ -27,6 +28,7 @@ NB_MODULE(_native, m) {
   m.doc() = "Packed rows, the decoder and the head: the hot path of shortlist.";
   bind_rows(m);
   bind_packer(m);
+  bind_types(m);
   bind_channels(m);
   bind_neurons(m);
   bind_moe(m);

@@ -5,6 +5,11 @@
 
 namespace shortlist {
 
+inline uint16_t read16(const uint8_t* p) {
+  uint16_t v;
+  std::memcpy(&v, p, 2);
+  return v;
+}
 inline float bits_to_float(uint32_t bits) {
   float f;
   std::memcpy(&f, &bits, 4);
@@ -37,5 +42,8 @@ inline uint16_t float_to_half(float f) {  // nearest, ties to even
   uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
   return static_cast<uint16_t>(sign | (rounded - 0x38000000) >> 13);
 }
+
+// 2^(e - 128), as Scale::E8M0 says; the two smallest are subnormal.
+inline float e8m0_to_float(uint8_t e) { return bits_to_float(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23); }
 
 }  // namespace shortlist

@@ -1,26 +1,27 @@
 // Packed matrices: the formats, where a row's parts lie, and the quantized form of the vector they are multiplied with.
 //
-// A quantized weight is value = scale * (code - offset), or scale * code + minimum, with one scale (and minimum), both
-// float16, per group of 32 or 16 columns. Codes are unsigned and split into planes:
+// A format (format.hpp) says how weights decode. By row, unsigned codes are split into planes:
 //
 //   bits   primary plane, per row                                   secondary plane, per row
-//   4      low nibbles | scales | minima                            -
-//   5, 6   low nibbles | bit 4 (| bit 5) | scales | minima          -
+//   2, 3   fields of 2 bits (| bit 2) | scales                      -
+//   4      low nibbles | scales                                     -
+//   5, 6   low nibbles | bit 4 (| bit 5) | scales                   -
 //   8      HIGH nibbles | scales                                    low nibbles
 //
-// One row's primary part is one contiguous read. The planes of 8-bit rows are apart so that a row can be scored from
-// its upper half alone (see heads.cpp). Columns are padded to blocks of 64; in a block of 32 nibble bytes, byte j
-// holds column j in its low half and column j + 32 in its high half. Bit planes hold column j in bit j.
+// Scales are the float16 numbers of the whole row, those of its minima, then bytes. One row's primary part is one contiguous
+// read. The planes of 8-bit rows are apart so that a row can be scored from its upper half alone (see heads.cpp). Columns are
+// padded to blocks of 64; in a block of 32 nibble bytes, byte j holds column j in its low half and column j + 32 in its high
+// half; in a block of 16 bytes of 2-bit fields, byte j holds columns j, j + 16, j + 32 and j + 48. Bit planes hold column j in bit j.
 //
 // A quantized matrix that is always read whole can be tiled instead: 8 rows side by side, one to a lane, which takes half
-// the instructions (no sums over lanes, no scale per row). A tile is a sequence of blocks of 64 columns:
+// the instructions (no sums over lanes, no scale per row). A tile is a sequence of spans (Format::span), of 64 columns or 256:
 //
-//   scales, [64 / group][8] | minima, likewise | codes of columns 0-31 | codes of columns 32-63
+//   scales, float16 [halves][8] | minima, likewise | bytes of scales [bytes][8] | codes of columns 0-31 | codes of columns 32-63 | ...
 //
 // The codes of 32 columns (a slab) are 8 steps of 32 bytes, 4 columns of each row; byte 4 r + i of step k is row r, column
 // 4 k + i. Steps k and k + 4 share the nibbles of bytes 32 k. Bit 4 of 5-bit codes follows in one register, step k in bit k
 // of each byte; bits 4 and 5 of 6-bit codes in two, of four steps each. 8-bit codes are whole, as signed bytes. 2-bit codes lie as
-// bits 4 and 5 of 6-bit ones do, without the nibbles, and in tiles alone.
+// bits 4 and 5 of 6-bit ones do, without the nibbles, and bit 2 of 3-bit codes follows them as bit 4 does nibbles.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -28,30 +29,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "formats/format.hpp"
+#include "formats/types.hpp"
 #include "pool/memory.hpp"
 
 namespace shortlist {
 
-constexpr int kBlock = 64;            // columns are padded to this
 constexpr int kMaxColumns = 1 << 17;  // bounds the per-row scratch of the kernels
-constexpr int kTileRows = 8;
-
-enum class Kind : uint8_t { F32, F16, BF16, Quantized };
-
-struct Format {
-  Kind kind = Kind::F32;
-  uint8_t bits = 32;     // of a weight; 2, 4, 5, 6 or 8 when quantized
-  uint8_t group = 0;     // columns per scale
-  bool minimum = false;  // value = scale * code + minimum; otherwise scale * (code - offset)
-
-  int offset() const { return 1 << (bits - 1); }
-  std::string name() const {
-    if (kind == Kind::F32) return "f32";
-    if (kind == Kind::F16) return "f16";
-    if (kind == Kind::BF16) return "bf16";
-    return "q" + std::to_string(bits) + (minimum ? "m" : "") + (group == 16 ? "-16" : "");
-  }
-};
 
 struct RowsView {
   Format format;
@@ -65,24 +49,26 @@ struct RowsView {
   size_t primary_bytes = 0, secondary_bytes = 0;    // of one row; less than the stride where other matrices lie between (neurons.hpp)
 
   int groups() const { return padded / format.group; }
-  int extra_planes() const { return format.bits == 8 ? 0 : format.bits - 4; }
-  size_t planes_bytes() const { return static_cast<size_t>(padded) / 2 + static_cast<size_t>(extra_planes()) * padded / 8; }
+  size_t low_bytes() const { return static_cast<size_t>(padded) * format.low_bits() / 8; }  // of 8-bit rows: per plane
+  size_t planes_bytes() const { return low_bytes() + static_cast<size_t>(format.planes()) * padded / 8; }
+  size_t scale_bytes() const { return static_cast<size_t>(padded / format.span()) * format.scale_bytes(); }
   const uint8_t* row(int64_t r) const { return primary + static_cast<size_t>(r) * primary_stride; }
   const uint8_t* lower(int64_t r) const { return secondary + static_cast<size_t>(r) * secondary_stride; }
+  int halves() const { return padded / format.span() * format.halves(); }  // float16 numbers of a row, without those of minima
   const uint16_t* scales(int64_t r) const { return reinterpret_cast<const uint16_t*>(row(r) + planes_bytes()); }
-  const uint16_t* minima(int64_t r) const { return scales(r) + groups(); }
+  const uint16_t* minima(int64_t r) const { return scales(r) + halves(); }
   size_t row_bytes() const { return primary_bytes + secondary_bytes; }
 
-  // The first block of the tile that row r is in, and where things lie in a block of a tile.
+  // The first span of the tile that row r is in, and where things lie in a span of a tile.
   const uint8_t* tile(int64_t r) const { return row(r / kTileRows * kTileRows); }
-  size_t header_bytes() const { return static_cast<size_t>(kBlock / format.group) * kTileRows * 2 * (format.minimum ? 2 : 1); }
+  size_t header_bytes() const { return format.scale_bytes() * kTileRows; }
   size_t slab_bytes() const { return static_cast<size_t>(32 * format.bits); }
-  size_t block_bytes() const { return header_bytes() + 2 * slab_bytes(); }
+  size_t span_bytes() const { return header_bytes() + static_cast<size_t>(format.span() / 32) * slab_bytes(); }
 
   void set_strides() {
-    const size_t columns = static_cast<size_t>(padded), scales_bytes = format.group ? columns / format.group * 2 * (format.minimum ? 2 : 1) : 0;
+    const size_t columns = static_cast<size_t>(padded), scales = format.quantized() ? scale_bytes() : 0;
     const bool split = format.bits == 8 && !tiled;
-    primary_stride = primary_bytes = columns * format.bits / (split ? 16 : 8) + scales_bytes;
+    primary_stride = primary_bytes = columns * format.bits / (split ? 16 : 8) + scales;
     secondary_stride = secondary_bytes = split ? columns / 2 : 0;
   }
 };
@@ -151,7 +137,7 @@ class Packer {
 
  private:
   std::mutex busy_;
-  const struct Source& source_;
+  const TensorType& source_;
   Rows rows_;
   size_t row_bytes_;
   int64_t done_ = 0;

@@ -74,47 +74,47 @@ static inline int strip_rows(const RowsView& m) {
 }
 
 // out[i] = row(i) . x for n <= strip_rows() rows; next(i) is fetched meanwhile.
-template <int bits, int group, bool minimum, class Row, class Following>
+template <int id, class Row, class Following>
 static SHORTLIST_INLINE void dot_strip(const RowsView& m, const Batch& x, Row row, Following next, int n, float* comb, float* out) {
+  constexpr Format f = kFormats[id];
+  constexpr int group = f.group, per_block = kBlock / group, low_bytes = kBlock * f.low_bits() / 8;
   const int groups = m.padded / group, blocks = m.padded / kBlock;
-  const size_t planes = m.planes_bytes();
   const float* d = group == 32 ? x.d32 : x.d16;
   const float* sums = group == 32 ? x.s32 : x.s16;
   const int8_t* q = x.q;
-  constexpr float offset = minimum ? 1.0f : static_cast<float>(-(1 << (bits - 1)));
-  constexpr int per_block = kBlock / group;
+  constexpr float offset = f.minimum ? 1.0f : static_cast<float>(-f.offset());
 
   // A scale times that of the query multiplies the integer sum of its group; the offset (times the scale) or the minimum
   // multiplies the sum of the query's codes.
   F total[kStrip];
   float narrow[kStrip];
   for (int i = 0; i < n; i++) {
-    const uint16_t* scales = reinterpret_cast<const uint16_t*>(m.row(row(i)) + planes);
+    const Scales scales = row_scales(m, m.row(row(i)));
     float* combined = comb + i * groups;
     F correction = F::zero();
     float rest = 0.0f;
     each_group(
         groups,
         [&](int g, int keep) {
-          const F scale = F::load_f16(scales + g);
+          const F scale = scales_of<id, F>(scales, g);
           (scale * F::load(d + g)).store(combined + g);
-          correction = fma((minimum ? F::load_f16(scales + groups + g) : scale).last(keep), F::load(sums + g), correction);
+          if constexpr (offset != 0.0f) correction = fma(bases_of<id, F>(scales, g, scale).last(keep), F::load(sums + g), correction);
         },
         [&](int g) {
-          const float scale = F::half(scales[g]);
+          const float scale = scale_at(f, scales, g);
           combined[g] = scale * d[g];
-          rest += (minimum ? F::half(scales[groups + g]) : scale) * sums[g];
+          rest += (f.minimum ? minimum_at(f, scales, g) : scale) * sums[g];
         });
     total[i] = correction * F::set1(offset);
     narrow[i] = rest * offset;
   }
   for (int i = 0; i < n; i++) {
-    const uint8_t* nibbles = m.row(row(i));
-    const uint8_t* plane4 = nibbles + m.padded / 2;
-    const uint8_t* plane5 = plane4 + m.padded / 8;
+    const uint8_t* low = m.row(row(i));
+    const uint8_t* plane = low + m.low_bytes();
+    const uint8_t* second = plane + m.padded / 8;
     const float* combined = comb + i * groups;
     total[i] = total[i] + dot_blocks(blocks, m.primary_bytes, next(i), [&](BlockDot& dot, int b) __attribute__((always_inline)) {
-      dot.template block<bits, group>(nibbles + b * 32, plane4 + b * 8, plane5 + b * 8, q + b * kBlock, combined + b * per_block);
+      dot.template block<id>(low + b * low_bytes, plane + b * 8, second + b * 8, q + b * kBlock, combined + b * per_block);
     });
   }
   sum_each(total, narrow, n, out);
@@ -150,20 +150,15 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
     for (int64_t i = 0; i < count; i++)
       token_blocks(x.tokens, [&](auto tokens, int first) { dot(m.row(row(i)), x.from(first), tokens, out + static_cast<size_t>(first) * stride + i); });
   };
-  auto quantized = [&](auto bits, auto group, auto minimum) {
+  auto quantized = [&](auto id) {
     const int strip = strip_rows(m);
     for (int64_t at = 0; at < count; at += strip) {
       const int n = count - at < strip ? static_cast<int>(count - at) : strip;
       for (int t = 0; t < x.tokens; t++)
-        dot_strip<decltype(bits)::value, decltype(group)::value, decltype(minimum)::value>(
+        dot_strip<decltype(id)::value>(
             m, x.from(t), [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb, out + static_cast<size_t>(t) * stride + at);
     }
   };
-  using std::integral_constant;
-  integral_constant<int, 16> g16;
-  integral_constant<int, 32> g32;
-  std::true_type with;
-  std::false_type without;
   switch (m.format.kind) {
     case Kind::F32:
       return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<float, F::load, decltype(tokens)::value>(reinterpret_cast<const float*>(p), some, to, stride); });
@@ -172,16 +167,13 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
     case Kind::BF16:
       return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_bf16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
     case Kind::Quantized:
-      switch (m.format.bits) {
-        case 4: return m.format.minimum ? quantized(integral_constant<int, 4>(), g32, with) : quantized(integral_constant<int, 4>(), g32, without);
-        case 5: return m.format.minimum ? quantized(integral_constant<int, 5>(), g32, with) : quantized(integral_constant<int, 5>(), g32, without);
-        case 6: return quantized(integral_constant<int, 6>(), g16, without);
-      }
+      return with_format(m.format, [&](auto id) {
+        if constexpr (decltype(id)::value != kQ8) quantized(id);  // those are strips.inl's
+      });
   }
 }
 
-
-static bool in_planes(const RowsView& m) { return m.format.kind == Kind::Quantized && m.format.bits == 8; }
+static bool in_planes(const RowsView& m) { return m.format.id == kQ8; }
 
 // out[t * stride + r - begin] = row r . x_t for rows [begin, end). What a token gets does not depend on the others.
 static void gemm(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {

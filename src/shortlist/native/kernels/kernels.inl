@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "formats/half.hpp"
 
@@ -28,6 +29,7 @@ static inline void sum_each(F* v, const float* rest, int n, float* out) {
   std::memcpy(out, all, sizeof(float) * static_cast<size_t>(n));
 }
 
+#include "kernels/scales.inl"
 #include "kernels/dots.inl"
 #include "kernels/axpy.inl"
 #include "kernels/channels.inl"

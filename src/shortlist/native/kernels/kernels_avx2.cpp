@@ -41,20 +41,38 @@ struct BlockDot {
 
   static __m256i load(const int8_t* q) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)); }
 
-  // One block of 64 columns: nibbles and extra bit planes; comb holds scales times d.
-  template <int bits, int group>
-  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const int8_t* q, const float* comb) {
-    __m256i c1, c0 = codes(nibbles, &c1);
-    if constexpr (bits >= 5) {
-      c0 = _mm256_or_si256(c0, spread_bits(plane4, 16));
-      c1 = _mm256_or_si256(c1, spread_bits(plane4 + 4, 16));
+  // Fields of 2 bits: columns j and j + 16 of byte j, or with `more` the two after them.
+  static __m256i crumbs(const uint8_t* low, int more) {
+    const __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low)));
+    const __m256i shifts = _mm256_setr_epi32(more, more, more, more, more + 2, more + 2, more + 2, more + 2);
+    return _mm256_and_si256(_mm256_srlv_epi32(bytes, shifts), _mm256_set1_epi8(3));
+  }
+
+  // One block of 64 columns: fields of 4 or 2 bits and bit planes; comb holds scales times d.
+  template <int id>
+  void block(const uint8_t* fields, const uint8_t* plane, const uint8_t* second, const int8_t* q, const float* comb) {
+    constexpr Format f = kFormats[id];
+    constexpr int group = f.group, bit = 1 << f.low_bits();
+    __m256i c0, c1, q0 = load(q), q1 = load(q + 32);
+    if constexpr (f.low_bits() == 2)
+      c0 = crumbs(fields, 0), c1 = crumbs(fields, 4);
+    else
+      c0 = codes(fields, &c1);
+    if constexpr (f.planes() >= 1) {
+      c0 = _mm256_or_si256(c0, spread_bits(plane, bit));
+      c1 = _mm256_or_si256(c1, spread_bits(plane + 4, bit));
     }
-    if constexpr (bits == 6) {
-      c0 = _mm256_or_si256(c0, spread_bits(plane5, 32));
-      c1 = _mm256_or_si256(c1, spread_bits(plane5 + 4, 32));
+    if constexpr (f.planes() == 2) {
+      c0 = _mm256_or_si256(c0, spread_bits(second, 2 * bit));
+      c1 = _mm256_or_si256(c1, spread_bits(second + 4, 2 * bit));
     }
-    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c0, load(q))), scale(comb, group), low);
-    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c1, load(q + 32))), scale(comb + 32 / group, group), high);
+    if constexpr (f.looked_up()) {  // the signs go to the query
+      c0 = look_up(f.table, c0), c1 = look_up(f.table, c1);
+      q0 = _mm256_sign_epi8(q0, c0), q1 = _mm256_sign_epi8(q1, c1);
+      c0 = _mm256_abs_epi8(c0), c1 = _mm256_abs_epi8(c1);
+    }
+    low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c0, q0)), scale(comb, group), low);
+    high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot(c1, q1)), scale(comb + 32 / group, group), high);
   }
   F total() const { return {_mm256_add_ps(low, high)}; }
 };
@@ -64,10 +82,12 @@ struct SlabDot {
   using Lanes = F;
 
   // out[t] = the sums over the columns of steps [first, first + count), a row to a lane, for queries that lie `stride` bytes
-  // apart; 8-bit codes are signed. Codes are unpacked once for all queries.
-  template <int bits, int first, int count, int tokens>
+  // apart. Codes are unpacked once for all queries.
+  template <int id, int first, int count, int tokens>
   static SHORTLIST_INLINE void sums(const uint8_t* slab, const int8_t* q, size_t stride, Lanes* out) {
-    constexpr int fit = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;  // steps whose sums cannot leave int16
+    constexpr bool with_signs = signed_codes(kFormats[id]);
+    constexpr int bits = kFormats[id].bits;
+    constexpr int fit = with_signs ? 1 : bits <= 4 ? 8 : bits == 5 ? 4 : 2;  // steps whose sums cannot leave int16
     constexpr int steps = fit < count ? fit : count;
     __m256i total[tokens];
 #pragma GCC unroll 8
@@ -75,11 +95,11 @@ struct SlabDot {
       __m256i sum[tokens];
 #pragma GCC unroll 8
       for (int i = k; i < k + steps; i++) {
-        const __m256i codes = step_codes<bits>(slab, i), sizes = bits == 8 ? _mm256_abs_epi8(codes) : codes;
+        const __m256i codes = step_codes<id>(slab, i), sizes = with_signs ? _mm256_abs_epi8(codes) : codes;
 #pragma GCC unroll 8
         for (int t = 0; t < tokens; t++) {
           __m256i x = step_query(q + static_cast<size_t>(t) * stride, i);
-          if constexpr (bits == 8) x = _mm256_sign_epi8(x, codes);  // 128 * 127 * 2 still fits
+          if constexpr (with_signs) x = _mm256_sign_epi8(x, codes);  // 128 * 127 * 2 still fits
           const __m256i products = _mm256_maddubs_epi16(sizes, x);
           sum[t] = i == k ? products : _mm256_add_epi16(sum[t], products);
           // Or the compiler puts off all additions and spills the products.

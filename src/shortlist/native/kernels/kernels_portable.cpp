@@ -23,15 +23,17 @@ struct BlockDot {
     }
   }
 
-  template <int bits, int group>
-  void block(const uint8_t* nibbles, const uint8_t* plane4, const uint8_t* plane5, const int8_t* q, const float* comb) {
+  template <int id>
+  void block(const uint8_t* fields, const uint8_t* plane, const uint8_t* second, const int8_t* q, const float* comb) {
+    constexpr Format f = kFormats[id];
     auto code = [&](int i) {
-      int c = nibble(nibbles, i);
-      if constexpr (bits >= 5) c |= (plane4[i / 8] >> (i % 8) & 1) << 4;
-      if constexpr (bits == 6) c |= (plane5[i / 8] >> (i % 8) & 1) << 5;
+      int c = f.low_bits() == 2 ? fields[i % 16] >> (i / 16 * 2) & 3 : nibble(fields, i);
+      if constexpr (f.planes() >= 1) c |= (plane[i / 8] >> (i % 8) & 1) << f.low_bits();
+      if constexpr (f.planes() == 2) c |= (second[i / 8] >> (i % 8) & 1) << (f.low_bits() + 1);
+      if constexpr (f.looked_up()) c = f.table[c];
       return c;
     };
-    add<group>(code, q, comb);
+    add<f.group>(code, q, comb);
   }
   F total() const { return sum; }
 };
@@ -41,7 +43,7 @@ struct SlabDot {
   using Lanes = F;
   // out[t] = the sums over the columns of steps [first, first + count), a row to a lane, for queries that lie `stride` bytes
   // apart; 8-bit codes are signed.
-  template <int bits, int first, int count, int tokens>
+  template <int id, int first, int count, int tokens>
   static void sums(const uint8_t* slab, const int8_t* q, size_t stride, Lanes* out);
 };
 
@@ -73,15 +75,18 @@ struct ChannelDot {
 
 namespace shortlist::portable {
 
-template <int bits, int first, int count, int tokens>
+template <int id, int first, int count, int tokens>
 void SlabDot::sums(const uint8_t* slab, const int8_t* q, size_t stride, F* out) {
+  constexpr Format f = kFormats[id];
   int32_t sums[tokens][kTileRows] = {};
   for (int k = first; k < first + count; k++) {
     uint8_t codes[32];
-    slab_codes(slab, bits, k, codes);
+    slab_codes(slab, f, k, codes);
     for (int t = 0; t < tokens; t++)
-      for (int j = 0; j < 32; j++)
-        sums[t][j / 4] += (bits == 8 ? static_cast<int8_t>(codes[j] ^ 0x80) : codes[j]) * q[static_cast<size_t>(t) * stride + static_cast<size_t>(k * 4 + j % 4)];
+      for (int j = 0; j < 32; j++) {
+        const int code = f.looked_up() ? f.table[codes[j]] : f.bits == 8 ? codes[j] - 128 : codes[j];
+        sums[t][j / 4] += code * q[static_cast<size_t>(t) * stride + static_cast<size_t>(k * 4 + j % 4)];
+      }
   }
   for (int t = 0; t < tokens; t++)
     for (int r = 0; r < kTileRows; r++) out[t].v[r] = static_cast<float>(sums[t][r]);

@@ -23,6 +23,14 @@ struct F {
   static F load_int8(const int8_t* p) {
     return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
   }
+  // The low or high 4 bits of 8 bytes, and 2^(e - 128) of each (see e8m0_to_float).
+  static __m256i bytes(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+  static F load_low4(const uint8_t* p) { return {_mm256_cvtepi32_ps(_mm256_and_si256(bytes(p), _mm256_set1_epi32(15)))}; }
+  static F load_high4(const uint8_t* p) { return {_mm256_cvtepi32_ps(_mm256_srli_epi32(bytes(p), 4))}; }
+  static F load_e8m0(const uint8_t* p) {
+    const __m256i e = bytes(p), one = _mm256_set1_epi32(1), small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return {_mm256_castsi256_ps(_mm256_blendv_epi8(small, _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23), _mm256_cmpgt_epi32(e, one)))};
+  }
   static float half(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void store_f16(uint16_t* p) const {

@@ -23,6 +23,16 @@ struct F {
   static F load_int8(const int8_t* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
   }
+  // The low or high 4 bits of 16 bytes, and 2^(e - 128) of each (see e8m0_to_float).
+  static __m512i bytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static F load_low4(const uint8_t* p) { return {_mm512_cvtepi32_ps(_mm512_and_si512(bytes(p), _mm512_set1_epi32(15)))}; }
+  static F load_high4(const uint8_t* p) { return {_mm512_cvtepi32_ps(_mm512_srli_epi32(bytes(p), 4))}; }
+  static F load_e8m0(const uint8_t* p) {
+    const __m512i e = bytes(p), one = _mm512_set1_epi32(1), small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+    return {_mm512_castsi512_ps(_mm512_mask_slli_epi32(small, _mm512_cmpgt_epi32_mask(e, one), _mm512_sub_epi32(e, one), 23))};
+  }
+  // Eight lanes of each.
+  static F pair(float low, float high) { return {_mm512_mask_mov_ps(_mm512_set1_ps(low), 0xff00, _mm512_set1_ps(high))}; }
   static float half(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store_f16(uint16_t* p) const {

@@ -38,6 +38,21 @@ struct F {
     for (int i = 0; i < lanes; i++) r.v[i] = p[i];
     return r;
   }
+  static F load_low4(const uint8_t* p) {
+    F r;
+    for (int i = 0; i < lanes; i++) r.v[i] = static_cast<float>(p[i] & 15);
+    return r;
+  }
+  static F load_high4(const uint8_t* p) {
+    F r;
+    for (int i = 0; i < lanes; i++) r.v[i] = static_cast<float>(p[i] >> 4);
+    return r;
+  }
+  static F load_e8m0(const uint8_t* p) {
+    F r;
+    for (int i = 0; i < lanes; i++) r.v[i] = e8m0_to_float(p[i]);
+    return r;
+  }
   static float half(uint16_t h) { return half_to_float(h); }
   void store(float* p) const { std::memcpy(p, v, sizeof v); }
   void store_f16(uint16_t* p) const {

@@ -5,21 +5,19 @@
 // in the same order as if it were alone, so its values do not depend on which others there are.
 
 // The codes of step k of a slab as bytes: to[4 r + i] is that of row r, column 4 k + i; unsigned, 8-bit ones too.
-static SHORTLIST_INLINE void slab_codes(const uint8_t* slab, int bits, int k, uint8_t* to) {
-  if (bits == 8) {
-    for (int j = 0; j < 32; j++) to[j] = slab[k * 32 + j] ^ 0x80;
-    return;
+static SHORTLIST_INLINE void slab_codes(const uint8_t* slab, const Format& f, int k, uint8_t* to) {
+  // A field of so many bits of each byte, as many steps to a register of 32 bytes as fit.
+  auto field = [&](int at, int bits, int j) {
+    const int steps = 8 / bits;
+    return slab[(at + k / steps) * 32 + j] >> (k % steps * bits) & ((1 << bits) - 1);
+  };
+  for (int j = 0; j < 32; j++) {
+    if (f.bits == 8)
+      to[j] = slab[k * 32 + j] ^ 0x80;
+    else
+      to[j] = static_cast<uint8_t>(f.low_bits() == 2 ? field(0, 2, j) : slab[k % 4 * 32 + j] >> (k / 4 * 4) & 15);
+    if (f.planes()) to[j] = static_cast<uint8_t>(to[j] | field(f.low_bits(), f.planes(), j) << f.low_bits());
   }
-  if (bits == 2) {
-    for (int j = 0; j < 32; j++) to[j] = slab[k / 4 * 32 + j] >> (k % 4 * 2) & 3;
-    return;
-  }
-  const int shift = k < 4 ? 0 : 4;
-  for (int j = 0; j < 32; j++) to[j] = slab[k % 4 * 32 + j] >> shift & 15;
-  if (bits == 5)
-    for (int j = 0; j < 32; j++) to[j] = static_cast<uint8_t>(to[j] | (slab[128 + j] >> k & 1) << 4);
-  if (bits == 6)
-    for (int j = 0; j < 32; j++) to[j] = static_cast<uint8_t>(to[j] | (slab[128 + k / 4 * 32 + j] >> (k % 4 * 2) & 3) << 4);
 }
 
 // The values of rows [row, row + 8), of which those in [begin, end) are wanted.
@@ -30,55 +28,61 @@ static SHORTLIST_INLINE void store_tile(SlabDot::Lanes values, int64_t row, int6
   for (int64_t r = row < begin ? begin : row; r < end && r < row + kTileRows; r++) out[r - begin] = part[r - row];
 }
 
-// The blocks of a tile: `products` of each group, times scales and those of the queries, add up in `total`; offsets or minima
+// The spans of a tile: `products` of each group, times scales and those of the queries, add up in `total`; offsets or minima
 // multiply the sums of the queries' codes.
-template <int bits, int group, bool minimum, int tokens>
+template <int id, int tokens>
 static SHORTLIST_INLINE void dot_tile(const RowsView& m, const Batch& x, const uint8_t* tile, SlabDot::Lanes* total) {
   using Lanes = SlabDot::Lanes;
-  constexpr int per_block = kBlock / group, header = per_block * kTileRows * 2 * (minimum ? 2 : 1), slab = 32 * bits, block = header + 2 * slab;
-  constexpr float offset = minimum ? 1.0f : bits == 8 ? 0.0f : static_cast<float>(-(1 << (bits - 1)));
+  constexpr Format f = kFormats[id];
+  constexpr int group = f.group, per_span = f.span() / group, slab = 32 * f.bits, header = static_cast<int>(f.scale_bytes()) * kTileRows;
+  constexpr int span = header + f.span() / 32 * slab;
+  constexpr float offset = f.minimum ? 1.0f : f.bits == 8 ? 0.0f : static_cast<float>(-f.offset());
   constexpr bool together = tokens <= 2;  // more tokens have no registers left for corrections, which take a loop of their own
   const size_t groups = static_cast<size_t>(m.padded / group);
   const float* d = group == 32 ? x.d32 : x.d16;
   const float* sums = group == 32 ? x.s32 : x.s16;
   Lanes correction[tokens];
   for (int t = 0; t < tokens; t++) total[t] = correction[t] = Lanes::zero();
-  auto of_query = [&](const float* values, int t, int b, int g) { return Lanes::set1(values[static_cast<size_t>(t) * groups + static_cast<size_t>(b * per_block + g)]); };
-  auto correct = [&](const uint16_t* scales, int b, int g) __attribute__((always_inline)) {
-    const Lanes base = Lanes::load_f16(scales + ((minimum ? per_block : 0) + g) * kTileRows);
+  auto of_query = [&](const float* values, int t, int s, int g) { return Lanes::set1(values[static_cast<size_t>(t) * groups + static_cast<size_t>(s * per_span + g)]); };
+  auto correct = [&](const Scales& scales, int s, int g) __attribute__((always_inline)) {
+    const Lanes base = tile_base<id, Lanes>(scales, g);
 #pragma GCC unroll 8
-    for (int t = 0; t < tokens; t++) correction[t] = fma(base, of_query(sums, t, b, g), correction[t]);
+    for (int t = 0; t < tokens; t++) correction[t] = fma(base, of_query(sums, t, s, g), correction[t]);
   };
+  const int spans = m.padded / f.span();
   const uint8_t* p = tile;
-  for (int b = 0; b < m.padded / kBlock; b++, p += block) {
-    for (int line = 0; line < block; line += 64) __builtin_prefetch(p + line + kAhead);
-    const uint16_t* scales = reinterpret_cast<const uint16_t*>(p);
+  for (int s = 0; s < spans; s++, p += span) {
+    const Scales scales = tile_scales<id>(p);
     auto add = [&](int g, const Lanes* products) __attribute__((always_inline)) {
-      const Lanes scale = Lanes::load_f16(scales + g * kTileRows);
+      const Lanes scale = tile_scale<id, Lanes>(scales, g);
 #pragma GCC unroll 8
-      for (int t = 0; t < tokens; t++) total[t] = fma(products[t], scale * of_query(d, t, b, g), total[t]);
-      if constexpr (offset != 0.0f && together) correct(scales, b, g);
+      for (int t = 0; t < tokens; t++) total[t] = fma(products[t], scale * of_query(d, t, s, g), total[t]);
+      if constexpr (offset != 0.0f && together) correct(scales, s, g);
     };
-    for (int half = 0; half < 2; half++) {
-      const uint8_t* codes = p + header + half * slab;
-      const int8_t* q = x.q + b * kBlock + half * 32;
+    for (int i = 0; i < f.span() / 32; i++) {
+      if (i % 2 == 0) {  // a share of the span's lines for each 64 columns: all at once they would block the loads
+        constexpr int share = span / (f.span() / kBlock);
+        for (int line = 0; line < share; line += 64) __builtin_prefetch(p + i / 2 * share + line + kAhead);
+      }
+      const uint8_t* codes = p + header + i * slab;
+      const int8_t* q = x.q + s * f.span() + i * 32;
       const size_t stride = static_cast<size_t>(m.padded);
       Lanes products[tokens];
       if constexpr (group == 32) {
-        SlabDot::sums<bits, 0, 8, tokens>(codes, q, stride, products);
-        add(half, products);
+        SlabDot::sums<id, 0, 8, tokens>(codes, q, stride, products);
+        add(i, products);
       } else {
-        SlabDot::sums<bits, 0, 4, tokens>(codes, q, stride, products);
-        add(2 * half, products);
-        SlabDot::sums<bits, 4, 4, tokens>(codes, q, stride, products);
-        add(2 * half + 1, products);
+        SlabDot::sums<id, 0, 4, tokens>(codes, q, stride, products);
+        add(2 * i, products);
+        SlabDot::sums<id, 4, 4, tokens>(codes, q, stride, products);
+        add(2 * i + 1, products);
       }
     }
   }
   if constexpr (offset != 0.0f) {
     if constexpr (!together)
-      for (int b = 0; b < m.padded / kBlock; b++)
-        for (int g = 0; g < per_block; g++) correct(reinterpret_cast<const uint16_t*>(tile + static_cast<size_t>(b) * block), b, g);
+      for (int s = 0; s < spans; s++)
+        for (int g = 0; g < per_span; g++) correct(tile_scales<id>(tile + static_cast<size_t>(s) * span), s, g);
     for (int t = 0; t < tokens; t++) total[t] = fma(correction[t], Lanes::set1(offset), total[t]);
   }
 }
@@ -95,25 +99,19 @@ static SHORTLIST_INLINE void token_blocks(int tokens, Step step) {
 }
 
 // out[t * stride + i] = row begin + i . x_t.
-template <int bits, int group, bool minimum>
+template <int id>
 static void dot_tiles(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
   for (int64_t row = begin / kTileRows * kTileRows; row < end; row += kTileRows)
     token_blocks(x.tokens, [&](auto block, int first) __attribute__((always_inline)) {
       constexpr int tokens = decltype(block)::value;
       SlabDot::Lanes values[tokens];
-      dot_tile<bits, group, minimum, tokens>(m, x.from(first), m.tile(row), values);
+      dot_tile<id, tokens>(m, x.from(first), m.tile(row), values);
       for (int t = 0; t < tokens; t++) store_tile(values[t], row, begin, end, out + static_cast<size_t>(first + t) * stride);
     });
 }
 
 static void dot_tiled_range(const RowsView& m, const Batch& x, int64_t begin, int64_t end, float* out, size_t stride) {
-  switch (m.format.bits) {
-    case 2: return dot_tiles<2, 32, false>(m, x, begin, end, out, stride);
-    case 4: return (m.format.minimum ? dot_tiles<4, 32, true> : dot_tiles<4, 32, false>)(m, x, begin, end, out, stride);
-    case 5: return (m.format.minimum ? dot_tiles<5, 32, true> : dot_tiles<5, 32, false>)(m, x, begin, end, out, stride);
-    case 6: return dot_tiles<6, 16, false>(m, x, begin, end, out, stride);
-    case 8: return dot_tiles<8, 32, false>(m, x, begin, end, out, stride);
-  }
+  with_format(m.format, [&](auto id) { dot_tiles<decltype(id)::value>(m, x, begin, end, out, stride); });
 }
 
 // The coordinates of an estimate (codes.hpp): out[t * stride + i] = row begin + i . x_t.
@@ -140,11 +138,11 @@ static void dot_codes(const CodesView& m, const Batch& x, int64_t begin, int64_t
       };
       Lanes products[tokens];
       for (int g = 0; g < m.eights; g++, p += CodesView::kEight) {
-        SlabDot::sums<8, 0, 8, tokens>(p + CodesView::kScales, some.q + g * kGroup, static_cast<size_t>(x.padded), products);
+        SlabDot::sums<kQ8, 0, 8, tokens>(p + CodesView::kScales, some.q + g * kGroup, static_cast<size_t>(x.padded), products);
         add(g, products, true);
       }
       for (int g = m.eights; g < m.eights + m.fours; g++, p += CodesView::kFour) {
-        SlabDot::sums<4, 0, 8, tokens>(p + CodesView::kScales, some.q + g * kGroup, static_cast<size_t>(x.padded), products);
+        SlabDot::sums<kQ4, 0, 8, tokens>(p + CodesView::kScales, some.q + g * kGroup, static_cast<size_t>(x.padded), products);
         add(g, products, false);
       }
       for (int t = 0; t < tokens; t++)

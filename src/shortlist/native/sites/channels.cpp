@@ -18,7 +18,7 @@ void row_codes(const RowsView& v, int64_t r, uint8_t* codes) {
     const int at = c / kBlock * 32 + c % 32, shift = c % kBlock < 32 ? 0 : 4;
     int code = nibbles[at] >> shift & 15;
     if (v.format.bits == 8) code = code << 4 | (v.lower(r)[at] >> shift & 15);
-    for (int plane = 0; plane < v.extra_planes(); plane++)
+    for (int plane = 0; plane < v.format.planes(); plane++)
       code |= (nibbles[v.padded / 2 + plane * v.padded / 8 + c / 8] >> c % 8 & 1) << (4 + plane);
     codes[c] = static_cast<uint8_t>(code);
   }
@@ -56,6 +56,9 @@ void write_floats(const ChannelsView& v, uint8_t* panel, int w, int o, const Row
 Channels::Channels(const Rows& rows, Arena& arena) {
   if (rows.view.tiled) throw std::invalid_argument("channels are taken over from rows without tiles");
   view.format = rows.view.format;
+  const Format& f = view.format;
+  if (f.quantized() && (f.scale != Scale::F16 || f.bits < 4 || f.looked_up()))
+    throw std::invalid_argument("matrices of format " + f.name() + " are not stored by input channel: leave their layers out of the recipe");
   view.outputs = static_cast<int>(rows.view.rows);
   view.padded_outputs = (view.outputs + kBlock - 1) / kBlock * kBlock;
   view.inputs = rows.view.cols;
