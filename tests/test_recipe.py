@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from shortlist import recipe as recipes
 from shortlist.errors import RecipeError, UsageError
-from shortlist.estimators import BitPlanes, LowRank
+from shortlist.estimators import BitPlanes, Exact, Int4Copy, LowRank, Magnitude
 from shortlist.recipe import FILE_NAME, Recipe
-from shortlist.selectors import Certified, Confidence, TopK
+from shortlist.selectors import Certified, Confidence, Threshold, TopK
 from shortlist.sites.base import Part
+from shortlist.sites.neurons import FIRES
 
 UNITS, WIDTH = 12, 64
 
@@ -25,14 +26,24 @@ UNITS, WIDTH = 12, 64
 def part(estimator, selector):
     rng = np.random.default_rng(0)
     table, queries = (rng.standard_normal((n, WIDTH)).astype(np.float32) for n in (UNITS, 80))
-    return Part(estimator, selector, UNITS, WIDTH, estimator.fit(table, queries))
+    state = {} if estimator.from_table else estimator.fit(table, queries)
+    return Part(estimator, selector, UNITS, WIDTH, state)
+
+
+def channels(**options):
+    return Part(Magnitude(False, **options), Threshold(0.25), UNITS, WIDTH, {})
+
+
+NEURONS = Part(Exact(), Threshold(FIRES), UNITS, WIDTH, {})
 
 
 @pytest.fixture
 def saved(tmp_path):
     """A recipe and the folder that it was saved to."""
-    parts = {"head": part(LowRank(32), Confidence(sigma=5.5)), "layers.0.o": part(BitPlanes(), Certified())}
-    recipe = Recipe("tiny", "f00d", parts, {"head": {"recall": 0.999}}, head="estimated", ffn="dense")
+    head = part(LowRank(32), Confidence(sigma=5.5))
+    sites = {"head": head, "layers.0.o": channels(), "layers.0.neurons": None, "layers.1.neurons": NEURONS}
+    spare = {"head": part(LowRank(16), Confidence(sigma=4.5))}
+    recipe = Recipe("tiny", "f00d", sites, {"head": {"recall": 0.999}}, spare)
     folder = tmp_path / "recipes" / "f00d"
     recipes.save(recipe, folder)
     return recipe, folder
@@ -49,36 +60,91 @@ def test_recipe_comes_back(saved):
     recipe, folder = saved
     loaded = recipes.load(folder, "f00d")
     assert loaded.summary() == recipe.summary()
-    for place, want in recipe.parts.items():
-        found = loaded.parts[place]
+    assert loaded.sites.keys() == recipe.sites.keys()
+    pairs = [(loaded.sites[name], want) for name, want in recipe.sites.items()]
+    for found, want in [*pairs, (loaded.alternatives["head"], recipe.alternatives["head"])]:
+        if want is None:
+            assert found is None
+            continue
         assert (found.estimator, found.selector) == (want.estimator, want.selector)
+        assert found.state.keys() == want.state.keys()
         for name, array in want.state.items():
             np.testing.assert_array_equal(found.state[name], array)
             assert found.state[name].dtype == array.dtype
 
 
-def test_a_recipe_of_the_head_alone_from_version_1_is_read(saved):
-    recipe, folder = saved
-
-    def older(document):
-        document["version"] = 1
-        del document["head"], document["ffn"]
-
-    edit(folder, older)
-    loaded = recipes.load(folder, "f00d")
-    assert (loaded.head, loaded.ffn) == (None, None)
-    assert loaded.parts.keys() == recipe.parts.keys()
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_recipe_is_refused_with_the_line_that_makes_a_new_one(saved, version):
+    edit(saved[1], lambda document: document.update(version=version, model="small-1b"))
+    again = "make a new one with shortlist fit small-1b, or shortlist tune small-1b"
+    with pytest.raises(RecipeError, match=f"is of version {version}, .*: {again}"):
+        recipes.load(saved[1], "f00d")
 
 
-def test_parts_of_layers_are_those_that_are_not_the_heads(saved):
-    assert set(saved[0].layer_parts) == {"layers.0.o"}
+def test_what_a_recipe_says_of_sites(saved):
+    recipe = saved[0]
+    assert recipe.shortlisted.keys() == {"head", "layers.0.o", "layers.1.neurons"}
+    assert recipe.layers.keys() == {"layers.0.o", "layers.0.neurons", "layers.1.neurons"}
+    assert recipe.head == "estimated"
+    assert Recipe("tiny", "f00d", {"head": None}).head == "dense"
+    assert Recipe("tiny", "f00d", {"layers.0.o": channels()}).head is None
+
+
+def test_no_state_is_kept_that_the_table_makes_alone(tmp_path):
+    exact = Part(BitPlanes(), Certified(), UNITS, WIDTH, {})
+    recipes.save(Recipe("tiny", "f00d", {"head": exact}), tmp_path)
+    assert next(tmp_path.glob("*.safetensors")).stat().st_size < 100
+    found = recipes.load(tmp_path, "f00d").sites["head"]
+    assert found is not None
+    assert (found.state, found.way) == ({}, "exact")
+    with pytest.raises(ValueError, match="low_rank has the arrays"):
+        Part(LowRank(32), Confidence(), UNITS, WIDTH, {})
+
+
+@pytest.mark.parametrize(
+    ("site", "found", "message"),
+    [
+        ("layers.0.o", Part(BitPlanes(), Certified(), 8, 8, {}), "bit_planes with certified has no native"),
+        ("layers.0.neurons", Part(Exact(), Threshold(0.5), 8, 8, {}), "a neuron fires above 0"),
+        ("layers.0.neurons", Part(Exact(), TopK(2), 8, 8, {}), "exact with top_k has no native kernel here"),
+        ("layers.0.experts", Part(Int4Copy(), TopK(2), 8, 8, {}), "choose exact with top_k"),
+        ("tail", None, "there is no site tail: name head, or one such as layers.N.neurons"),
+        ("layers.0.head", None, "there is no site"),
+        ("neurons", None, "there is no site"),
+        ("layers.00.o", None, "there is no site"),
+        ("layers.0.oo", None, "there is no site"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_written(site, found, message):
+    with pytest.raises(UsageError, match=message):
+        Recipe("tiny", "f00d", {site: found})
+    with pytest.raises(UsageError, match=message):
+        Recipe("tiny", "f00d", {}, {}, {site: found})
+
+
+def test_what_cannot_run_is_refused_when_it_is_read_too(saved):
+    def threshold(document):
+        document["sites"]["layers.1.neurons"]["selector"]["threshold"] = 0.5
+
+    edit(saved[1], threshold)
+    with pytest.raises(RecipeError, match=r"recipe.json cannot run: layers\.1\.neurons .* fires above 0"):
+        recipes.load(saved[1], "f00d")
+
+
+@pytest.mark.parametrize("kind", ["gate_up", "down"])
+def test_neurons_and_channels_of_one_layer_exclude_each_other(kind):
+    with pytest.raises(UsageError, match=r"layers\.1\.neurons and the channels .* exclude each other"):
+        Recipe("tiny", "f00d", {"layers.1.neurons": NEURONS, f"layers.1.{kind}": channels()})
+    for other in (f"layers.0.{kind}", "layers.1.o"):
+        Recipe("tiny", "f00d", {"layers.1.neurons": NEURONS, other: channels()})
+    Recipe("tiny", "f00d", {"layers.1.neurons": None, f"layers.1.{kind}": channels()})
 
 
 def test_saving_again_leaves_one_recipe_and_nothing_else(saved):
     _, folder = saved
-    recipes.save(Recipe("tiny", "f00d", {"head": part(LowRank(33), TopK(4))}), folder)
+    recipes.save(Recipe("tiny", "f00d", {"head": part(LowRank(33), Confidence(4.0))}), folder)
     assert len(list(folder.iterdir())) == 2
-    assert recipes.load(folder, "f00d").parts["head"].selector == TopK(4)
+    assert recipes.load(folder, "f00d").sites["head"].selector == Confidence(4.0)
 
 
 def test_failed_save_keeps_the_old_recipe(saved, monkeypatch):
@@ -89,7 +155,7 @@ def test_failed_save_keeps_the_old_recipe(saved, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(RecipeError, match="No space left"):
-        recipes.save(Recipe("tiny", "f00d", {"head": part(LowRank(33), TopK(4))}), folder)
+        recipes.save(Recipe("tiny", "f00d", {"head": part(LowRank(33), Confidence(4.0))}), folder)
     assert len(list(folder.iterdir())) == 2
     assert recipes.load(folder, "f00d").summary() == recipe.summary()
 
@@ -119,26 +185,27 @@ def change_tensor(folder):
         (lambda f: edit(f, lambda d: d.update(version="2")), "version"),
         (lambda f: edit(f, lambda d: d.update(version=-1)), "version"),
         (
-            lambda f: edit(f, lambda d: d["parts"].update(tail=d["parts"].pop("head"))),
-            "unknown place tail .* update",
+            lambda f: edit(f, lambda d: d["sites"].update(tail=d["sites"].pop("head"))),
+            "cannot run: there is no site tail",
         ),
-        (lambda f: edit(f, lambda d: d.update(head="guessed")), "head in the unknown way guessed .* update"),
-        (lambda f: edit(f, lambda d: d.update(ffn=["dense"])), "ffn in the unknown way"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"].update(way="exact")), "head is estimated, not exact"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"].update(way="guessed")), "guessed"),
+        (lambda f: edit(f, lambda d: d["alternatives"].update(head=None)), "damaged: Expected `object"),
         (
-            lambda f: edit(f, lambda d: d["parts"]["head"]["estimator"].update(name="oracle")),
+            lambda f: edit(f, lambda d: d["sites"]["head"]["estimator"].update(name="oracle")),
             "unknown estimator",
         ),
         (
-            lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(name="oracle")),
+            lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(name="oracle")),
             "unknown selector",
         ),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(sigma="high")), "damaged"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(sigma=-1)), "sigma"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["estimator"].update(speed=9)), "damaged"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"].update(units=13)), "damaged: array"),
-        (lambda f: edit(f, lambda d: d["parts"].update(head=d["parts"]["layers.0.o"])), "damaged"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(sigma="high")), "damaged"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(sigma=-1)), "sigma"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["estimator"].update(speed=9)), "damaged"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"].update(units=13)), "damaged: array"),
+        (lambda f: edit(f, lambda d: d["sites"].update(head=d["sites"]["layers.0.o"])), "damaged"),
         (lambda f: edit(f, lambda d: d["tensors"].update(file="../x")), "not a file name"),
-        (lambda f: edit(f, lambda d: d.pop("parts")), "damaged"),
+        (lambda f: edit(f, lambda d: d.pop("sites")), "damaged"),
         (lambda f: edit(f, lambda d: d["measured"].update(head=5)), "damaged"),
         (lambda f: edit(f, lambda d: d["measured"]["head"].update(seconds_per_token="fast")), "damaged"),
         (
@@ -149,16 +216,16 @@ def change_tensor(folder):
         (lambda f: edit(f, lambda d: d["measured"].update(head=[{}])), "head of measured is a list"),
         (lambda f: edit(f, lambda d: d["measured"].update(frontier={})), "frontier of measured is a dict"),
         (lambda f: edit(f, lambda d: d["measured"].update(whole={"seconds_per_token": [1]})), "damaged"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(probes=2**63)), "out of range"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(probes=2**31)), "probes|int"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(probes=1.5)), "probes"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].update(most=True)), "most"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"].update(units=2**40)), "units"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"].update(extra=1)), "extra"),
-        (lambda f: edit(f, lambda d: d["parts"]["head"]["selector"].pop("name")), "unknown selector None"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=2**63)), "out of range"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=2**31)), "probes|int"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=1.5)), "probes"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(most=True)), "most"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"].update(units=2**40)), "units"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"].update(extra=1)), "extra"),
+        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].pop("name")), "unknown selector None"),
         (lambda f: edit(f, lambda d: d.update(model="a\ud800b")), "half of a character"),
-        (lambda f: edit(f, lambda d: d.update(head="a\nb\x1b[2J")), r"way a b\\x1b\[2J"),
-        (lambda f: (f / FILE_NAME).write_text("[]"), "Expected `object`"),
+        (lambda f: edit(f, lambda d: d.update(version=2, model="a\nb\x1b[2J")), r"tune a b\\x1b\[2J"),
+        (lambda f: (f / FILE_NAME).write_text("[]"), "Expected `object"),
         (lambda f: (f / FILE_NAME).write_text("[" * 100_000), "not JSON"),
         (lambda f: (f / FILE_NAME).write_text(" " * (2 << 20)), "larger than"),
         (lambda f: next(f.glob("*.safetensors")).write_bytes(b"short"), "5 bytes instead of"),
@@ -198,10 +265,11 @@ def test_default_folder_is_in_the_cache(monkeypatch, tmp_path):
     assert recipes.default_folder("f00d") == tmp_path / "recipes" / "f00d"
 
 
-def test_what_is_shown_of_a_recipe():
-    recipe = Recipe("tiny", "f00d", {}, head="estimated", ffn="dense")
-    assert repr(recipe) == "<Recipe of tiny: head estimated, ffn dense, 0 parts>"
-    assert repr(Recipe("tiny", "f00d", {})) == "<Recipe of tiny: 0 parts>"
+def test_what_is_shown_of_a_recipe(saved):
+    shown = "<Recipe of tiny: estimated head, exact neurons, 1 sites by channel>"
+    assert repr(saved[0]) == shown
+    assert repr(Recipe("tiny", "f00d", {})) == "<Recipe of tiny: dense>"
+    assert repr(Recipe("tiny", "f00d", {"head": None, "layers.0.neurons": None})) == "<Recipe of tiny: dense>"
 
 
 def test_the_weights_of_a_model_in_the_same_folder_are_left_alone(saved):
@@ -234,7 +302,7 @@ def test_several_who_save_and_read_one_folder_at_once_always_find_a_whole_recipe
     def work(number):
         for _ in range(30):
             recipes.save(others[number], folder)
-            assert "head" in recipes.load(folder, "f00d").parts
+            assert "head" in recipes.load(folder, "f00d").sites
 
     with ThreadPoolExecutor(len(others)) as pool:
         list(pool.map(work, range(len(others))))

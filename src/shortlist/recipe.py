@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -21,16 +21,17 @@ import safetensors
 import safetensors.numpy
 
 from shortlist import documents, paths
-from shortlist.errors import RecipeError
+from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators import ESTIMATORS
 from shortlist.selectors import SELECTORS
-from shortlist.sites.base import Part, Way
+from shortlist.sites.base import Part, Way, site_class
+from shortlist.sites.channels import MATRICES
 
-VERSION = 2  # 1: the head alone
+VERSION = 3  # 1: the head alone; 2: head and neurons named by a word
 FILE_NAME = "recipe.json"
 TENSOR_FILE = re.compile(r"[0-9a-f]{16}\.safetensors")  # others, such as a model's, are none of ours
 LARGEST_JSON = 1 << 20  # bytes; a recipe holds a few numbers per part
-PLACE = re.compile(r"head|layers\.\d+\.(qkv|o|gate_up|down)")
+SPARE = "alternative."  # what names of the alternatives' tensors begin with
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,31 +44,53 @@ class Recipe:
         The checkpoint's name, for people.
     fingerprint : str
         The checkpoint's identity: a recipe is refused by any other.
-    parts : mapping of str to Part
-        By place: `head`, and the inputs of a layer's matrices, such as `layers.3.qkv`, `layers.3.o`,
-        `layers.3.gate_up` and `layers.3.down`.
+    sites : mapping of str to Part or None
+        What is done at each site that the recipe is about (`sites.base`); None reads all units.
     measured : mapping
         What was measured on held-out text when the recipe was made: `head` for the head alone, `whole` for
         all that the recipe shortlists, and what else the one who made it wants to say.
-    head, ffn : {"dense", "estimated", "exact"}, optional
-        How the head and the feed-forward neurons are read; None leaves it to `auto`.
+    alternatives : mapping of str to Part
+        Parts that were fitted and not chosen: `--head estimated` takes that of the head.
+
+    Raises
+    ------
+    UsageError
+        There is no such site, it cannot run its part, or two sites exclude each other.
     """
 
     model: str
     fingerprint: str
-    parts: Mapping[str, Part]
+    sites: Mapping[str, Part | None]
     measured: Mapping[str, Any] = field(default_factory=dict)
-    head: Way | None = None
-    ffn: Way | None = None
+    alternatives: Mapping[str, Part] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, part in (*self.sites.items(), *self.alternatives.items()):
+            kind = site_class(name)
+            if part and (reason := kind.refusal(part.estimator, part.selector)):
+                raise UsageError(f"{name} cannot be shortlisted so: {reason}")
+        for name in self.shortlisted:
+            layer, _, kind = name.rpartition(".")
+            if kind == "neurons" and {f"{layer}.gate_up", f"{layer}.down"} & self.shortlisted.keys():
+                raise UsageError(f"{name} and the channels of gate_up or down exclude each other: choose one")
 
     def __repr__(self) -> str:
-        ways = [f"{what} {way}" for what, way in (("head", self.head), ("ffn", self.ffn)) if way]
-        return f"<Recipe of {self.model}: {', '.join([*ways, f'{len(self.parts)} parts'])}>"
+        return f"<Recipe of {self.model}: {describe(self.sites)}>"
 
     @property
-    def layer_parts(self) -> dict[str, Part]:
-        """The parts that are not the head's."""
-        return {place: part for place, part in self.parts.items() if place != "head"}
+    def shortlisted(self) -> dict[str, Part]:
+        """The sites where not all units are read."""
+        return {name: part for name, part in self.sites.items() if part is not None}
+
+    @property
+    def layers(self) -> dict[str, Part | None]:
+        """The sites that are not the head."""
+        return {name: part for name, part in self.sites.items() if name != "head"}
+
+    @property
+    def head(self) -> Way | None:
+        """How the head is read; None where the recipe does not say."""
+        return way(self.sites["head"]) if "head" in self.sites else None
 
     def summary(self) -> dict[str, Any]:
         """All but the tensors, as JSON holds it."""
@@ -75,11 +98,28 @@ class Recipe:
             "version": VERSION,
             "model": self.model,
             "fingerprint": self.fingerprint,
-            "head": self.head,
-            "ffn": self.ffn,
-            "parts": {place: _describe(part) for place, part in self.parts.items()},
+            "sites": {name: part and _describe(part) for name, part in self.sites.items()},
+            "alternatives": {name: _describe(part) for name, part in self.alternatives.items()},
             "measured": dict(self.measured),
         }
+
+
+def way(part: Part | None) -> Way:
+    """How a site is read."""
+    return "dense" if part is None else part.way
+
+
+def describe(sites: Mapping[str, Part | None]) -> str:
+    """A few words such as `estimated head, exact neurons, 12 sites by channel`; `dense` where all is read."""
+    ways: dict[str, dict[Way, None]] = {}
+    for name, part in sites.items():
+        if part is not None:
+            ways.setdefault(name.rpartition(".")[2], {})[part.way] = None
+    words = [f"{' and '.join(ways[kind])} {kind}" for kind in ("head", "neurons", "experts") if kind in ways]
+    channels = sum(part is not None and name.rpartition(".")[2] in MATRICES for name, part in sites.items())
+    if channels:
+        words.append(f"{channels} sites by channel")
+    return ", ".join(words) or "dense"
 
 
 def default_folder(fingerprint: str) -> Path:
@@ -96,8 +136,9 @@ def save(recipe: Recipe, folder: Path) -> None:
         The folder cannot be written.
     """
     arrays = {
-        f"{place}.{name}": np.ascontiguousarray(array)
-        for place, part in recipe.parts.items()
+        f"{prefix}{site}.{name}": np.ascontiguousarray(array)
+        for prefix, parts in (("", recipe.shortlisted), (SPARE, recipe.alternatives))
+        for site, part in parts.items()
         for name, array in part.state.items()
     }
     tensors = safetensors.numpy.save(arrays)
@@ -135,6 +176,12 @@ def _load(folder: Path, fingerprint: str) -> Recipe:
     data = _read(path)
     try:
         version = documents.read(data, documents.Version).version
+        if version < VERSION:
+            name = documents.read(data, _Named).model
+            raise RecipeError(
+                f"{path} is of version {version}, which is no longer read: make a new one with "
+                f"shortlist fit {name}, or shortlist tune {name}"
+            )
         if version > VERSION:
             raise RecipeError(
                 f"{path} is of version {version} and this program reads {VERSION}: update shortlist"
@@ -149,13 +196,20 @@ def _load(folder: Path, fingerprint: str) -> Recipe:
         return Recipe(
             document.model,
             fingerprint,
-            {place: _part(path, place, entry, arrays) for place, entry in document.parts.items()},
+            {
+                name: entry and _part(path, entry, arrays, f"{name}.")
+                for name, entry in document.sites.items()
+            },
             document.measured,
-            head=_way(path, "head", document.head),
-            ffn=_way(path, "ffn", document.ffn),
+            {
+                name: _part(path, entry, arrays, f"{SPARE}{name}.")
+                for name, entry in document.alternatives.items()
+            },
         )
     except RecipeError:
         raise
+    except UsageError as error:
+        raise RecipeError(f"{path} cannot run: {error}") from None
     except (TypeError, ValueError, safetensors.SafetensorError) as error:  # a method's own checks among them
         raise _damaged(path, str(error)) from None
 
@@ -166,7 +220,12 @@ def _describe(part: Part) -> dict[str, Any]:
         "selector": {"name": part.selector.name, **asdict(part.selector)},  # pyright: ignore[reportArgumentType]
         "units": part.units,
         "width": part.width,
+        "way": part.way,
     }
+
+
+class _Named(msgspec.Struct):
+    model: str
 
 
 class _TensorFile(msgspec.Struct):
@@ -180,6 +239,7 @@ class _PartDocument(msgspec.Struct, forbid_unknown_fields=True):
     selector: dict[str, documents.Option]
     units: documents.Count
     width: documents.Count
+    way: Way  # follows from the others: for people
 
 
 class _Figures(msgspec.Struct):
@@ -191,11 +251,10 @@ class _Figures(msgspec.Struct):
 class _Document(msgspec.Struct):
     model: str
     fingerprint: str
-    parts: dict[str, _PartDocument]
+    sites: dict[str, _PartDocument | None]
+    alternatives: dict[str, _PartDocument]
     measured: dict[str, dict[str, Any] | list[dict[str, Any]]]  # a list: the points of a frontier
     tensors: _TensorFile
-    head: Any = None
-    ffn: Any = None
 
     def __post_init__(self) -> None:
         for name, figures in self.measured.items():
@@ -205,29 +264,17 @@ class _Document(msgspec.Struct):
             documents.check(self.measured.get(name, {}), _Figures)
 
 
-def _part(path: Path, place: str, entry: _PartDocument, arrays: dict[str, np.ndarray]) -> Part:
-    if not PLACE.fullmatch(place):
-        raise RecipeError(
-            f"{path} names the unknown place {place} (known: head, and qkv, o, gate_up, down of layers, "
-            "such as layers.3.qkv): update shortlist"
-        )
-    prefix = f"{place}."
-    return Part(
+def _part(path: Path, entry: _PartDocument, arrays: dict[str, np.ndarray], prefix: str) -> Part:
+    part = Part(
         estimator=_method(path, "estimator", ESTIMATORS, entry.estimator),
         selector=_method(path, "selector", SELECTORS, entry.selector),
         units=entry.units,
         width=entry.width,
         state={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
     )
-
-
-def _way(path: Path, what: str, way: Any) -> Any:
-    if way is not None and way not in get_args(Way):
-        raise RecipeError(
-            f"{path} reads the {what} in the unknown way {way} (known: {', '.join(get_args(Way))}): "
-            "update shortlist"
-        )
-    return way
+    if part.way != entry.way:
+        raise ValueError(f"{prefix.rstrip('.')} is {part.way}, not {entry.way}")
+    return part
 
 
 def _method(path: Path, kind: str, registry: Mapping[str, Any], options: dict[str, Any]) -> Any:

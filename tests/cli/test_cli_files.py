@@ -13,6 +13,7 @@ from shortlist.cli.fit import describe_fit
 from shortlist.fit.channels import unfitted_parts
 from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
+from shortlist.sites.channels import ChannelSite
 
 TEXT = "the cat and the dog and the bird " * 8
 
@@ -140,7 +141,8 @@ def test_a_recipe_that_lacks_figures_is_shown_without_them(tiny, tmp_path, capsy
 def layer_recipe(path):
     """One that reads half of the channels of two places, and says that it measured nothing special."""
     with checkpoints.open_checkpoint(path) as checkpoint:
-        parts = unfitted_parts(checkpoint, ["layers.0.down", "layers.1.qkv"])
+        sites = (ChannelSite(name, checkpoint) for name in ("layers.0.down", "layers.1.qkv"))
+        parts = unfitted_parts(sites)
         parts = {p: dataclasses.replace(part, selector=Threshold(0.5)) for p, part in parts.items()}
         figures = {
             "perplexity_change": 0.0,
@@ -150,13 +152,14 @@ def layer_recipe(path):
             "bytes_per_token": 1000,
         }
         whole = {"tokens": 9, "dense": {"bytes_per_token": 2000}, "shortlisted": figures}
-        return Recipe("tiny", checkpoint.fingerprint, parts, {"whole": whole}, head="dense", ffn="dense")
+        return Recipe("tiny", checkpoint.fingerprint, {"head": None, **parts}, {"whole": whole})
 
 
 def test_a_recipe_for_layers_is_used_by_every_command(tiny, tmp_path, text, capsys):
     recipes.save(layer_recipe(tiny), tmp_path / "layers")
     option = ["--recipe", tmp_path / "layers"]
-    assert set(report_of(capsys, "inspect", tiny, *option)["recipe"]["parts"]) == {
+    assert set(report_of(capsys, "inspect", tiny, *option)["recipe"]["sites"]) == {
+        "head",
         "layers.0.down",
         "layers.1.qkv",
     }

@@ -7,8 +7,11 @@ from builders import tiny_gguf
 
 from shortlist.cli import run_command, tune
 from shortlist.errors import UsageError
+from shortlist.estimators import BitPlanes
 from shortlist.fit.tune import Tuned
 from shortlist.recipe import Recipe
+from shortlist.selectors import Certified
+from shortlist.sites.base import Part
 
 TEXT = "the cat and a dog saw the bird in the " * 60
 
@@ -76,13 +79,13 @@ def test_ctrl_c_keeps_the_best_so_far_and_exits_with_130(tiny, text, tmp_path, m
             {"verified": False, "interrupted": True},
             ["interrupted: this", "not verified", "nothing was found"],
         ),
-        ({"recipe": Recipe("t", "f", {}, head="exact", ffn="dense")}, []),
+        ({"recipe": Recipe("t", "f", {"head": Part(BitPlanes(), Certified(), 9, 9, {})})}, []),
         ({}, ["nothing was found"]),
     ],
 )
 def test_how_it_ended_is_said(capsys, tuned, said):
     plain = {"verified": True, "interrupted": False, "out_of_time": False}
-    ended = Tuned(**{"recipe": Recipe("t", "f", {}, head="dense", ffn="dense"), **plain, **tuned})
+    ended = Tuned(**{"recipe": Recipe("t", "f", {"head": None, "layers.0.neurons": None}), **plain, **tuned})
     tune.print_report(ended.recipe.summary(), ended, "folder")
     out = capsys.readouterr().out
     for words in ("out of time", "interrupted: this", "not verified", "nothing was found"):

@@ -12,9 +12,9 @@ from shortlist import recipe as recipes
 from shortlist.engine import choose_head as module
 from shortlist.engine.choose_head import choose_head, gain_of_fitting, how_often_it_differs
 from shortlist.errors import RecipeError, UsageError
-from shortlist.estimators import LowRank, Magnitude
+from shortlist.estimators import BitPlanes, LowRank, Magnitude
 from shortlist.recipe import Recipe
-from shortlist.selectors import Confidence, TopK
+from shortlist.selectors import Certified, Confidence, Threshold
 from shortlist.sites.base import Part
 from shortlist.sites.head import Head, exact_head
 
@@ -40,8 +40,13 @@ def state():
 
 
 def recipe_of(way: Any = "estimated", *, selector=None, place="head"):
-    part = Part(LowRank(rank=32), selector or Confidence(), UNITS, WIDTH, state())
-    return Recipe("tiny", "f" * 64, {place: part}, head=way)
+    estimate = Part(LowRank(rank=32), selector or Confidence(), UNITS, WIDTH, state())
+    exact = Part(BitPlanes(), Certified(), UNITS, WIDTH, {})
+    sites = {} if way is None else {"head": {"dense": None, "exact": exact, "estimated": estimate}[way]}
+    if place != "head":
+        sites[place] = Part(Magnitude(weighted=False), Threshold(0.5), UNITS, WIDTH, {})
+        return Recipe("tiny", "f" * 64, sites)
+    return Recipe("tiny", "f" * 64, sites, alternatives={"head": estimate} if way != "estimated" else {})
 
 
 def store(recipe):
@@ -99,18 +104,6 @@ def test_auto_is_dense_where_a_recipe_says_exact_of_a_head_without_8_bits():
     assert "says exact" in choice.reason
 
 
-def test_auto_takes_no_estimate_that_nobody_asked_for():
-    # Earlier versions fitted recipes unasked, which do not say a head.
-    store(recipe_of(None))
-    assert choose("auto", decoder()).head.name == "exact"
-    assert choose("auto", decoder(layer_bytes=10**9)).head.name == "dense"
-    assert choose("estimated", decoder()).head.name == "estimated", "who asks for it may have it"
-
-
-def test_a_named_recipe_that_only_holds_an_estimate_is_for_estimating():
-    assert choose("auto", decoder(), recipe=recipe_of(None)).head.name == "estimated"
-
-
 @pytest.mark.parametrize(
     ("width", "message"),
     [(65, "not fitted yet: run shortlist fit tiny"), (64, "only 64 wide, too narrow to estimate")],
@@ -123,7 +116,7 @@ def test_the_estimated_head_is_not_fitted_on_the_way(width, message):
 
 def test_a_named_recipe_is_used():
     choice = choose("estimated", decoder(), recipe=recipe_of(selector=Confidence(sigma=3.5)))
-    assert choice.recipe.parts["head"].selector.sigma == 3.5
+    assert choice.recipe.sites["head"].selector.sigma == 3.5
 
 
 def test_a_recipe_names_the_selector_too():
@@ -139,23 +132,14 @@ def test_a_recipe_for_the_layers_alone_leaves_the_head_to_the_models_own(name):
     layers = recipe_of(None, place="layers.0.down")
     choice = choose(name, decoder(), recipe=layers)
     assert choice.head.name == "estimated"
-    assert choice.recipe.parts.keys() == {"head"}
+    assert choice.recipe.sites.keys() == {"head"}
 
 
 def test_a_recipe_that_decodes_densely_still_lets_the_models_own_be_asked_for():
     store(recipe_of())
-    tuned = dataclasses.replace(recipe_of("dense", place="layers.0.down"), ffn="dense")
+    tuned = recipe_of("dense", place="layers.0.down")
     assert choose("auto", decoder(), recipe=tuned).head.name == "dense"
     assert choose("estimated", decoder(), recipe=tuned).head.name == "estimated"
-
-
-def test_recipes_that_cannot_be_used():
-    part = Part(Magnitude(), TopK(count=8), UNITS, WIDTH, {"norms": np.ones(UNITS, np.float32)})
-    with pytest.raises(RecipeError, match="recipe of tiny cannot be used: the head: magnitude"):
-        choose("estimated", decoder(), recipe=Recipe("tiny", "f" * 64, {"head": part}, head="estimated"))
-    without_part = Recipe("tiny", "f" * 64, {}, head="estimated")
-    with pytest.raises(RecipeError, match="no shortlist of the head"):
-        choose("auto", decoder(), recipe=without_part)
 
 
 def test_stored_recipes_that_cannot_be_used(tmp_path):
@@ -173,7 +157,7 @@ def test_a_recipe_that_could_do_nothing_is_refused(name):
         choose(name, decoder(), recipe=recipe_of())
     layers = recipe_of(None, place="layers.0.down")
     assert choose(name, decoder(), recipe=layers).head.name == name
-    neurons = dataclasses.replace(recipe_of(), ffn="exact")
+    neurons = dataclasses.replace(recipe_of(), sites={"head": None, "layers.0.neurons": None})
     assert choose(name, decoder(), recipe=neurons).head.name == name
 
 
@@ -191,7 +175,7 @@ def test_what_fitting_gains_is_told_by_bytes():
     assert gain_of_fitting(some, Head(some.head_rows)) == pytest.approx((1000 + head) / fitted)
     exact = exact_head(some.head_rows)
     assert gain_of_fitting(some, exact) == pytest.approx((1000 + exact.estimate_bytes) / fitted)
-    part = recipe_of().parts["head"]
+    part = recipe_of().sites["head"]
     estimated = low_rank_head(some.head_rows, part.state, part.selector)  # pyright: ignore[reportArgumentType]
     assert gain_of_fitting(some, estimated) == 1
     narrow, wide = decoder(width=64), decoder(width=65)

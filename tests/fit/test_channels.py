@@ -8,7 +8,7 @@ from builders import tiny_gguf
 
 from shortlist import checkpoints
 from shortlist.estimators import Magnitude
-from shortlist.fit.channels import KEEPS, fit_places, kind_of, weigh
+from shortlist.fit.channels import KEEPS, fit_places, weigh
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Threshold
 
@@ -76,7 +76,3 @@ def test_what_is_saved_is_what_a_decoder_saves(tmp_path, type):
                 # Scales are read while any of their 32 channels is; here nearly always one is.
                 assert saved == pytest.approx(candidate.saved, rel=0.05, abs=60)
     assert any(found.candidates for found in fitted.values())
-
-
-def test_kinds_of_places():
-    assert kind_of("layers.13.gate_up") == "gate_up"

@@ -73,7 +73,7 @@ def test_a_damaged_recipe_is_kept_or_replaced_as_asked(tiny):
     with pytest.raises(RecipeError, match="damaged"):
         shortlist.load(tiny)
     fit(tiny, threads=1)
-    assert json.loads((folder / recipes.FILE_NAME).read_text())["head"] == "estimated"
+    assert json.loads((folder / recipes.FILE_NAME).read_text())["sites"]["head"]["way"] == "estimated"
 
 
 def test_a_cache_that_cannot_be_written_is_refused_before_any_work(tiny, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def text(tokens, seed=0):
 def test_recipe_decodes_as_the_dense_head(decoder, tokenizer, given):
     stages = []
     recipe = calibrate_head(decoder, tokenizer, "tiny", text=given, report=lambda s, share: stages.append(s))
-    part = recipe.parts["head"]
+    part = recipe.alternatives.get("head") or recipe.sites["head"]
     assert (recipe.fingerprint, part.units, part.width) == ("f00d", 600, 96)
     assert list(dict.fromkeys(stages)) == [
         "write" if given is None else "read",

@@ -73,7 +73,7 @@ def test_the_recipe_holds_on_text_that_it_was_not_tuned_on(opened, path, text, t
     assert (tuned.verified, tuned.interrupted) == (True, False)
     assert stages[-1] == "verify"
     places = tuned.recipe.measured["places"]
-    assert set(places) == set(tuned.recipe.layer_parts)
+    assert set(places) == shortlisted_layers(tuned)
     assert places, "some channels are cheap"
     assert {place.rpartition(".")[2] for place in places} <= {"qkv", "down"}
     assert all(figures["keep"] <= 0.85 for place, figures in places.items() if place.endswith("down"))
@@ -116,7 +116,7 @@ def test_a_smaller_budget_saves_less(opened, text):
 @pytest.mark.usefixtures("everything_pays")
 def test_agreement_limits_too(opened, text):
     loose, strict = (run(opened, text, Goal(0.5, min_agreement=share)) for share in (0.0, 0.99))
-    assert len(strict.recipe.parts) < len(loose.recipe.parts)
+    assert len(strict.recipe.shortlisted) < len(loose.recipe.shortlisted)
     assert strict.recipe.measured["whole"]["shortlisted"]["agreement"] >= 0.99
 
 
@@ -124,7 +124,7 @@ def test_dense_wins_where_nothing_pays(opened, text, monkeypatch):
     monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
     take(monkeypatch, dense=1.0, exact=2.0)
     tuned = run(opened, text)
-    assert (tuned.recipe.head, tuned.recipe.ffn, tuned.recipe.parts) == ("dense", "dense", {})
+    assert (dict(tuned.recipe.sites), tuned.found) == ({"head": None}, False)
     assert tuned.verified
     assert tuned.recipe.measured["whole"]["shortlisted"]["perplexity_change"] == 0
 
@@ -132,7 +132,11 @@ def test_dense_wins_where_nothing_pays(opened, text, monkeypatch):
 @pytest.mark.usefixtures("everything_pays")
 def test_channels_that_are_no_faster_in_the_end_are_left_out(opened, text, monkeypatch):
     monkeypatch.setattr(Search, "_is_faster", lambda *_: False)
-    assert not run(opened, text).recipe.layer_parts
+    assert not shortlisted_layers(run(opened, text))
+
+
+def shortlisted_layers(tuned):
+    return tuned.recipe.shortlisted.keys() - {"head"}
 
 
 def press_ctrl_c(*_):
@@ -145,7 +149,7 @@ def test_ctrl_c_keeps_and_verifies_the_best_so_far(opened, text, monkeypatch, du
     monkeypatch.setattr(Search, during, press_ctrl_c)
     tuned = run(opened, text, Goal(0.5))
     assert (tuned.verified, tuned.interrupted) == (True, True)
-    assert bool(tuned.recipe.layer_parts) == has_channels
+    assert bool(shortlisted_layers(tuned)) == has_channels
 
 
 def test_a_second_ctrl_c_keeps_it_unverified(opened, text, monkeypatch, tmp_path):
@@ -186,8 +190,8 @@ def test_out_of_time_a_recipe_that_does_not_hold_becomes_all_dense(opened, text,
     monkeypatch.setattr(Verifier, "measure", slow)
     monkeypatch.setattr(Goal, "holds", lambda self, quality: len(measured) > 1)
     tuned = run(opened, text, Goal(0.5, max_seconds=100))
-    assert len(measured[0].layer_parts) > 1
-    assert measured[1:] == [tuned.recipe] or not measured[1].parts
+    assert len(measured[0].shortlisted) > 1
+    assert not measured[1].shortlisted
     assert not tuned.found
 
 
@@ -224,7 +228,11 @@ def test_relu_neurons_are_shortlisted_where_that_is_faster(tmp_path, text, monke
         config = dataclasses.replace(checkpoint.config, activation="relu")
         monkeypatch.setattr(checkpoint, "config", config)
         tuned = run(checkpoint, text)
-    assert tuned.recipe.ffn == "exact"
+    assert {site: part and part.way for site, part in tuned.recipe.sites.items()} == {
+        "head": None,
+        "layers.0.neurons": "exact",
+        "layers.1.neurons": "exact",
+    }
     assert tuned.recipe.measured["whole"]["shortlisted"]["agreement"] == 1
 
 

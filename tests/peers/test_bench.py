@@ -11,7 +11,7 @@ from shortlist.fit.channels import unfitted_parts
 from shortlist.peers import PEERS, PeerEntry, PeerError, bench
 from shortlist.peers.bench import PREFILL_TOKENS, BenchOptions, measure, prompt_tokens, ratios
 from shortlist.recipe import Recipe
-from shortlist.sites.channels import channel_places
+from shortlist.sites.base import sites_of
 
 RUN_KEYS = {
     "engine",
@@ -47,9 +47,8 @@ def test_report_has_the_figures_of_every_run(tiny_random: Path) -> None:
 
 def test_a_recipe_is_measured_beside_the_heads(tiny_random: Path, tmp_path: Path) -> None:
     with open_checkpoint(tiny_random) as checkpoint:
-        places = channel_places(checkpoint)[:2]
-        parts = unfitted_parts(checkpoint, places)
-        recipes.save(Recipe("tiny", checkpoint.fingerprint, parts, head="dense"), tmp_path)
+        parts = unfitted_parts(sites_of(checkpoint, "qkv"))
+        recipes.save(Recipe("tiny", checkpoint.fingerprint, {"head": None, **parts}), tmp_path)
     options = BenchOptions(threads=1, heads=("dense",), recipe=str(tmp_path), decode_tokens=2, repetitions=1)
     report = measure(tiny_random, options)
     assert [run["head"] for run in report["runs"]] == ["dense", "recipe"]

@@ -2,8 +2,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from shortlist.estimators import BitPlanes, Magnitude
 from shortlist.recipe import Recipe
 from shortlist.report.layers import layer_budgets
+from shortlist.selectors import Certified, Threshold
+from shortlist.sites.base import Part
 
 
 class CountingDecoder:
@@ -26,8 +29,10 @@ class CountingDecoder:
 
 
 def recipe_for(units):
-    parts = {place: SimpleNamespace(units=count) for place, count in units.items()}
-    return Recipe("tiny", "0", {"head": SimpleNamespace(units=99), **parts})
+    parts = {
+        site: Part(Magnitude(weighted=False), Threshold(0.5), count, 9, {}) for site, count in units.items()
+    }
+    return Recipe("tiny", "0", {"head": Part(BitPlanes(), Certified(), 99, 9, {}), **parts})
 
 
 def test_a_model_with_dense_layers_has_no_budgets():

@@ -75,7 +75,7 @@ def test_a_speed_needs_two_tokens():
 
 
 def test_what_a_head_does_is_explained():
-    layers = {"head": "dense", "recipe": {"parts": {"layers.0.qkv": {}}}}
+    layers = {"head": "dense", "recipe": {"sites": {"layers.0.qkv": {}}}}
     dense, exact, shortlisted = run(
         "format", "given.map(module.explain)", [{"head": "dense"}, {"head": "exact", "recipe": None}, layers]
     )
@@ -99,7 +99,7 @@ def test_how_often_an_estimated_head_differed_is_said_as_its_recipe_has_it():
         {"head": {"tokens": 256}},
         {},
     ]
-    given = [{"head": "estimated", "recipe": {"parts": {"head": {}}, "measured": each}} for each in measured]
+    given = [{"head": "estimated", "recipe": {"sites": {"head": {}}, "measured": each}} for each in measured]
     found = run("format", "given.map(module.explain)", [*given, {"head": "estimated"}])
     assert all(each["differs"] for each in found)
     assert [each["text"].split("may differ from full: ")[1] for each in found] == [
@@ -113,9 +113,9 @@ def test_how_often_an_estimated_head_differed_is_said_as_its_recipe_has_it():
 def test_full_reads_everything_only_where_the_layers_are_dense():
     given = [
         {"head": "exact", "ffn": "dense", "recipe": None},
-        {"ffn": "dense", "recipe": {"parts": {"head": {}}}},
+        {"ffn": "dense", "recipe": {"sites": {"head": {}, "layers.3.neurons": None}}},
         {"ffn": "exact", "recipe": None},
-        {"ffn": "dense", "recipe": {"parts": {"head": {}, "layers.3.o": {}}}},
+        {"ffn": "dense", "recipe": {"sites": {"head": {}, "layers.3.o": {}}}},
     ]
     assert run("format", "given.map(module.layersDense)", given) == [True, True, False, False]
 

@@ -9,8 +9,8 @@ from shortlist.errors import UsageError
 from shortlist.estimators import LowRank, Magnitude
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Confidence, Threshold
-from shortlist.sites.base import Part
-from shortlist.sites.channels import channel_places, place_table
+from shortlist.sites.base import Part, sites_of
+from shortlist.sites.channels import MATRICES, ChannelSite
 
 TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90], np.int32)
 ODD = {"hidden_size": 100, "intermediate_size": 77, "num_attention_heads": 5, "num_key_value_heads": 5}
@@ -18,13 +18,14 @@ ODD = {"hidden_size": 100, "intermediate_size": 77, "num_attention_heads": 5, "n
 
 def part(checkpoint, place, estimator=None, threshold=0.0, inputs=None) -> Part:
     estimator = estimator or Magnitude(weighted=False)
-    table = place_table(checkpoint, place)
+    table = ChannelSite(place, checkpoint).table()
     queries = np.ones((1, len(table)), np.float32) if inputs is None else inputs[place]
     return Part(estimator, Threshold(threshold), *table.shape, estimator.fit(table, queries))
 
 
 def every_part(checkpoint, *arguments, **options) -> dict[str, Part]:
-    return {place: part(checkpoint, place, *arguments, **options) for place in channel_places(checkpoint)}
+    sites = sorted(site.name for kind in MATRICES for site in sites_of(checkpoint, kind))
+    return {name: part(checkpoint, name, *arguments, **options) for name in sites}
 
 
 def hidden(decoder: Decoder, pieces) -> np.ndarray:
@@ -115,7 +116,7 @@ def test_inputs_are_those_that_the_thresholds_see(tmp_path):
         decoder = Decoder(checkpoint, parts=every_part(checkpoint, None, 0.3))
         seen = decoder.all_inputs(TOKENS)
     assert {place: values.shape for place, values in inputs.items()} == {
-        place: (len(TOKENS), each) for place, each in zip(inputs, [64, 64, 64, 96] * 2, strict=True)
+        place: (len(TOKENS), each) for place, each in zip(inputs, [96, 64, 64, 64] * 2, strict=True)
     }
     assert decoder.channels_read == {place: (np.abs(v) >= np.float32(0.3)).sum() for place, v in seen.items()}
 
@@ -128,14 +129,14 @@ def test_what_the_layers_cannot_run_is_refused(tmp_path):
     tiny_hf("llama", tmp_path)
     with open_checkpoint(tmp_path) as checkpoint:
         good = part(checkpoint, "layers.0.o")
-        with pytest.raises(UsageError, match=r"there is no place layers\.7\.qkv in this model"):
+        with pytest.raises(UsageError, match=r"there is no site layers\.7\.qkv in this model"):
             Decoder(checkpoint, parts={"layers.7.qkv": good})
         with pytest.raises(UsageError, match=r"the part of layers\.0\.down has 64 units of width 64"):
             Decoder(checkpoint, parts={"layers.0.down": good})
         low_rank = LowRank(rank=8)
         state = low_rank.fit(np.eye(64, dtype=np.float32), np.eye(64, dtype=np.float32))
         other = Part(low_rank, Confidence(), 64, 64, state)
-        with pytest.raises(UsageError, match="layers decode only magnitude with threshold"):
+        with pytest.raises(UsageError, match="no native kernel here: choose magnitude with threshold"):
             Decoder(checkpoint, parts={"layers.0.o": other})
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from shortlist.sites.neurons import has_zeros, neuron_ways
 from shortlist.spec.config import MixtureConfig, ModelConfig, Streams
 
 CONFIG = ModelConfig(
@@ -79,22 +78,3 @@ def test_a_mixture_is_a_plain_one_where_nothing_else_is_said():
     mixture = MIXTURE
     assert (mixture.shared_width, mixture.router_width, mixture.router_rank, mixture.margin) == (0, 0, 0, 0)
     assert (mixture.shared_gate, mixture.ternary, mixture.prices) == (False, False, False)
-
-
-@pytest.mark.parametrize(
-    ("activation", "cutoffs", "biases", "ways", "zeros"),
-    [
-        ("silu", (), (), (), (False, False)),
-        ("silu", (None, None), (), (), (False, False)),
-        ("gelu_tanh", (1.5, None), (), ("exact",), (True, False)),
-        ("relu", (), (), ("exact", "estimated"), (True, True)),
-        ("relu2", (), (), ("exact", "estimated"), (True, True)),
-        ("relu", (), ("q_bias",), ("exact", "estimated"), (True, True)),  # not of these layers
-        ("relu", (), ("q_bias", "up_bias"), (), (False, False)),
-        ("gelu_tanh", (1.5, None), ("down_bias",), (), (False, False)),
-    ],
-)
-def test_which_layers_can_leave_out_neurons(activation, cutoffs, biases, ways, zeros):
-    config = dataclasses.replace(CONFIG, layers=2, activation=activation, ffn_cutoffs=cutoffs, biases=biases)
-    assert neuron_ways(config) == ways
-    assert (has_zeros(config, 0), has_zeros(config, 1)) == zeros

@@ -59,6 +59,17 @@ def vector(tensor: StoredTensor) -> np.ndarray:
 
 def matrix_values(tensor: StoredTensor) -> np.ndarray:
     """A small matrix of the checkpoint as float32 [rows, cols], whatever it is stored as."""
-    rows, cols = tensor.shape
-    packed = _native.Rows.pack(tensor.data, tensor.type, rows, cols)
-    return packed.unpack(np.arange(rows, dtype=np.int32))
+    return unpacked(_native.Rows.pack(tensor.data, tensor.type, *tensor.shape))
+
+
+def pack_floats(
+    values: np.ndarray, weights: str, arena: _native.Arena | None = None, *, tiled: bool = False
+) -> _native.Rows:
+    """A matrix that was computed, float [rows, cols], packed as `weights` says."""
+    data = np.ascontiguousarray(values, np.float32).view(np.uint8).reshape(-1)
+    return _native.Rows.pack(data, "F32", *values.shape, weights, arena, tiled)
+
+
+def unpacked(rows: _native.Rows) -> np.ndarray:
+    """Every row, float32 [rows, cols]."""
+    return rows.unpack(np.arange(rows.rows, dtype=np.int32))

@@ -74,7 +74,7 @@ def _is_dense(loaded: "Model") -> bool:
 
 
 def _has_dense_layers(loaded: "Model") -> bool:
-    return loaded.decoder.ffn == "dense" and not (loaded.recipe and loaded.recipe.layer_parts)
+    return loaded.decoder.ffn == "dense" and not loaded.decoder.channels_read
 
 
 @contextmanager

@@ -104,17 +104,17 @@ def describe_recipe(summary: dict[str, Any]) -> "Table":
     from shortlist.engine.choose_head import how_often_it_differs
 
     table = Table.grid(padding=(0, 2))
-    for what in ("head", "ffn"):
-        if summary[what]:
-            table.add_row(f"recipe, {what}", summary[what])
     measured = summary["measured"]
-    if summary["head"] == "estimated":
-        table.add_row("", how_often_it_differs(measured))
-    for place, part in summary["parts"].items():
-        method = f"{_method(part['estimator'])}, {_method(part['selector'])}"
-        figures = measured.get("places", {}).get(place, {})
-        keep = f"{figures['keep']:.0%} of the channels, " if "keep" in figures else ""
-        table.add_row(f"recipe, {place}", keep + method)
+    alike: dict[tuple[str, str], list[str]] = {}  # neurons are mostly the same in all layers
+    for name, part in summary["sites"].items():
+        text = _described(part, measured.get("places", {}).get(name, {}))
+        alike.setdefault((name.rpartition(".")[2], text), []).append(name)
+    for (kind, text), names in alike.items():
+        table.add_row(f"recipe, {names[0] if len(names) == 1 else f'{kind} of {len(names)} layers'}", text)
+        if kind == "head" and text.startswith("estimated"):
+            table.add_row("", how_often_it_differs(measured))
+    for name, part in summary["alternatives"].items():
+        table.add_row(f"fitted too, {name}", _described(part, {}))
     for name in [name for name in ("head", "whole") if name in measured] or ["whole"]:
         try:
             for row in _measured(name, measured[name]):
@@ -143,6 +143,13 @@ def _measured(name: str, measured: dict[str, Any]) -> list[tuple[str, str]]:
     if seconds := measured.get("seconds_per_token"):
         rows.append(("ms per token", ", ".join(f"{head} {1e3 * s:.2f}" for head, s in seconds.items())))
     return rows
+
+
+def _described(part: dict[str, Any] | None, figures: dict[str, Any]) -> str:
+    if part is None:
+        return "dense"
+    keep = f"{figures['keep']:.0%} of the channels, " if "keep" in figures else ""
+    return f"{keep}{part['way']}: {_method(part['estimator'])}, {_method(part['selector'])}"
 
 
 def _method(options: dict[str, Any]) -> str:

@@ -60,16 +60,13 @@ def report(
 def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | None) -> "Subject":
     """The model as its recipe has it, and dense; all are closed with the stack."""
     from shortlist.checkpoints import open_checkpoint, resolve
-    from shortlist.engine.choose_head import stored_recipe
     from shortlist.report.measure import Subject
 
     checkpoint = stack.enter_context(open_checkpoint(resolve(model)))
-    named = stored_recipe(checkpoint.fingerprint, recipe)
-    head = "estimated" if named and "head" in named.parts and named.head is None else "auto"
     options: dict[str, Any] = {"exact": False, "threads": threads}
-    loaded = stack.enter_context(load_model(model, head=head, recipe=recipe, **options))
+    loaded = stack.enter_context(load_model(model, head="auto", recipe=recipe, **options))
     dense = loaded
-    if loaded.decoder.ffn != "dense" or (named and named.layer_parts):
+    if loaded.decoder.ffn != "dense" or loaded.decoder.channels_read:
         dense = stack.enter_context(load_model(model, head="dense", ffn="dense", **options))
     return Subject(
         name=Path(model).name,

@@ -9,7 +9,7 @@ from shortlist import recipe as recipes
 from shortlist.errors import RecipeError, UsageError
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
-from shortlist.sites.base import Way
+from shortlist.sites.base import Part
 from shortlist.sites.head import Head, exact_head
 
 HeadName = Literal["auto", "dense", "estimated", "exact"]
@@ -43,7 +43,7 @@ def choose_head(name: HeadName, decoder: Decoder, model: str, *, recipe: Recipe 
 
     `auto` writes the dense head's text unless a recipe that the user made says otherwise. In this order:
 
-    1. A recipe was named that is about the head: what it says; estimated if it only holds an estimate.
+    1. A recipe was named that is about the head: what it says.
     2. `shortlist fit` left a recipe in the cache folder: what it says.
        With either, dense if it says exact and the head is not stored in 8 bits, which the exact one needs.
     3. The head is not stored in 8 bits: dense.
@@ -67,35 +67,34 @@ def choose_head(name: HeadName, decoder: Decoder, model: str, *, recipe: Recipe 
     RecipeError
         The recipe cannot be used.
     """
-    if recipe is not None and name in ("dense", "exact") and not (recipe.layer_parts or recipe.ffn):
+    if recipe is not None and name in ("dense", "exact") and not recipe.layers:
         raise UsageError(f"this recipe is for the estimated head: leave out --recipe, or --head {name}")
-    if recipe is not None and not (recipe.head or "head" in recipe.parts):
-        recipe = None  # it is about the layers alone
     if name == "auto":
         return _choose(decoder, recipe)
     if name == "estimated":
-        if recipe is None or "head" not in recipe.parts:
+        if recipe is None or _estimate(recipe) is None:
             recipe = stored_recipe(decoder.fingerprint)
-        if recipe is None:
+        part = recipe and _estimate(recipe)
+        if recipe is None or part is None:
             raise _not_fitted(decoder, model)
-        return Choice(_estimated_head(recipe, decoder), recipe)
+        return Choice(_as_recipe_says(recipe, part, decoder), recipe)
     return Choice(_head(name, decoder))
 
 
 def _choose(decoder: Decoder, named: Recipe | None) -> Choice:
     """What `auto` takes."""
-    recipe = named or _fitted_recipe(decoder.fingerprint)
+    recipe = named if named and "head" in named.sites else stored_recipe(decoder.fingerprint)
     in_8_bits = decoder.head_rows.format == "q8"
-    if recipe is not None:
-        way: Way = recipe.head or "estimated"
-        if way == "exact" and not in_8_bits:
+    if recipe is not None and "head" in recipe.sites:
+        part = recipe.sites["head"]
+        if part and part.estimator.name == "bit_planes" and not in_8_bits:
             return Choice(_head("dense", decoder), recipe, f"its recipe says exact, but {_NOT_8_BITS}")
-        head = _estimated_head(recipe, decoder) if way == "estimated" else _head(way, decoder)
+        head = _as_recipe_says(recipe, part, decoder) if part else _head("dense", decoder)
         return Choice(head, recipe, "its recipe says so")
     if not in_8_bits:
         return Choice(_head("dense", decoder), reason=_NOT_8_BITS)
     share = decoder.head_rows.nbytes / (decoder.layer_bytes + decoder.head_rows.nbytes)
-    way = "exact" if share >= EXACT_SHARE else "dense"
+    way: Literal["dense", "exact"] = "exact" if share >= EXACT_SHARE else "dense"
     return Choice(_head(way, decoder), reason=f"the head is {share:.0%} of the bytes of a dense token")
 
 
@@ -137,12 +136,6 @@ def how_often_it_differs(measured: Mapping[str, Any]) -> str:
     )
 
 
-def _fitted_recipe(fingerprint: str) -> Recipe | None:
-    """The recipe in the cache folder that somebody asked for: earlier versions left others there, unasked."""
-    recipe = stored_recipe(fingerprint)
-    return recipe if recipe is not None and recipe.head else None
-
-
 def _head(way: Literal["dense", "exact"], decoder: Decoder) -> Head:
     return {"dense": Head, "exact": exact_head}[way](decoder.head_rows, decoder.logit_cap)
 
@@ -159,10 +152,13 @@ def _not_fitted(decoder: Decoder, model: str) -> UsageError:
     )
 
 
-def _estimated_head(recipe: Recipe, decoder: Decoder) -> Head:
-    part = recipe.parts.get("head")
-    if part is None:
-        raise RecipeError(f"the recipe of {recipe.model} has no shortlist of the head: use --head dense")
+def _estimate(recipe: Recipe) -> Part | None:
+    """The part that estimates the head: what the recipe says, or an alternative."""
+    parts = (recipe.sites.get("head"), recipe.alternatives.get("head"))
+    return next((part for part in parts if part and part.way == "estimated"), None)
+
+
+def _as_recipe_says(recipe: Recipe, part: Part, decoder: Decoder) -> Head:
     try:
         return Head(decoder.head_rows, decoder.logit_cap, part.estimator, part.selector, part.state)
     except UsageError as error:

@@ -74,9 +74,7 @@ def load(
     with checkpoints.open_checkpoint(checkpoints.resolve(name)) as checkpoint:
         context = context_of(checkpoint.config, context)  # a mistake here costs no time
         named = None if recipe is None else recipes.load(Path(recipe), checkpoint.fingerprint)
-        parts = named.layer_parts if named else {}
-        if named and named.ffn and ffn == "auto":
-            ffn = named.ffn
+        parts = named.sites if named else {}
         decoder = Decoder(checkpoint, weights=weights, ffn=ffn, parts=parts, threads=threads)
         tokenizer = Tokenizer.from_checkpoint(checkpoint)
         sampling_defaults, warnings = checkpoint.sampling_defaults, (*checkpoint.notes, *tokenizer.notes)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from shortlist.estimators.bit_planes import BitPlanes
     from shortlist.estimators.codebook import Codebook
     from shortlist.estimators.exact import Exact
+    from shortlist.estimators.int4_copy import Int4Copy
     from shortlist.estimators.low_rank import LowRank
     from shortlist.estimators.low_rank_sparse import LowRankSparse
     from shortlist.estimators.magnitude import Magnitude
@@ -25,6 +26,7 @@ ESTIMATORS: Registry[type[Estimator]] = Registry(
         "bit_planes": "bit_planes:BitPlanes",
         "codebook": "codebook:Codebook",
         "exact": "exact:Exact",
+        "int4_copy": "int4_copy:Int4Copy",
         "low_rank": "low_rank:LowRank",
         "low_rank_sparse": "low_rank_sparse:LowRankSparse",
         "magnitude": "magnitude:Magnitude",
@@ -43,6 +45,7 @@ __all__ = [
     "Codebook",
     "Estimator",
     "Exact",
+    "Int4Copy",
     "LowRank",
     "LowRankSparse",
     "Magnitude",

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
-from shortlist.checkpoints.packing import pack_matrix
 from shortlist.estimators import Magnitude, State
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Threshold
-from shortlist.sites.base import Part
-from shortlist.sites.channels import channel_places, matrices_of, place_table
+from shortlist.sites.base import Part, Site, sites_of
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 ESTIMATORS = (Magnitude(weighted=False), Magnitude(weighted=True), Magnitude(weighted=True, rest=16))
@@ -56,19 +53,9 @@ class PlaceCandidates:
     candidates: tuple[Candidate, ...]
 
 
-def kind_of(place: str) -> str:
-    """`down` of `layers.3.down`."""
-    return place.rpartition(".")[2]
-
-
-def unfitted_parts(checkpoint: Checkpoint, places: Iterable[str]) -> dict[str, Part]:
+def unfitted_parts(sites: Iterable[Site]) -> dict[str, Part]:
     """Parts that read all channels: they make a decoder whose inputs can be recorded."""
-    parts = {}
-    for place in places:
-        shapes = [checkpoint.tensors[name].shape for name in matrices_of(checkpoint, place)]
-        units, width = shapes[0][1], sum(rows for rows, _ in shapes)
-        parts[place] = Part(Magnitude(weighted=False), Threshold(0.0), units, width, {})
-    return parts
+    return {site.name: site.part(Magnitude(weighted=False), Threshold(0.0)) for site in sites}
 
 
 def fit_places(
@@ -102,21 +89,21 @@ def fit_places(
     weights : {"", "q8", "q4"}
         What `make` quantizes float matrices to.
     """
-    by_kind = {kind: [p for p in channel_places(checkpoint) if kind_of(p) == kind] for kind in kinds}
-    places = [place for some in by_kind.values() for place in some]
-    decoder = make(parts=unfitted_parts(checkpoint, places))
+    by_kind = {kind: sites_of(checkpoint, kind) for kind in kinds}
+    sites = [site for some in by_kind.values() for site in some]
+    decoder = make(parts=unfitted_parts(sites))
     sizes, stored = decoder.channel_bytes, decoder.place_bytes
     recorded = decoder.all_inputs(np.array([*prefix, *tokens], dtype=np.int32))
     inputs = {place: values[max(len(prefix), 1) :] for place, values in recorded.items()}
     fitted = {}
     for some in filter(None, by_kind.values()):  # layers of experts have no gate_up and no down
         compared = some[:: -(-len(some) // COMPARED_LAYERS)]
-        estimator = _best_estimator(checkpoint, compared, inputs, weights)
-        for place in some:
-            table = place_table(checkpoint, place, weights)
-            more = stored[place] - _dense_bytes(checkpoint, place, weights)
-            fitted[place] = weigh(table, inputs.pop(place), estimator, sizes[place], more)
-            progress(len(fitted) / len(places))
+        estimator = _best_estimator(compared, inputs, weights)
+        for site in some:
+            more = stored[site.name] - site.nbytes(weights)
+            found = weigh(site.table(weights), inputs.pop(site.name), estimator, sizes[site.name], more)
+            fitted[site.name] = found
+            progress(len(fitted) / len(sites))
     return fitted
 
 
@@ -159,26 +146,19 @@ def _change(table: np.ndarray, skipped: np.ndarray, state: State) -> float:
     return float(np.mean(np.square(missing).sum(axis=1)))
 
 
-def _best_estimator(
-    checkpoint: Checkpoint, places: Iterable[str], inputs: Mapping[str, np.ndarray], weights: str
-) -> Magnitude:
+def _best_estimator(sites: Iterable[Site], inputs: Mapping[str, np.ndarray], weights: str) -> Magnitude:
     """The estimator whose candidates change least where each saves `COMPARED_SAVING` of the place's bytes."""
     changes = dict.fromkeys(ESTIMATORS, 0.0)
-    for place in places:
-        table = place_table(checkpoint, place, weights)
-        channel_bytes = _dense_bytes(checkpoint, place, weights)
+    for site in sites:
+        table = site.table(weights)
+        all_bytes = site.nbytes(weights)
         for estimator in changes:
             if estimator.rest < min(table.shape):
-                found = weigh(table, inputs[place], estimator, channel_bytes / len(table)).candidates
-                changes[estimator] += _at_saving(found, COMPARED_SAVING * channel_bytes)
+                found = weigh(table, inputs[site.name], estimator, all_bytes / len(table)).candidates
+                changes[estimator] += _at_saving(found, COMPARED_SAVING * all_bytes)
             else:
                 changes[estimator] = np.inf
     return min(changes, key=lambda estimator: changes[estimator])
-
-
-def _dense_bytes(checkpoint: Checkpoint, place: str, weights: str) -> int:
-    names = matrices_of(checkpoint, place)
-    return sum(pack_matrix(checkpoint, name, weights, _native.Arena()).nbytes for name in names)
 
 
 def _at_saving(candidates: tuple[Candidate, ...], saved: float) -> float:

@@ -10,13 +10,14 @@ import numpy as np
 
 from shortlist.engine.choose_head import NARROWEST
 from shortlist.errors import UsageError
-from shortlist.estimators.low_rank import LowRank
+from shortlist.estimators import BitPlanes, LowRank
 from shortlist.fit.choose import weigh_ranks
 from shortlist.fit.own_text import write_passages
 from shortlist.measure.quality import compare
 from shortlist.measure.speed import token_seconds
 from shortlist.measure.teacher_forced import windows
 from shortlist.recipe import Recipe
+from shortlist.selectors import Certified
 from shortlist.sites.base import Part, Way
 from shortlist.sites.head import Head, exact_head
 
@@ -93,7 +94,16 @@ def calibrate_head(
     )
     part = Part(estimator, best.selector, rows.rows, rows.cols, state)
     measured = {"head": {**quality.to_dict(), "seconds_per_token": seconds}}
-    return Recipe(name, decoder.fingerprint, {"head": part}, measured, head=best_head(seconds))
+    way = best_head(seconds)
+    if way == "estimated":
+        return Recipe(name, decoder.fingerprint, {"head": part}, measured)
+    chosen = exact_part(rows) if way == "exact" else None
+    return Recipe(name, decoder.fingerprint, {"head": chosen}, measured, {"head": part})
+
+
+def exact_part(rows: Any) -> Part:
+    """The part of the exact head; what it keeps of the rows lies with them."""
+    return Part(BitPlanes(), Certified(), rows.rows, rows.cols, {})
 
 
 def best_head(seconds: Mapping[str, float]) -> Way:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from shortlist.checkpoints.base import Checkpoint
-from shortlist.fit.channels import KEEPS, kind_of, unfitted_parts
+from shortlist.fit.channels import KEEPS, unfitted_parts
 from shortlist.measure.interleaved import Times, take_turns
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Threshold
-from shortlist.sites.channels import PLACES, channel_places
+from shortlist.sites.base import sites_of
+from shortlist.sites.channels import MATRICES
 
 TIMED_KEEPS = (KEEPS[0], 0.65, KEEPS[-1])
 CONTEXT = 64  # tokens before the ones that are timed
@@ -64,7 +65,7 @@ def time_channels(
     make: Callable[..., Decoder],
     dense: Decoder,
     tokens: np.ndarray,
-    kinds: tuple[str, ...] = tuple(PLACES),
+    kinds: tuple[str, ...] = tuple(MATRICES),
     progress: Callable[[float], None] = lambda _: None,
 ) -> dict[str, Payoff]:
     """Time decode steps with the places of each kind by channel.
@@ -85,8 +86,7 @@ def time_channels(
     """
     found = {}
     for done, kind in enumerate(kinds):
-        places = [place for place in channel_places(checkpoint) if kind_of(place) == kind]
-        decoder = make(parts=unfitted_parts(checkpoint, places))
+        decoder = make(parts=unfitted_parts(sites_of(checkpoint, kind)))
         sizes = {place: np.abs(x) for place, x in decoder.all_inputs(tokens[:CONTEXT]).items()}
         ways = {"dense": step(dense, tokens)}
         for keep in TIMED_KEEPS:

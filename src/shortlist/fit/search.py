@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from shortlist.checkpoints.base import Checkpoint
-from shortlist.fit.channels import PlaceCandidates, fit_places, kind_of
-from shortlist.fit.head import CHOOSE, FEWEST, MEASURE, RANKS, calibrate_head
+from shortlist.fit.channels import PlaceCandidates, fit_places
+from shortlist.fit.head import CHOOSE, FEWEST, MEASURE, RANKS, calibrate_head, exact_part
 from shortlist.fit.payoff import step, time_channels
 from shortlist.fit.sensitivity import options, sensitivities
 from shortlist.fit.spend import Step, plan, spend, steps_by_price
@@ -19,9 +19,10 @@ from shortlist.measure.reference import Reference
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
-from shortlist.sites.channels import PLACES
+from shortlist.sites.base import Part, sites_of, split_name
+from shortlist.sites.channels import MATRICES
 from shortlist.sites.head import Head, exact_head
-from shortlist.sites.neurons import neuron_ways
+from shortlist.sites.neurons import neuron_parts, neuron_ways
 
 Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
@@ -89,7 +90,7 @@ class Search:
         self._limit, self._min_agreement, self._weights = limit, min_agreement, weights
         self._tokens = np.array(tokenizer.encode(text, add_special=False), dtype=np.int32)
         self.dense = make(ffn="dense")
-        recipe = Recipe(name, checkpoint.fingerprint, {}, head="dense", ffn="dense")
+        recipe = Recipe(name, checkpoint.fingerprint, {"head": None, **_dense_neurons(checkpoint)})
         self.rungs = [Rung(recipe)]
 
     def run(self) -> None:
@@ -103,7 +104,7 @@ class Search:
         return self.rungs[-1].recipe
 
     def _shortlist_neurons(self) -> None:
-        ways = neuron_ways(self._checkpoint.config)
+        ways = neuron_ways(self._checkpoint)
         if not ways:
             return
         reference = self._reference(PLACE_TOKENS, "neurons")
@@ -116,7 +117,7 @@ class Search:
             loss = reference.measure(decoders[way]).divergence
             if times[way].beat(times["dense"]) and loss <= self._limit:
                 self._limit -= max(loss, 0.0)
-                self.rungs.append(Rung(replace(self._recipe, ffn=way)))
+                self.rungs.append(Rung(self._with(neuron_parts(self._checkpoint, way, {}))))
 
     def _shortlist_head(self) -> None:
         rows = self.dense.head_rows
@@ -134,12 +135,11 @@ class Search:
         figures = head.measured["head"]
         seconds = figures["seconds_per_token"]
         if seconds.get("exact", np.inf) < seconds["dense"]:
-            self.rungs.append(Rung(replace(self._recipe, head="exact")))
+            self.rungs.append(Rung(self._with({"head": exact_part(self.dense.head_rows)})))
         if seconds["estimated"] == min(seconds.values()):
             self._limit -= max(np.log1p(figures["shortlisted"]["perplexity_change"]), 0.0)
-            self.rungs.append(
-                Rung(replace(self._recipe, head="estimated", parts=head.parts, measured=head.measured))
-            )
+            estimated = head.sites["head"] if head.head == "estimated" else head.alternatives["head"]
+            self.rungs.append(Rung(replace(self._with({"head": estimated}), measured=head.measured)))
 
     def _shortlist_narrow_head(self) -> None:
         rows = self.dense.head_rows
@@ -149,10 +149,11 @@ class Search:
         heads = {"dense": Head(rows), "exact": exact_head(rows)}
         times = take_turns({name: lambda head=head: head.argmax(state) for name, head in heads.items()})
         if times["exact"].beat(times["dense"]):
-            self.rungs.append(Rung(replace(self._recipe, head="exact")))
+            self.rungs.append(Rung(self._with({"head": exact_part(rows)})))
 
     def _shortlist_channels(self) -> None:
-        kinds = tuple(PLACES) if self._recipe.ffn == "dense" else ("qkv", "o")
+        neurons = any(name.endswith(".neurons") for name in self._recipe.shortlisted)
+        kinds = ("qkv", "o") if neurons else tuple(MATRICES)
         timed = time_channels(
             self._checkpoint, self._make, self.dense, self._tokens, kinds, self._stage("time channels")
         )
@@ -171,14 +172,14 @@ class Search:
         )
         base, below = self._recipe, len(self.rungs)
         self._base, self._fitted = base, fitted
-        decoder = self._make(ffn=base.ffn, parts={place: some.part for place, some in fitted.items()})
+        decoder = self._make(parts={**base.sites, **{place: some.part for place, some in fitted.items()}})
         tolerance = sensitivities(
             fitted, decoder, self._reference(PLACE_TOKENS, "measure places"), self._stage("measure places")
         )
         paying = [
             option
             for option in options(fitted, tolerance)
-            if option.keep <= keeps[kind_of(option.place)] + 0.01  # shares are those of real inputs
+            if option.keep <= keeps[split_name(option.place)[1]] + 0.01  # shares are those of real inputs
         ]
         reference = self._reference(TUNE_TOKENS, "combine")
 
@@ -214,11 +215,15 @@ class Search:
     def _is_faster(self, recipe: Recipe, base: Recipe) -> bool:
         """Whether decoding with these channels is faster than without any."""
         ways = {
-            name: step(self._make(ffn=some.ffn, parts=some.layer_parts), self._tokens)
+            name: step(self._make(parts=some.sites), self._tokens)
             for name, some in (("with", recipe), ("without", base))
         }
         times = take_turns(ways, self._stage("time channels"))
         return times["with"].beat(times["without"])
+
+    def _with(self, parts: Mapping[str, Part]) -> Recipe:
+        """The best recipe so far, with these parts."""
+        return replace(self._recipe, sites={**self._recipe.sites, **parts})
 
     def _note(self, name: str, figures: dict[str, Any]) -> None:
         """Keep what was measured with the best recipe so far."""
@@ -242,8 +247,12 @@ class Search:
 
 def with_channels(recipe: Recipe, fitted: Mapping[str, PlaceCandidates], steps: Sequence[Step]) -> Recipe:
     """A recipe with the channels that the steps come to, and what was measured of each place."""
-    parts, places = dict(recipe.parts), {}
+    parts, places = dict(recipe.sites), {}
     for place, option in plan(steps).items():
         parts[place] = replace(fitted[place].part, selector=Threshold(option.threshold))
         places[place] = {"keep": option.keep, "saved_bytes": option.saved, "loss": option.loss}
-    return replace(recipe, parts=parts, measured={**recipe.measured, "places": places})
+    return replace(recipe, sites=parts, measured={**recipe.measured, "places": places})
+
+
+def _dense_neurons(checkpoint: Checkpoint) -> dict[str, None]:
+    return dict.fromkeys(site.name for site in sites_of(checkpoint, "neurons"))

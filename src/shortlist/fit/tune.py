@@ -86,8 +86,7 @@ class Tuned:
     @property
     def found(self) -> bool:
         """Whether anything is shortlisted."""
-        recipe = self.recipe
-        return bool(recipe.layer_parts) or recipe.head != "dense" or recipe.ffn != "dense"
+        return bool(self.recipe.shortlisted)
 
 
 class _OutOfTimeError(Exception):

@@ -15,7 +15,7 @@ from shortlist.measure.interleaved import take_turns
 from shortlist.measure.on_text import Pair, compare_on_text
 from shortlist.measure.quality import Quality
 from shortlist.model.decoder import Decoder
-from shortlist.recipe import Recipe
+from shortlist.recipe import Recipe, describe
 from shortlist.sites.head import Head
 
 FRONTIER_TOKENS = 1024  # that each recipe on the way is measured on
@@ -68,7 +68,7 @@ class Verifier:
 
         None of them where the `monotonic` time passes `deadline` on the way.
         """
-        pairs = {describe(recipe): self._pair(recipe) for recipe in recipes}
+        pairs = {describe(recipe.sites): self._pair(recipe) for recipe in recipes}
         tokens = np.array(self._tokens, dtype=np.int32)
         times = take_turns({name: _token(pair, tokens) for name, pair in pairs.items()}, self._report)
         points = []
@@ -100,19 +100,9 @@ class Verifier:
 
     def _pair(self, recipe: Recipe) -> Pair:
         decoder = self._dense_decoder
-        if recipe.layer_parts or recipe.ffn != "dense":
-            decoder = self._make(ffn=recipe.ffn, parts=recipe.layer_parts)
+        if recipe.shortlisted.keys() - {"head"}:
+            decoder = self._make(parts=recipe.sites)
         return Pair(decoder, choose_head("auto", decoder, self._name, recipe=recipe).head)
-
-
-def describe(recipe: Recipe) -> str:
-    """A recipe in a few words, such as `estimated head, 12 places by channel`."""
-    words = [f"{recipe.head} head"] if recipe.head != "dense" else []
-    if recipe.ffn != "dense":
-        words.append(f"{recipe.ffn} neurons")
-    if recipe.layer_parts:
-        words.append(f"{len(recipe.layer_parts)} places by channel")
-    return ", ".join(words) or "dense"
 
 
 def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:

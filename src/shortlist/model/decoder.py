@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +12,13 @@ from shortlist.checkpoints.packing import halves_order, pack_matrix, vector
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.model.blocks.mixture import pack_mixture, pack_shared_router
 from shortlist.model.blocks.streams import pack_layer_streams, pack_streams
-from shortlist.sites.base import Part
-from shortlist.sites.channels import PLACES, check_parts, pack_place
-from shortlist.sites.neurons import has_zeros, neuron_ways, pack_ffn
+from shortlist.sites.base import Packing, Part, Site, Way, site_class
+from shortlist.sites.channels import MATRICES
+from shortlist.sites.neurons import Ffn, neuron_parts
 from shortlist.spec.families import BIASES, FAMILIES
 
 PREFILL_CHUNK = 256
 """Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
-
-Ffn = Literal["auto", "dense", "exact", "estimated"]
 
 ATTENTION = ("q", "k", "v", "o")
 FFN = ("gate", "up", "down")
@@ -38,17 +36,16 @@ class Decoder:
         Quantize float matrices. Matrices that are quantized already keep what they have, and `q4` leaves the
         embedding and the head at 8 bits.
     ffn : {"auto", "dense", "exact", "estimated"}
-        How feed-forward layers are read. `dense`: all neurons. For layers with exact zeros also
+        What is done at the neurons of all layers. `dense`: all are read. For layers with exact zeros also
         `exact`: all gates, and up and down rows of the neurons that fire, which leaves out nothing but
         zeros. `estimated`: gates, too, only of the neurons that 4-bit copies of them leave; not where zeros
-        come from a cutoff. `auto`: exact where there are zeros and the weights are floats (the down
-        projection of quantized ones would be rounded again), else dense.
+        come from a cutoff. `auto`: what `parts` says; where it says nothing, exact where there are zeros and
+        the weights are floats (the down projection of quantized ones would be rounded again), else dense.
     threads : int, optional
         That compute what is asked of this decoder, and of heads that read its rows. Default: every core that
         the process may use.
-    parts : mapping of str to Part, optional
-        Of a recipe. At places such as `layers.3.qkv` the input channels are shortlisted (`models.channels`);
-        `head` is not the decoder's.
+    parts : mapping of str to Part or None, optional
+        What a recipe says of sites (`sites.base`); None reads all units, and `head` is not the decoder's.
 
     Attributes
     ----------
@@ -57,6 +54,8 @@ class Decoder:
         The same object when the model ties them.
     ffn : {"dense", "exact", "estimated"}
         What was chosen.
+    listable_neurons : int
+        Neurons of all layers that a token may leave out.
     threads : int
     nbytes : int
         Packed bytes of all weights.
@@ -77,24 +76,26 @@ class Decoder:
         weights: str | None = None,
         ffn: Ffn = "auto",
         threads: int | None = None,
-        parts: Mapping[str, Part] | None = None,
+        parts: Mapping[str, Part | None] | None = None,
     ):
         _check_weights(weights, checkpoint)
         self.config = checkpoint.config
-        parts = {place: part for place, part in (parts or {}).items() if place != "head"}
-        check_parts(checkpoint, parts)
-        by_channel = any(place.endswith((".gate_up", ".down")) for place in parts)
-        self.ffn = _chosen_ffn(ffn, checkpoint, by_channel)
+        sites = _sites(checkpoint, ffn, parts or {})
+        neurons = {part.way for name, (_, part) in sites.items() if name.endswith(".neurons")}
+        self.ffn: Way = "dense" if not neurons else "exact" if neurons == {"exact"} else "estimated"
         self.threads = thread_count(threads)
         self._workers = _native.Workers(self.threads)
         self.fingerprint = checkpoint.fingerprint
         self._source = str(checkpoint.path)
         self._arena = _native.Arena()
         with self._workers:
-            self._pack(checkpoint, weights, parts)
+            self._pack(checkpoint, weights, sites)
 
-    def _pack(self, checkpoint: Checkpoint, weights: str | None, parts: Mapping[str, Part]) -> None:
+    def _pack(
+        self, checkpoint: Checkpoint, weights: str | None, sites: Mapping[str, tuple[Site, Part]]
+    ) -> None:
         config = self.config
+        packing = Packing(weights or "", self._arena)
         table_format = "q8" if weights else ""
 
         self.embedding = pack_matrix(checkpoint, "embedding", table_format, self._arena)
@@ -132,16 +133,17 @@ class Decoder:
             self._native.set_shared_router(**router)
             self._shared_bytes += sum(router[name].nbytes for name in ("project", "up", "down"))
         self._inputs: dict[str, _native.ChannelInput] = {}
+        self.listable_neurons = 0
         self._mixtures: list[_native.Mixture] = []
         for i in range(config.layers):
             names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
             mixed = config.is_mixture(i)
-            zeros = self.ffn != "dense" and has_zeros(config, i)
-            places = [name for name in PLACES if f"layers.{i}.{name}" in parts]
-            elsewhere = {matrix for name in places for matrix in PLACES[name]}
+            here = {kind: sites.get(f"layers.{i}.{kind}") for kind in (*MATRICES, "neurons")}
+            places = {kind: found for kind in MATRICES if (found := here[kind])}
+            elsewhere = {matrix for name in places for matrix in MATRICES[name]}
             matrices: dict[str, Any] = {
                 name: pack_matrix(checkpoint, names[name], weights or "", self._arena, tiled=True)
-                for name in (ATTENTION if zeros else ATTENTION + FFN)
+                for name in (ATTENTION if here["neurons"] else ATTENTION + FFN)
                 if names[name] in checkpoint.tensors and name not in elsewhere
             }
             vectors = {
@@ -165,10 +167,10 @@ class Decoder:
                 mixture = pack_mixture(checkpoint, i, weights or "", self._arena)
                 self._mixtures.append(mixture)
                 self._shared_bytes += mixture.always_bytes
-            elif zeros:
-                packed = pack_ffn(
-                    checkpoint, i, weights or "", self._arena, estimated=self.ffn == "estimated"
-                )
+            elif here["neurons"]:
+                site, part = here["neurons"]
+                packed = site.install(part, packing)
+                self.listable_neurons += site.units
                 neurons, matrices["scores"] = packed.neurons, packed.scores
                 self._each_bytes = neurons.bytes_each
                 self._neuron_bytes += neurons.nbytes
@@ -176,13 +178,10 @@ class Decoder:
                     vectors["margin"] = packed.margin
             self._shared_bytes += sum(rows.nbytes for rows in matrices.values())
             inputs = {}
-            for name in places:
-                place = f"layers.{i}.{name}"
-                by_name, inputs[name] = pack_place(
-                    checkpoint, place, parts[place], weights or "", self._arena
-                )
+            for name, (site, part) in places.items():
+                by_name, inputs[name] = site.install(part, packing)
                 matrices.update(by_name)
-                self._inputs[place] = inputs[name]
+                self._inputs[site.name] = inputs[name]
             self._native.add_layer(
                 matrices,
                 vectors,
@@ -210,12 +209,6 @@ class Decoder:
     def neurons_read(self) -> int:
         """Neurons whose rows were read so far, over all tokens and layers; 0 where all are dense."""
         return self._native.neurons_read
-
-    @property
-    def listable_neurons(self) -> int:
-        """Neurons of all layers that a token may leave out."""
-        config, every = self.config, range(self.config.layers)
-        return sum(config.ffn_width_of(i) for i in every if self.ffn != "dense" and has_zeros(config, i))
 
     @property
     def channels_read(self) -> dict[str, int]:
@@ -351,32 +344,24 @@ class Decoder:
         return hidden
 
 
-def _chosen_ffn(ffn: str, checkpoint: Checkpoint, by_channel: bool) -> str:
-    config = checkpoint.config
-    if ffn not in get_args(Ffn):
-        raise UsageError(f"ffn {ffn} is unknown: choose one of {', '.join(get_args(Ffn))}")
-    ways = neuron_ways(config)
-    if ffn == "estimated" and ways == ("exact",):
-        raise UsageError(
-            "ffn estimated cannot tell the zeros of this model, whose cutoff is that of all gates: "
-            "choose exact"
-        )
-    if ffn in ("exact", "estimated") and ffn not in ways:
-        raise UsageError(
-            f"ffn {ffn} needs an activation with exact zeros, and {config.activation} has none: choose dense"
-        )
-    if by_channel and ffn in ("exact", "estimated"):
-        raise UsageError(
-            f"ffn {ffn} and a recipe for the channels of gate_up or down exclude each other: choose dense"
-        )
-    if checkpoint.config.mixture:
-        if ffn in ("exact", "estimated"):
-            raise UsageError(f"ffn {ffn} is for dense layers, and this model has experts: choose dense")
-        return "dense"
-    if ffn == "auto":
-        quantized = checkpoint.tensors["layers.0.down"].type not in ("F32", "F16", "BF16")
-        return "exact" if ways and not quantized and not by_channel else "dense"
-    return ffn
+def _sites(
+    checkpoint: Checkpoint, ffn: str, parts: Mapping[str, Part | None]
+) -> dict[str, tuple[Site, Part]]:
+    """The sites of layers where something is done, each looked at before anything is packed.
+
+    Raises
+    ------
+    UsageError
+        The model has no such site, or a part does not fit it.
+    """
+    others = {name: part for name, part in parts.items() if not name.endswith(("head", ".neurons"))}
+    chosen = {**others, **neuron_parts(checkpoint, ffn, parts)}
+    sites = {}
+    for name, part in chosen.items():
+        if part is not None:
+            sites[name] = site_class(name)(name, checkpoint), part
+            sites[name][0].check(part)
+    return sites
 
 
 def _check_weights(weights: str | None, checkpoint: Checkpoint) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
-from shortlist.sites.channels import PLACES
+from shortlist.sites.channels import MATRICES
 
 
 def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]) -> dict[str, Any] | None:
@@ -21,7 +21,7 @@ def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]
         `channels`: for each kind of input, a list with the share of channels of every layer (1: dense).
         `neurons`: the share of the feed-forward neurons over all layers.
     """
-    parts = recipe.layer_parts if recipe else {}
+    parts = {name: part for name, part in recipe.layers.items() if part} if recipe else {}
     if not parts and decoder.ffn == "dense":
         return None
     before, neurons_before = decoder.channels_read, decoder.neurons_read
@@ -35,7 +35,7 @@ def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]
     return {
         "channels": {
             kind: [shares.get(f"layers.{layer}.{kind}", 1.0) for layer in range(config.layers)]
-            for kind in PLACES
+            for kind in MATRICES
         },
         "neurons": 1.0 if decoder.ffn == "dense" else neurons / (len(tokens) * decoder.listable_neurons),
     }

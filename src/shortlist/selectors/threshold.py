@@ -14,7 +14,7 @@ from shortlist.selectors.base import Exact, Selector, Shortlist, reaching, read
 
 @dataclass(frozen=True)
 class Threshold(Selector):
-    """Keeps the units whose estimate reaches `threshold`.
+    """Keeps the units whose estimate, or what it may be at most, reaches `threshold`.
 
     Nothing is sorted, and the loop that computes the estimates can compare them at once, as in CATS and TEAL
     (https://arxiv.org/abs/2404.08763, https://arxiv.org/abs/2408.14690). How many units are kept varies.
@@ -22,14 +22,21 @@ class Threshold(Selector):
     Parameters
     ----------
     threshold : float
+    sigma : float
+        Standard deviations of the estimate's error that are allowed for; 0 takes the estimate as it is.
     """
 
     name: ClassVar[str] = "threshold"
     threshold: float
+    sigma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.threshold != self.threshold:
             raise UsageError("threshold must be a number: calibrate it on estimates that are numbers")
+        if not 0 <= self.sigma < float("inf"):
+            raise UsageError(f"threshold needs a sigma of 0 or more, not {self.sigma}")
+        if self.sigma:
+            object.__setattr__(self, "needs", "confidence")
 
     @classmethod
     def calibrated(cls, values: Array, keep: float) -> Self:
@@ -50,4 +57,4 @@ class Threshold(Selector):
         return cls(float(ordered[count - 1]))
 
     def select(self, scores: Scores, exact: Exact) -> Shortlist:
-        return read(reaching(scores.values, self.threshold), exact)
+        return read(reaching(scores.upper(self.sigma), self.threshold), exact)

@@ -11,9 +11,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
+from shortlist.checkpoints.packing import pack_matrix
 from shortlist.errors import UsageError
-from shortlist.estimators.base import Array, Estimator, State
+from shortlist.estimators.base import Array, Estimator, State, table_rows
 from shortlist.registry import Registry
 from shortlist.selectors.base import Selector
 
@@ -83,6 +85,8 @@ class Site(ABC):
 
     Attributes
     ----------
+    tensors : list of str
+        The matrices whose bytes a shortlist saves.
     units, width : int
         Shape of the table.
 
@@ -97,15 +101,23 @@ class Site(ABC):
     in_python: ClassVar[bool] = False
     """Whether every other pair runs in Python: only between passes, as a layer is one native call."""
 
+    tensors: list[str]
     units: int
     width: int
 
     def __init__(self, name: str, checkpoint: Checkpoint):
         self.name, self.checkpoint = name, checkpoint
         self.layer, self.kind = split_name(name)
+        if reason := self.missing(checkpoint, self.layer, self.kind):
+            raise UsageError(f"there is no site {name} in this model, because {reason}: leave it out")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.units} x {self.width}>"
+
+    @classmethod
+    def missing(cls, checkpoint: Checkpoint, layer: int | None, kind: str) -> str | None:
+        """Why a layer of a checkpoint has no site of a kind; None where it has one."""
+        return None
 
     @classmethod
     def reach(cls, estimator: Estimator, selector: Selector) -> Reach:
@@ -118,10 +130,9 @@ class Site(ABC):
             return Reach("natively")
         if cls.in_python:
             return Reach("in Python")
-        able = ", ".join(f"{one} with {other}" for one, other in sorted(cls.natively))
-        return Reach(
-            "refused", f"{estimator.name} with {selector.name} has no native kernel here: choose {able}"
-        )
+        able = " or ".join(f"{one} with {other}" for one, other in sorted(cls.natively))
+        pair = f"{estimator.name} with {selector.name}"
+        return Reach("refused", f"{pair} has no native kernel here: choose {able}")
 
     @classmethod
     def refusal(cls, estimator: Estimator, selector: Selector) -> str | None:
@@ -138,6 +149,10 @@ class Site(ABC):
                 f"{self.units} of {self.width}: fit it to this model"
             )
 
+    def part(self, estimator: Estimator, selector: Selector, state: State | None = None) -> Part:
+        """What is done at this site, with the shape of its table."""
+        return Part(estimator, selector, self.units, self.width, state or {})
+
     @abstractmethod
     def table(self, weights: str = "") -> Array:
         """The matrix that an estimator is fitted on, an array [units, width] or a `PackedTable`.
@@ -148,13 +163,17 @@ class Site(ABC):
             What float matrices are quantized to.
         """
 
-    @abstractmethod
     def product(self, query: Array, indices: Array) -> Array:
-        """What the listed units come to for a query, in float32: the readable twin of the native product."""
+        """What the listed units come to for a query: the readable twin of the native product."""
+        return table_rows(self.table(), indices, query) @ query
 
-    @abstractmethod
     def unit_bytes(self, weights: str = "") -> float:
         """Bytes that one unit more on the shortlist costs."""
+        return self.nbytes(weights) / self.units
+
+    def nbytes(self, weights: str = "") -> int:
+        """Bytes of the site's matrices, packed."""
+        return sum(self._matrix(name, weights).nbytes for name in self.tensors)
 
     @abstractmethod
     def install(self, part: Part, into: Any) -> Any:
@@ -165,8 +184,29 @@ class Site(ABC):
         part : Part
             That `check` let through.
         into : Any
-            What a site of this kind is installed in: the rows of the head, or the packing of a layer.
+            What a site of this kind is installed in: the decoder, or the `Packing` of a layer.
         """
+
+    def _matrix(self, name: str, weights: str) -> _native.Rows:
+        return pack_matrix(self.checkpoint, name, weights, _native.Arena())
+
+
+class Packing(NamedTuple):
+    """How the matrices of a layer are packed, and where to."""
+
+    weights: str
+    arena: _native.Arena
+
+
+def sites_of(checkpoint: Checkpoint, kind: str) -> list[Site]:
+    """Every site of a kind that a checkpoint has, layer by layer."""
+    found = SITES[kind]
+    layers = [None] if kind == "head" else range(checkpoint.config.layers)
+    return [
+        found(kind if layer is None else f"layers.{layer}.{kind}", checkpoint)
+        for layer in layers
+        if not found.missing(checkpoint, layer, kind)
+    ]
 
 
 def split_name(name: str) -> tuple[int | None, str]:
@@ -179,10 +219,8 @@ def split_name(name: str) -> tuple[int | None, str]:
     """
     found = _NAME.fullmatch(name)
     if found is None or found["kind"] not in SITES or (found["layer"] is None) != (found["kind"] == "head"):
-        layers = ", ".join(kind for kind in SITES if kind != "head")
-        raise UsageError(
-            f"there is no site {name}: sites are head, and of layers, such as layers.3.qkv: {layers}"
-        )
+        kinds = ", ".join(f"layers.N.{kind}" for kind in SITES if kind != "head")
+        raise UsageError(f"there is no site {name}: name head, or one such as {kinds}")
     return None if found["layer"] is None else int(found["layer"]), found["kind"]
 
 

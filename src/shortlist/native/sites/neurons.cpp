@@ -132,16 +132,17 @@ void Neurons::forward(const Batch& x, Activation activation, const int32_t* indi
 }
 
 int64_t ShortlistedFfn::list(const Batch& x, const float* scores_of_x, float cutoff, int32_t* indices) const {
-  const int64_t n = neurons->count();
+  static const std::vector<float> no_margin(kStrip, 0.0f);
+  float scale = 0.0f;
   if (estimated()) {
-    float squares = 0.0f;
-    for (int i = 0; i < x.padded; i++) squares += x.x[i] * x.x[i];
-    return kernels().reaching(scores_of_x, margin.data(), std::sqrt(squares), n, std::numeric_limits<float>::denorm_min(), 0, indices);
+    for (int i = 0; i < x.padded; i++) scale += x.x[i] * x.x[i];
+    scale = std::sqrt(scale);
   }
+  const float mark = std::nextafter(cutoff, std::numeric_limits<float>::infinity());
   int64_t count = 0;
-  for (int64_t i = 0; i < n; i++) {  // without a branch, as which neurons fire cannot be predicted
-    indices[count] = static_cast<int32_t>(i);
-    count += !(scores_of_x[i] <= cutoff);  // NaN must reach the output
+  for (int64_t at = 0, n = neurons->count(); at < n; at += kStrip) {  // NaN reaches any mark, and so the output
+    const float* margins = estimated() ? margin.data() + at : no_margin.data();
+    count += kernels().reaching(scores_of_x + at, margins, scale, std::min(kStrip, n - at), mark, static_cast<int32_t>(at), indices + count);
   }
   return count;
 }

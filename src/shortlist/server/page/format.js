@@ -87,5 +87,5 @@ function howOften(measured) {
 
 /** Whether all layers are read whole, so that the full head reads everything there is. */
 export function layersDense(facts) {
-  return (facts.ffn ?? "dense") === "dense" && !Object.keys(facts.recipe?.parts ?? {}).some((place) => place !== "head");
+  return (facts.ffn ?? "dense") === "dense" && !Object.entries(facts.recipe?.sites ?? {}).some(([site, part]) => part && site !== "head");
 }
