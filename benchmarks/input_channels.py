@@ -25,8 +25,8 @@ from shortlist.measure.teacher_forced import WINDOW, windows
 from shortlist.model.decoder import Decoder, thread_count
 from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.selectors import Threshold
-from shortlist.sites.base import Part
-from shortlist.sites.channels import channel_places, matrices_of, place_table
+from shortlist.sites.base import Part, sites_of
+from shortlist.sites.channels import MATRICES
 from shortlist.sites.head import Head
 
 SHAPES = {
@@ -154,20 +154,19 @@ def every_part(
 ) -> dict[str, Part]:
     """The same share at every input of every layer; without inputs, everything."""
     parts = {}
-    for place in channel_places(checkpoint):
-        table = place_table(checkpoint, place)
-        units, width = table.shape
+    for site in (site for kind in MATRICES for site in sites_of(checkpoint, kind)):
+        table, units, width = site.table(), site.units, site.width
         rest, share = 0, keep
         if method == "r-sparse":
-            stored = sum(checkpoint.tensors[name].data.nbytes for name in matrices_of(checkpoint, place))
+            stored = sum(checkpoint.tensors[name].data.nbytes for name in site.tensors)
             rest = int(REST_SHARE * keep * stored / ((units + width) * 34 / 32))  # factors have 8 bits
             share = keep * (1 - REST_SHARE)
         estimator = Magnitude(weighted=method == "wina", rest=rest)
-        queries = inputs.get(place, np.zeros((1, units), np.float32))
+        queries = inputs.get(site.name, np.zeros((1, units), np.float32))
         state = estimator.fit(table, queries)
         scores = estimator.score(state, queries).values
         threshold = Threshold.calibrated(scores, share) if inputs else Threshold(0.0)
-        parts[place] = Part(estimator, threshold, units, width, state)
+        parts[site.name] = site.part(estimator, threshold, state)
     return parts
 
 

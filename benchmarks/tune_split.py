@@ -21,7 +21,7 @@ from shortlist.fit.spend import Option, plan, steps_by_price
 from shortlist.measure.reference import Reference
 from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.channels import PLACES
+from shortlist.sites.channels import MATRICES
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         )
         make = partial(Decoder, checkpoint, ffn="dense", threads=arguments.threads)
         prefix = tokenizer.encode("")
-        fitted = fit_places(checkpoint, make, PLACES, tuning[:INPUT_TOKENS], prefix)
+        fitted = fit_places(checkpoint, make, MATRICES, tuning[:INPUT_TOKENS], prefix)
         dense = make()
         decoder = make(parts={place: some.part for place, some in fitted.items()})
         reference = Reference(dense, dense.head_rows, tuning[:PLACE_TOKENS], prefix)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def print_sensitivities(fitted: Mapping[str, PlaceCandidates], tolerance: Mapping[str, float]) -> None:
-    for kind in PLACES:
+    for kind in MATRICES:
         some = [place for place in fitted if place.endswith(f".{kind}")]
         values = ", ".join(f"{1e3 * tolerance[place]:.1f}" for place in some if place in tolerance)
         print(f"- {kind} ({fitted[some[0]].part.estimator}): {values}", flush=True)

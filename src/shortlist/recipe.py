@@ -118,7 +118,7 @@ def describe(sites: Mapping[str, Part | None]) -> str:
     words = [f"{' and '.join(ways[kind])} {kind}" for kind in ("head", "neurons", "experts") if kind in ways]
     channels = sum(part is not None and name.rpartition(".")[2] in MATRICES for name, part in sites.items())
     if channels:
-        words.append(f"{channels} sites by channel")
+        words.append(f"{channels} site{'s' * (channels > 1)} by channel")
     return ", ".join(words) or "dense"
 
 
@@ -209,7 +209,7 @@ def _load(folder: Path, fingerprint: str) -> Recipe:
     except RecipeError:
         raise
     except UsageError as error:
-        raise RecipeError(f"{path} cannot run: {error}") from None
+        raise RecipeError(f"{path} cannot run: {error}; {_REMEDY}") from None
     except (TypeError, ValueError, safetensors.SafetensorError) as error:  # a method's own checks among them
         raise _damaged(path, str(error)) from None
 

@@ -10,9 +10,11 @@ from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.cli import run_command
 from shortlist.cli.fit import describe_fit
+from shortlist.estimators import BitPlanes, Int4Copy
 from shortlist.fit.channels import unfitted_parts
 from shortlist.recipe import Recipe
-from shortlist.selectors import Threshold
+from shortlist.selectors import Certified, Threshold, TopK
+from shortlist.sites.base import Part
 from shortlist.sites.channels import ChannelSite
 
 TEXT = "the cat and the dog and the bird " * 8
@@ -71,7 +73,7 @@ def test_a_recipe_is_fitted_by_fit_alone_and_shown(tiny, capsys, monkeypatch):
     assert report_of(capsys, "inspect", tiny)["recipe"] is None
 
     fitted = report_of(capsys, "fit", tiny)
-    assert fitted["parts"]["head"]["estimator"]["name"] == "low_rank"
+    assert (fitted["alternatives"].get("head") or fitted["sites"]["head"])["estimator"]["name"] == "low_rank"
     assert report_of(capsys, "inspect", tiny)["recipe"] == fitted
     again = report_of(capsys, "run", tiny, "the", "-n", 4)
     assert again["stats"]["head"] == "estimated"
@@ -90,12 +92,18 @@ def test_an_estimated_head_that_is_not_fitted_is_one_line(tiny, monkeypatch, cap
     assert err.count("\n") == 1
 
 
+HEADS = {
+    "exact": Part(BitPlanes(), Certified(), 9, 9, {}),
+    "estimated": Part(Int4Copy(), TopK(4), 9, 9, {}),
+}
+
+
 def test_fit_says_what_came_of_it():
     measured = {"shortlisted": {"agreement": 0.995}, "tokens": 200}
     lines = {}
     for way in ("estimated", "exact"):
         figures = {**measured, "seconds_per_token": {"dense": 3.0, "exact": 2.0, "estimated": 1.5}}
-        recipe = Recipe("tiny", "f", {}, {"head": figures}, head=way)
+        recipe = Recipe("tiny", "f", {"head": HEADS[way]}, {"head": figures})
         lines[way] = "\n".join(describe_fit("tiny", recipe))
         assert "2.00 times as fast as with the dense one" in lines[way]
         assert "0.50% of 200 tokens did" in lines[way]
@@ -109,12 +117,12 @@ def test_pull_fits_where_that_is_asked_for_and_was_not_done(tiny, monkeypatch, c
 
     def fit(name, *, again, **_options):
         asked.append((name, again))
-        return Recipe("tiny", "f", {}, head="exact")
+        return Recipe("tiny", "f", {"head": HEADS["exact"]})
 
     monkeypatch.setattr("shortlist.fit.fitting.fit", fit)
     assert "recipe" not in report_of(capsys, "pull", "tiny")
     assert asked == []
-    assert report_of(capsys, "pull", "tiny", "--fit")["recipe"]["head"] == "exact"
+    assert report_of(capsys, "pull", "tiny", "--fit")["recipe"]["sites"]["head"]["way"] == "exact"
     assert asked == [("tiny", False)]
 
 
@@ -178,8 +186,8 @@ def test_a_recipe_for_layers_is_used_by_every_command(tiny, tmp_path, text, caps
 
 def test_a_recipe_for_layers_that_are_not_there_is_one_line(tiny, tmp_path, capsys):
     recipe = layer_recipe(tiny)
-    parts = {"layers.99.down": recipe.parts["layers.0.down"]}
-    recipes.save(dataclasses.replace(recipe, parts=parts), tmp_path)
+    sites = {"layers.99.down": recipe.sites["layers.0.down"]}
+    recipes.save(dataclasses.replace(recipe, sites=sites), tmp_path)
     assert run_command(["run", str(tiny), "the", "--recipe", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "layers.99.down" in err

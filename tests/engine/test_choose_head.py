@@ -14,7 +14,7 @@ from shortlist.engine.choose_head import choose_head, gain_of_fitting, how_often
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators import BitPlanes, LowRank, Magnitude
 from shortlist.recipe import Recipe
-from shortlist.selectors import Certified, Confidence, Threshold
+from shortlist.selectors import Certified, Confidence, Threshold, TopK
 from shortlist.sites.base import Part
 from shortlist.sites.head import Head, exact_head
 

@@ -9,6 +9,7 @@ from shortlist.estimators import (
     BitPlanes,
     Codebook,
     Exact,
+    Int4Copy,
     LowRank,
     LowRankSparse,
     Magnitude,
@@ -43,6 +44,7 @@ ESTIMATORS_UNDER_TEST = [
     pytest.param(LowRankSparse(rank=48, outliers=6), id="low_rank_sparse"),
     pytest.param(MixedWidth((80, 60, 40)), id="mixed_width"),
     pytest.param(Exact(), id="exact"),
+    pytest.param(Int4Copy(), id="int4_copy"),
     pytest.param(Random(), id="random"),
     pytest.param(Neighbour(), id="neighbour"),
 ]
@@ -175,7 +177,12 @@ LADDERS = [
     [MixedWidth((2 * rank, rank)) for rank in (8, 16, 32)],
     [LowRank(16), BitPlanes(), Exact()],
 ]
-WITHOUT_A_BUDGET = {Magnitude, Neighbour, Random}  # one cost each; the last two know nothing at first
+WITHOUT_A_BUDGET = {
+    Int4Copy,
+    Magnitude,
+    Neighbour,
+    Random,
+}  # one cost each; the last two know nothing at first
 
 
 def test_every_estimator_with_a_budget_has_a_ladder():

@@ -81,7 +81,7 @@ def test_the_recipe_holds_on_text_that_it_was_not_tuned_on(opened, path, text, t
     frontier = tuned.recipe.measured["frontier"]
     assert frontier[0]["name"] == "dense"
     assert (frontier[0]["perplexity_change"], frontier[0]["agreement"]) == (0.0, 1.0)
-    assert frontier[-1]["name"].endswith(f"{len(places)} places by channel")
+    assert frontier[-1]["name"].endswith(f"{len(places)} sites by channel")
     assert all(point["tokens_per_s"] > 0 for point in frontier)
 
     recipes.save(tuned.recipe, tmp_path)

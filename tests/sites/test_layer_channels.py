@@ -116,7 +116,7 @@ def test_inputs_are_those_that_the_thresholds_see(tmp_path):
         decoder = Decoder(checkpoint, parts=every_part(checkpoint, None, 0.3))
         seen = decoder.all_inputs(TOKENS)
     assert {place: values.shape for place, values in inputs.items()} == {
-        place: (len(TOKENS), each) for place, each in zip(inputs, [96, 64, 64, 64] * 2, strict=True)
+        place: (len(TOKENS), each) for place, each in zip(inputs, [64, 64, 64, 96] * 2, strict=True)
     }
     assert decoder.channels_read == {place: (np.abs(v) >= np.float32(0.3)).sum() for place, v in seen.items()}
 

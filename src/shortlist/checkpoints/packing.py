@@ -59,7 +59,8 @@ def vector(tensor: StoredTensor) -> np.ndarray:
 
 def matrix_values(tensor: StoredTensor) -> np.ndarray:
     """A small matrix of the checkpoint as float32 [rows, cols], whatever it is stored as."""
-    return unpacked(_native.Rows.pack(tensor.data, tensor.type, *tensor.shape))
+    rows, cols = tensor.shape
+    return unpacked(_native.Rows.pack(tensor.data, tensor.type, rows, cols))
 
 
 def pack_floats(
@@ -67,7 +68,8 @@ def pack_floats(
 ) -> _native.Rows:
     """A matrix that was computed, float [rows, cols], packed as `weights` says."""
     data = np.ascontiguousarray(values, np.float32).view(np.uint8).reshape(-1)
-    return _native.Rows.pack(data, "F32", *values.shape, weights, arena, tiled)
+    rows, cols = values.shape
+    return _native.Rows.pack(data, "F32", rows, cols, weights, arena, tiled)
 
 
 def unpacked(rows: _native.Rows) -> np.ndarray:

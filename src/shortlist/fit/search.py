@@ -221,7 +221,7 @@ class Search:
         times = take_turns(ways, self._stage("time channels"))
         return times["with"].beat(times["without"])
 
-    def _with(self, parts: Mapping[str, Part]) -> Recipe:
+    def _with(self, parts: Mapping[str, Part | None]) -> Recipe:
         """The best recipe so far, with these parts."""
         return replace(self._recipe, sites={**self._recipe.sites, **parts})
 

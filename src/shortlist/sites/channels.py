@@ -15,6 +15,7 @@ from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.packing import pack_floats, unpacked
 from shortlist.estimators.base import Array
+from shortlist.selectors.threshold import Threshold
 from shortlist.sites.base import Packing, Part, Site
 
 MATRICES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
@@ -67,6 +68,7 @@ class ChannelSite(Site):
                 matrices[f"{name}_rest"] = pack_floats(factor, "q8", into.arena, tiled=True)
             start += rows.rows
         rest = None if inner is None else _native.Channels(pack_floats(inner, "q8"), into.arena)
+        assert isinstance(part.selector, Threshold)
         return matrices, _native.ChannelInput(part.selector.threshold, part.state.get("norms"), rest)
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.errors import UsageError
+from shortlist.selectors.top_k import TopK
 from shortlist.sites.base import Packing, Part, Site
 
 
@@ -31,6 +32,7 @@ class ExpertSite(Site):
     def check(self, part: Part) -> None:
         super().check(part)
         mixture = self.checkpoint.config.mixture
+        assert isinstance(part.selector, TopK)
         if mixture and part.selector.count != mixture.per_token:
             raise UsageError(
                 f"{self.name}: the model's file says {mixture.per_token} experts for each token, not "

@@ -136,6 +136,7 @@ class NeuronSite(Site):
             exact = _rows(deciding, into.weights)
             values = unpacked(exact)
             scores = pack_floats(values, "q4", into.arena, tiled=True)
+            assert isinstance(part.selector, Threshold)
             margin = part.selector.sigma * residual(values, unpacked(scores))
             gate, up = (exact, up) if ups else (None, exact)
             packed = ShortlistedFfn(scores, margin, _native.Neurons(gate, up, rows, into.arena))

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from shortlist.errors import UsageError
+from shortlist.estimators.base import Estimate
+from shortlist.selectors import Threshold
+
+VALUES = np.float32([-1.0, 0.5, 1.0, 2.0])
+SPREAD = np.float32([1.0, 0.25, 0.0, 0.5])
+
+
+def chosen(selector, **parts):
+    return selector.select(Estimate(VALUES, **parts), lambda indices: 10 * VALUES[indices]).indices.tolist()
+
+
+def test_what_an_estimate_may_be_at_most_reaches_the_threshold():
+    assert chosen(Threshold(1.0)) == [2, 3]
+    assert chosen(Threshold(1.0, sigma=2.0), spread=SPREAD) == [0, 1, 2, 3]
+    assert chosen(Threshold(1.0, sigma=1.9), spread=SPREAD) == [2, 3]
+    assert chosen(Threshold(1.25, sigma=2.0), spread=SPREAD) == [3]
+
+
+def test_a_spread_is_needed_where_it_is_allowed_for():
+    assert Threshold(1.0).needs is None
+    assert Threshold(1.0, sigma=1.0).needs == "spread"
+    with pytest.raises(UsageError, match="threshold needs the spread"):
+        chosen(Threshold(1.0, sigma=1.0))
+
+
+@pytest.mark.parametrize("sigma", [-0.1, float("inf"), float("nan")])
+def test_a_sigma_is_0_or_more(sigma):
+    with pytest.raises(UsageError, match="sigma of 0 or more"):
+        Threshold(1.0, sigma=sigma)
