@@ -25,8 +25,7 @@ from shortlist.measure.teacher_forced import WINDOW, windows
 from shortlist.model.decoder import Decoder, thread_count
 from shortlist.model.tokenizer.tokenizer import Tokenizer
 from shortlist.selectors import Threshold
-from shortlist.sites.base import Part, sites_of
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES, Part, sites_of
 from shortlist.sites.head import Head
 
 SHAPES = {

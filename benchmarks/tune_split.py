@@ -21,7 +21,7 @@ from shortlist.fit.spend import Option, plan, steps_by_price
 from shortlist.measure.reference import Reference
 from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES
 
 
 def main() -> None:

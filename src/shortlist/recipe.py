@@ -24,8 +24,7 @@ from shortlist import documents, paths
 from shortlist.errors import RecipeError, UsageError
 from shortlist.estimators import ESTIMATORS
 from shortlist.selectors import SELECTORS
-from shortlist.sites.base import Part, Way, site_class
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES, Part, Way, site_class
 
 VERSION = 3  # 1: the head alone; 2: head and neurons named by a word
 FILE_NAME = "recipe.json"

@@ -9,8 +9,8 @@ from shortlist.errors import UsageError
 from shortlist.estimators import LowRank, Magnitude
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Confidence, Threshold
-from shortlist.sites.base import Part, sites_of
-from shortlist.sites.channels import MATRICES, ChannelSite
+from shortlist.sites.base import MATRICES, Part, sites_of
+from shortlist.sites.channels import ChannelSite
 
 TOKENS = np.array([5, 17, 200, 3, 3, 99, 250, 7, 31, 64, 128, 2, 11, 90], np.int32)
 ODD = {"hidden_size": 100, "intermediate_size": 77, "num_attention_heads": 5, "num_key_value_heads": 5}

@@ -14,8 +14,7 @@ from shortlist.fit.channels import KEEPS, unfitted_parts
 from shortlist.measure.interleaved import Times, take_turns
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import Threshold
-from shortlist.sites.base import sites_of
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES, sites_of
 
 TIMED_KEEPS = (KEEPS[0], 0.65, KEEPS[-1])
 CONTEXT = 64  # tokens before the ones that are timed

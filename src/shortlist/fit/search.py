@@ -19,8 +19,7 @@ from shortlist.measure.reference import Reference
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
 from shortlist.selectors import Threshold
-from shortlist.sites.base import Part, sites_of, split_name
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES, Part, sites_of, split_name
 from shortlist.sites.head import Head, exact_head
 from shortlist.sites.neurons import neuron_parts, neuron_ways
 

@@ -12,8 +12,7 @@ from shortlist.checkpoints.packing import halves_order, pack_matrix, vector
 from shortlist.errors import CheckpointError, UsageError
 from shortlist.model.blocks.mixture import pack_mixture, pack_shared_router
 from shortlist.model.blocks.streams import pack_layer_streams, pack_streams
-from shortlist.sites.base import Packing, Part, Site, Way, site_class
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES, Packing, Part, Site, Way, site_class
 from shortlist.sites.neurons import Ffn, neuron_parts
 from shortlist.spec.families import BIASES, FAMILIES
 

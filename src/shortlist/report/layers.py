@@ -9,7 +9,7 @@ import numpy as np
 
 from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe
-from shortlist.sites.channels import MATRICES
+from shortlist.sites.base import MATRICES
 
 
 def layer_budgets(decoder: Decoder, recipe: Recipe | None, tokens: Sequence[int]) -> dict[str, Any] | None:

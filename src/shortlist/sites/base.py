@@ -22,6 +22,9 @@ from shortlist.selectors.base import Selector
 Way = Literal["dense", "estimated", "exact"]
 """How a site is read: all units; those that an estimate leaves; those that provably suffice."""
 
+MATRICES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
+"""The kinds of inputs of a layer, and the matrices that share each."""
+
 _NAME = re.compile(r"(?:layers\.(?P<layer>0|[1-9][0-9]*)\.)?(?P<kind>[a-z_]+)")
 
 

@@ -16,10 +16,7 @@ from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.packing import pack_floats, unpacked
 from shortlist.estimators.base import Array
 from shortlist.selectors.threshold import Threshold
-from shortlist.sites.base import Packing, Part, Site
-
-MATRICES = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
-"""The kinds of inputs of a layer, and the matrices that share each."""
+from shortlist.sites.base import MATRICES, Packing, Part, Site
 
 
 class ChannelSite(Site):

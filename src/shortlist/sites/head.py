@@ -24,10 +24,8 @@ from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.packing import pack_matrix
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimator, PackedTable, Scores
-from shortlist.estimators.bit_planes import BitPlanes
 from shortlist.estimators.int8_codes import GROUP
 from shortlist.selectors.base import Selector, Shortlist, best
-from shortlist.selectors.certified import Certified
 from shortlist.selectors.distribution import LEFT, distribution
 from shortlist.sites.base import Part, Reach, Site, Way
 
@@ -278,6 +276,9 @@ class Head:
 
 def exact_head(rows: _native.Rows, cap: float | None = None) -> Head:
     """The dense winner, provably: all upper planes, and whole rows where the bound leaves them."""
+    from shortlist.estimators import BitPlanes
+    from shortlist.selectors import Certified
+
     return Head(rows, cap, BitPlanes(), Certified())
 
 

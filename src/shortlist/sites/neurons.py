@@ -24,10 +24,7 @@ from shortlist import _native
 from shortlist.checkpoints.base import FLOATS, Checkpoint, StoredTensor
 from shortlist.checkpoints.packing import pack_floats, unpacked
 from shortlist.errors import UsageError
-from shortlist.estimators import Exact, Int4Copy
 from shortlist.estimators.base import Estimator
-from shortlist.estimators.int4_copy import residual
-from shortlist.selectors import StatisticalTopK, Threshold
 from shortlist.selectors.base import Selector
 from shortlist.sites.base import Packing, Part, Reach, Site, Way, sites_of
 from shortlist.spec.config import ACTIVATIONS_WITH_ZEROS, ModelConfig
@@ -93,14 +90,14 @@ class NeuronSite(Site):
     @classmethod
     def reach(cls, estimator: Estimator, selector: Selector) -> Reach:
         found = super().reach(estimator, selector)
-        if found.reason is None and isinstance(selector, Threshold) and selector.threshold != FIRES:
+        if found.reason is None and getattr(selector, "threshold", FIRES) != FIRES:
             return Reach("refused", f"a neuron fires above 0: choose a threshold of {FIRES}")
         return found
 
     def check(self, part: Part) -> None:
         super().check(part)
         cutoff = self.checkpoint.config.ffn_cutoff_of(self.layer or 0)
-        if cutoff is None and isinstance(part.selector, StatisticalTopK):
+        if cutoff is None and part.selector.name == "statistical_top_k":
             raise UsageError(f"{self.name}: its gates have no cutoff: choose threshold")
         own = self.exact()
         if cutoff is not None and (part.estimator, part.selector) != (own.estimator, own.selector):
@@ -110,13 +107,18 @@ class NeuronSite(Site):
 
     def exact(self) -> Part:
         """The part that leaves out nothing but zeros."""
+        from shortlist.estimators import Exact
+        from shortlist.selectors import StatisticalTopK, Threshold
+
         cutoff = self.checkpoint.config.ffn_cutoff_of(self.layer or 0)
-        if cutoff is None:
-            return self.part(Exact(), Threshold(FIRES))
-        return self.part(Exact(), StatisticalTopK(1 - NormalDist().cdf(cutoff)))
+        keeps = Threshold(FIRES) if cutoff is None else StatisticalTopK(1 - NormalDist().cdf(cutoff))
+        return self.part(Exact(), keeps)
 
     def estimated(self) -> Part | None:
         """The part that finds neurons by 4-bit copies; None where zeros come from a cutoff."""
+        from shortlist.estimators import Int4Copy
+        from shortlist.selectors import Threshold
+
         if self.checkpoint.config.ffn_cutoff_of(self.layer or 0) is not None:
             return None
         return self.part(Int4Copy(), Threshold(FIRES, sigma=SIGMA))
@@ -133,11 +135,13 @@ class NeuronSite(Site):
             neurons = _native.Neurons(None, up, rows, into.arena)
             packed = ShortlistedFfn(_rows(deciding, into.weights, into.arena), None, neurons)
         else:
+            from shortlist.estimators.int4_copy import residual
+
             exact = _rows(deciding, into.weights)
             values = unpacked(exact)
             scores = pack_floats(values, "q4", into.arena, tiled=True)
-            assert isinstance(part.selector, Threshold)
-            margin = part.selector.sigma * residual(values, unpacked(scores))
+            selector: Any = part.selector
+            margin = selector.sigma * residual(values, unpacked(scores))
             gate, up = (exact, up) if ups else (None, exact)
             packed = ShortlistedFfn(scores, margin, _native.Neurons(gate, up, rows, into.arena))
         for name in self.tensors:
