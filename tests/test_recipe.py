@@ -255,7 +255,7 @@ def test_any_changed_byte_of_the_json_is_survived(saved, data):
 
 def test_a_selector_that_needs_what_the_estimator_lacks_is_refused():
     with pytest.raises(
-        UsageError, match=r"certified needs the bound .* low_rank does not give; .* bit_planes"
+        UsageError, match=r"certified needs a bound, which low_rank does not give; .* bit_planes"
     ):
         part(LowRank(32), Certified())
 

@@ -35,9 +35,9 @@ def test_one_deviation_is_the_length_of_the_error_over_the_root_of_the_width():
     copy = np.array([[3, 0, 4, 0], [0, 0, 0, 0]], np.float32)
     np.testing.assert_array_equal(residual(rows, copy), np.float32([2.5, 0]))
     state = {"copy": copy, "residual": residual(rows, copy)}
-    estimate = Int4Copy().estimate(state, np.float32([[0, 0, 2, 0], [1, 1, 1, 1]]))
-    np.testing.assert_array_equal(estimate.values, np.float32([[8, 0], [7, 0]]))
-    np.testing.assert_array_equal(estimate.spread, np.float32([[5, 0], [5, 0]]))
+    scores = Int4Copy().score(state, np.float32([[0, 0, 2, 0], [1, 1, 1, 1]]))
+    np.testing.assert_array_equal(scores.values, np.float32([[8, 0], [7, 0]]))
+    np.testing.assert_array_equal(scores.reach(), np.float32([[5, 0], [5, 0]]))
 
 
 def test_bytes_are_those_of_the_packed_rows_and_their_residuals(table):

@@ -215,4 +215,4 @@ def test_what_runs_at_the_sites_of_layers(kind, estimator, selector, how):
 def test_a_sigma_that_the_estimator_cannot_give_is_refused():
     reason = SITES["qkv"].refusal(Magnitude(False), Threshold(0.3, sigma=1.0))
     assert reason is not None
-    assert "needs the spread of the estimate, which magnitude does not give" in reason
+    assert "needs a confidence, which magnitude does not give" in reason

@@ -11,30 +11,32 @@ from array_api_compat import array_namespace, device
 from shortlist.checkpoints.packing import pack_floats, unpacked
 from shortlist.estimators.base import (
     Array,
-    Estimate,
     Estimator,
+    Knowledge,
     PackedTable,
     Progress,
+    Scores,
     State,
     table_chunks,
     table_shape,
 )
+from shortlist.estimators.residuals import length
 
 GROUP = 32  # inputs of a row that share a scale and a minimum
 
 
 @dataclass(frozen=True)
 class Int4Copy(Estimator):
-    """Scores rows by a copy of them in 4 bits; gives the spread of its error.
+    """Scores rows by a copy of them in 4 bits; gives the confidence of its error.
 
     An error e of a row moves its score by e . x, whose deviation is |e| |x| / sqrt(width) for a query x that
-    knows nothing of e. State: `copy` float32 [units, width], the rounded rows; `residual` float32 [units]:
-    spread_i = residual_i * |query|. Nothing of it depends on queries, so a recipe leaves it out, and the
+    knows nothing of e. State: `copy` float32 [units, width], the rounded rows; `residual` float32 [units],
+    the margins: times |query| they are one deviation. Nothing of it depends on queries, so a recipe leaves it out, and the
     native runtime keeps the copy in its 4 bits.
     """
 
     name: ClassVar[str] = "int4_copy"
-    gives: ClassVar[frozenset[str]] = frozenset({"spread"})
+    gives: ClassVar[Knowledge | None] = "confidence"
     from_table: ClassVar[bool] = True
 
     def fit(self, table: Array | PackedTable, queries: Array, progress: Progress | None = None) -> State:
@@ -53,10 +55,8 @@ class Int4Copy(Estimator):
             "residual": xp.asarray(lengths, device=device(queries)),
         }
 
-    def estimate(self, state: State, query: Array) -> Estimate:
-        xp = array_namespace(query)
-        length = xp.sqrt(xp.sum(query * query, axis=-1, keepdims=True))
-        return Estimate(query @ state["copy"].T, spread=length * state["residual"])
+    def score(self, state: State, query: Array) -> Scores:
+        return Scores(query @ state["copy"].T, state["residual"], length(query))
 
     def layout(self, units: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         return {"copy": ("float32", (units, width)), "residual": ("float32", (units,))}

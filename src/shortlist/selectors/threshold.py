@@ -57,4 +57,5 @@ class Threshold(Selector):
         return cls(float(ordered[count - 1]))
 
     def select(self, scores: Scores, exact: Exact) -> Shortlist:
-        return read(reaching(scores.upper(self.sigma), self.threshold), exact)
+        upper = scores.upper(self.sigma) if self.sigma else scores.values  # 0 times infinity is no number
+        return read(reaching(upper, self.threshold), exact)
