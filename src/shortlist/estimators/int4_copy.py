@@ -31,8 +31,8 @@ class Int4Copy(Estimator):
 
     An error e of a row moves its score by e . x, whose deviation is |e| |x| / sqrt(width) for a query x that
     knows nothing of e. State: `copy` float32 [units, width], the rounded rows; `residual` float32 [units],
-    the margins: times |query| they are one deviation. Nothing of it depends on queries, so a recipe leaves it out, and the
-    native runtime keeps the copy in its 4 bits.
+    the margins: times |query| they are one deviation. Nothing of it depends on queries, so a recipe leaves it
+    out, and the native runtime keeps the copy in its 4 bits.
     """
 
     name: ClassVar[str] = "int4_copy"
