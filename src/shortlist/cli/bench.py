@@ -60,8 +60,7 @@ def bench(
     options = BenchOptions(
         threads=threads,
         peers=tuple(dict.fromkeys(peer or ())),
-        # A head of random rows has no rows that stand out, so there is nothing to shortlist.
-        heads=HEADS if synthetic is None else ("dense",),
+        heads=HEADS if synthetic is None else ("dense",),  # random rows: none stands out
         decode_tokens=tokens,
         repetitions=repetitions,
         ffn=ffn,

@@ -25,8 +25,10 @@ Ctrl-C stops an answer. A paste is one message. A line that ends in \\ goes on i
 \"\"\" begins and ends a message of many lines."""
 
 
+@shared.grouped
 def chat(
     model: shared.ModelName,
+    *,
     system: Annotated[str, typer.Option("--system", help="System message.")] = "",
     max_tokens: Annotated[
         int | None,
@@ -34,46 +36,16 @@ def chat(
             "-n", "--max-tokens", help="Most tokens of an answer; by default what the context holds."
         ),
     ] = None,
-    temperature: shared.Temperature = None,
-    top_k: shared.TopK = None,
-    top_p: shared.TopP = None,
-    min_p: shared.MinP = None,
-    repetition_penalty: shared.RepetitionPenalty = None,
-    seed: shared.Seed = None,
-    stop: shared.Stop = None,
-    head: shared.Head = "auto",
-    exact: shared.Exact = False,
-    ffn: shared.Ffn = "auto",
-    recipe: shared.Recipe = None,
-    weights: shared.Weights = None,
-    context: shared.Context = None,
-    threads: shared.Threads = None,
+    sampling: shared.Sampling,
+    loading: shared.Loading,
     json: shared.Json = False,
 ) -> None:
     """Talk with MODEL. With something piped in, every line is a message."""
     interactive = sys.stdin.isatty() and not json
-    given = given_options(  # checked before the model is loaded, so that a mistake costs no time
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=stop,
-    )
+    # Checked before the model is loaded, so that a mistake costs no time.
+    given = given_options(max_tokens=max_tokens, **vars(sampling))
     refuse_unused_sampling(given, chat_options({}, given))
-    with load_model(
-        model,
-        head=head,
-        exact=exact,
-        ffn=ffn,
-        recipe=recipe,
-        weights=weights,
-        context=context,
-        threads=threads,
-        hint=interactive,
-    ) as loaded:
+    with load_model(model, **vars(loading), hint=interactive) as loaded:
         options = chat_options(loaded.sampling_defaults, given)
         refuse_unused_sampling(given, options)
         conversation = Conversation(loaded, system, options)

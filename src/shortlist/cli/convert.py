@@ -1,6 +1,7 @@
 """`shortlist convert`: a dense model into a mixture of experts."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,6 +29,57 @@ STAGES = {
 }
 
 
+@dataclass(frozen=True)
+class Healing:
+    """How long a converted model is trained."""
+
+    heal_minutes: Annotated[
+        float | None,
+        typer.Option("--heal-minutes", help="Time for healing; 3 unless --heal-tokens is given."),
+    ] = None
+    heal_tokens: Annotated[
+        int | None, typer.Option("--heal-tokens", help="Tokens of gradient steps; 0 leaves healing out.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        minutes, tokens, useless = self.heal_minutes, self.heal_tokens, "beside {} 0: leave one out"
+        refuse_unused("--heal-minutes", bool(minutes) and tokens == 0, useless.format("--heal-tokens"))
+        refuse_unused("--heal-tokens", bool(tokens) and minutes == 0, useless.format("--heal-minutes"))
+
+    @property
+    def minutes(self) -> float | None:
+        """3, unless something else is said."""
+        return 3.0 if self.heal_minutes is None and self.heal_tokens is None else self.heal_minutes
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a model is converted to."""
+
+    experts: Annotated[int | None, typer.Option("--experts", help="In each converted layer.")] = None
+    active: Annotated[
+        str | None,
+        typer.Option(
+            "--active", metavar="SHARE", help="Neurons that a token takes: 50% for read-me and cluster."
+        ),
+    ] = None
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", metavar="LIST", help="Which are converted, such as 24-29 or 3,5,7."),
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0
+
+    def __post_init__(self) -> None:
+        self.parsed()  # what is wrong is said before anything is loaded
+
+    def parsed(self) -> tuple[int | None, float | None, tuple[int, ...] | None, int]:
+        """The parameters of `ConvertOptions`."""
+        share = None if self.active is None else parse_share(self.active, "--active")
+        layers = None if self.layers is None else parse_layers(self.layers)
+        return self.experts, share, layers, self.seed
+
+
+@shared.grouped
 def convert(
     model: shared.ModelName,
     method: Annotated[
@@ -38,6 +90,7 @@ def convert(
         str,
         typer.Option("-o", "--output", metavar="FOLDER", help="Where the model is written; must not exist."),
     ],
+    *,
     text: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,25 +100,8 @@ def convert(
             "then a domain. Left out, the model writes its own.",
         ),
     ] = None,
-    heal_minutes: Annotated[
-        float | None,
-        typer.Option("--heal-minutes", help="Time for healing; 3 unless --heal-tokens is given."),
-    ] = None,
-    heal_tokens: Annotated[
-        int | None, typer.Option("--heal-tokens", help="Tokens of gradient steps; 0 leaves healing out.")
-    ] = None,
-    experts: Annotated[int | None, typer.Option("--experts", help="In each converted layer.")] = None,
-    active: Annotated[
-        str | None,
-        typer.Option(
-            "--active", metavar="SHARE", help="Neurons that a token takes: 50% for read-me and cluster."
-        ),
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option("--layers", metavar="LIST", help="Which are converted, such as 24-29 or 3,5,7."),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
+    healing: Healing,
+    mixture: Mixture,
     threads: shared.Threads = None,
     json: shared.Json = False,
 ) -> int:
@@ -74,14 +110,6 @@ def convert(
     Ctrl-C while healing ends it and keeps what is healed so far; before that, nothing is written (exit code
     130 both times).
     """
-    refuse_unused(
-        "--heal-minutes", bool(heal_minutes) and heal_tokens == 0, "beside --heal-tokens 0: leave one out"
-    )
-    refuse_unused(
-        "--heal-tokens", bool(heal_tokens) and heal_minutes == 0, "beside --heal-minutes 0: leave one out"
-    )
-    chosen = None if layers is None else parse_layers(layers)
-    share = None if active is None else parse_share(active, "--active")
     texts = [(name, read_text(name)) for name in text or ()]
     from shortlist import checkpoints
 
@@ -91,21 +119,13 @@ def convert(
     from shortlist.torch.convert.heal import Budget
     from shortlist.torch.convert.pipeline import convert_checkpoint
 
-    options = ConvertOptions(experts, share, chosen, seed)
-    minutes = 3.0 if heal_minutes is None and heal_tokens is None else heal_minutes
-    budget = Budget(minutes, heal_tokens)
+    how, options = METHODS[method](), ConvertOptions(*mixture.parsed())
+    budget = Budget(healing.minutes, healing.heal_tokens)
     folder = Path(output)
     try:
         with stage_bars(STAGES) as report:
             result = convert_checkpoint(
-                path,
-                METHODS[method](),
-                folder,
-                texts=texts,
-                options=options,
-                budget=budget,
-                threads=threads,
-                report=report,
+                path, how, folder, texts=texts, options=options, budget=budget, threads=threads, report=report
             )
     except KeyboardInterrupt:
         written = f"{output} is written, but not measured" if folder.exists() else "nothing was written"

@@ -1,6 +1,10 @@
 """Arguments and options that several commands share, with the defaults of `GenerationOptions`."""
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -74,3 +78,61 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help="End the text before this string; may be repeated."),
 ]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a command loads its model: options of `shortlist.load`."""
+
+    head: Head = "auto"
+    exact: Exact = False
+    ffn: Ffn = "auto"
+    recipe: Recipe = None
+    weights: Weights = None
+    context: Context = None
+    threads: Threads = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a command chooses tokens: options of `GenerationOptions`."""
+
+    temperature: Temperature = None
+    top_k: TopK = None
+    top_p: TopP = None
+    min_p: MinP = None
+    repetition_penalty: RepetitionPenalty = None
+    seed: Seed = None
+    stop: Stop = None
+
+
+def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command take groups of options: a parameter of a dataclass's type stands for all of its fields.
+
+    The command line sees the fields in the parameter's place, and the command gets the group.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        options = [parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)]
+        if group := groups.get(parameter.name):
+            types = get_type_hints(group, include_extras=True)
+            options = [
+                inspect.Parameter(
+                    field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+                )
+                for field in fields(group)
+            ]
+        parameters += options
+
+    @wraps(command)
+    def flat(**given: Any) -> Any:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        return command(**given)
+
+    del flat.__wrapped__  # whose signature would be read instead
+    flat.__annotations__ = {each.name: each.annotation for each in parameters}
+    flat.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return flat

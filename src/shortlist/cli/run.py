@@ -1,6 +1,6 @@
 """`shortlist run`: continue a prompt."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,22 +16,18 @@ from shortlist.engine.options import GenerationOptions
 CHAT_HINT = "--chat answers it as a message, --no-chat says that this is meant"
 
 
+@shared.grouped
 def run(
     model: shared.ModelName,
     prompt: Annotated[
         str | None,
         typer.Argument(metavar="PROMPT", help='Text to continue; "-" or nothing reads standard input.'),
     ] = None,
+    *,
     max_tokens: Annotated[
         int | None, typer.Option("-n", "--max-tokens", help="Most tokens to generate.")
     ] = shared.DEFAULTS.max_tokens,
-    temperature: shared.Temperature = None,
-    top_k: shared.TopK = None,
-    top_p: shared.TopP = None,
-    min_p: shared.MinP = None,
-    repetition_penalty: shared.RepetitionPenalty = None,
-    seed: shared.Seed = None,
-    stop: shared.Stop = None,
+    sampling: shared.Sampling,
     logprobs: Annotated[
         int | None,
         typer.Option(
@@ -44,13 +40,7 @@ def run(
             "--chat/--no-chat", help="Put the prompt into the model's chat template, or continue it as it is."
         ),
     ] = None,
-    head: shared.Head = "auto",
-    exact: shared.Exact = False,
-    ffn: shared.Ffn = "auto",
-    recipe: shared.Recipe = None,
-    weights: shared.Weights = None,
-    context: shared.Context = None,
-    threads: shared.Threads = None,
+    loading: shared.Loading,
     stats: Annotated[
         bool, typer.Option("--stats", help="Print speed, bytes read and memory to standard error.")
     ] = False,
@@ -58,32 +48,14 @@ def run(
 ) -> None:
     """Write the continuation of PROMPT as it is generated."""
     text = read_prompt(prompt)
-    given = given_options(  # checked before the model is loaded, so that a mistake costs no time
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=stop,
-        logprobs=logprobs,
-    )
+    # Checked before the model is loaded, so that a mistake costs no time.
+    given = given_options(**vars(sampling), logprobs=logprobs)
     options = GenerationOptions(max_tokens=max_tokens, **given)
     refuse_unused(
         "--logprobs", logprobs is not None and not json, "without --json, which prints them: add it"
     )
     refuse_unused_sampling(given, options)
-    with load_model(
-        model,
-        head=head,
-        exact=exact,
-        ffn=ffn,
-        recipe=recipe,
-        weights=weights,
-        context=context,
-        threads=threads,
-        hint=not json,
-    ) as loaded:
+    with load_model(model, **vars(loading), hint=not json) as loaded:
         notes = list(loaded.notes)
         if chat is None and loaded.tokenizer.chat_template is not None:
             notes.append(f"{model} has a chat template, and the prompt is continued without it: {CHAT_HINT}")
@@ -102,9 +74,14 @@ def run(
                     print(piece, end="", flush=True)
         finally:  # an interrupted text keeps what was written so far
             progress.clear()
-            if json:
-                print_json({"model": model, "notes": notes, **stream.generation.to_dict()})
-            else:
-                print(flush=True)
+            _end({"model": model, "notes": notes, **stream.generation.to_dict()} if json else None)
             if stats:
                 print_stats(stream.generation.stats, loaded.notes)
+
+
+def _end(document: dict[str, Any] | None) -> None:
+    """What comes after the text: all of it as JSON, where that is asked for, else the end of its line."""
+    if document is None:
+        print(flush=True)
+    else:
+        print_json(document)

@@ -125,11 +125,11 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
                 label="tuned frontier, as its recipe has it",
             )
         for number, point in enumerate(speed["points"]):
-            look = LINES[0]
+            look, half = LINES[0], 100 * NORMAL_95 * point["perplexity_change_error"]
             axes.errorbar(
                 point["tokens_per_s"],
                 100 * point["perplexity_change"],
-                yerr=100 * NORMAL_95 * point["perplexity_change_error"],
+                yerr=half,
                 color=look.colour,
                 marker=look.marker,
                 linestyle="none",
@@ -137,11 +137,9 @@ def speed_figure(speed: Mapping[str, Any]) -> str:
                 capsize=4,
                 label="measured now, 95 % interval" if number == 0 else None,
             )
-            half = 100 * NORMAL_95 * point["perplexity_change_error"]
             named.append((point["name"], point["tokens_per_s"], 100 * point["perplexity_change"], half))
-        peer = speed["peer"]
+        look, peer = LINES[1], speed["peer"]
         if "error" not in peer:
-            look = LINES[1]
             axes.plot(
                 peer["tokens_per_s"],
                 0,

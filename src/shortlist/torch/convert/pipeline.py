@@ -114,15 +114,7 @@ def convert_checkpoint(
     ShortlistError
         Healing met numbers that are not finite, or the disk is full. Nothing is written then.
     """
-    if folder.exists():
-        raise UsageError(f"{folder} exists: name a folder that does not")
-    check_writable(folder)
-    with open_checkpoint(path) as checkpoint:
-        if checkpoint.config.mixture:
-            raise UsageError(f"{path} has mixtures of experts already: name a dense model")
-        if checkpoint.config.streams:
-            family = checkpoint.config.family
-            raise UsageError(f"{path} is of family {family}, which cannot be converted: name another model")
+    _check(path, folder)
     if threads:
         torch.set_num_threads(threads)
     halves = read_halves(path, texts) if texts else write_halves(path, lambda share: report("write", share))
@@ -136,15 +128,8 @@ def convert_checkpoint(
     rows.append(Stage("converted", measure(model, halves.test, converted.config)))
     check_space(model, folder)
     with Interrupt() as interrupt:
-        healed = heal(
-            converted,
-            dense,
-            halves.text,
-            method,
-            budget or Budget(minutes=3),
-            interrupt=interrupt,
-            report=report,
-        )
+        budget = budget or Budget(minutes=3)
+        healed = heal(converted, dense, halves.text, method, budget, interrupt=interrupt, report=report)
     save_converted(model, converted.config, tokenizer, folder)
     report("measure", 0.0)
     speed, note = native_speed(folder, threads)
@@ -152,6 +137,19 @@ def convert_checkpoint(
     if speed is not None:
         rows[0] = Stage("dense", rows[0].measured, _dense_speed(dense, tokenizer, folder, threads))
     return Conversion(tuple(rows), converted.notes, healed, interrupt.requested, note)
+
+
+def _check(path: Path, folder: Path) -> None:
+    """What can be known before a minute is spent: whether a model can be converted into a folder."""
+    if folder.exists():
+        raise UsageError(f"{folder} exists: name a folder that does not")
+    check_writable(folder)
+    with open_checkpoint(path) as checkpoint:
+        if checkpoint.config.mixture:
+            raise UsageError(f"{path} has mixtures of experts already: name a dense model")
+        if checkpoint.config.streams:
+            family = checkpoint.config.family
+            raise UsageError(f"{path} is of family {family}, which cannot be converted: name another model")
 
 
 def heal(
