@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import FLOATS, Checkpoint, StoredTensor
+from shortlist.checkpoints.base import TYPES, Checkpoint, StoredTensor
 from shortlist.checkpoints.packing import pack_floats, unpacked
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Estimator
@@ -173,7 +173,7 @@ def neuron_parts(checkpoint: Checkpoint, ffn: str, parts: Mapping[str, Part | No
     sites: list[Any] = sites_of(checkpoint, "neurons")
     by_channel = any(part and name.endswith((".gate_up", ".down")) for name, part in parts.items())
     if ffn == "auto":
-        floats = sites and checkpoint.tensors[sites[0].tensors[-1]].type in FLOATS
+        floats = sites and not TYPES[checkpoint.tensors[sites[0].tensors[-1]].type].quantized
         ffn = "exact" if floats and not by_channel and not checkpoint.config.mixture else "dense"
     if ffn == "dense":
         return {}
