@@ -1,4 +1,4 @@
-"""Pull, open and read models: GGUF files and Hugging Face folders."""
+"""Fetches, opens and reads models: GGUF files and Hugging Face folders."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ __all__ = ["Checkpoint", "StoredTensor", "open_checkpoint", "pull", "resolve"]
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a GGUF file, the one in a folder, or a Hugging Face folder.
+    """Open a GGUF file, a folder with a GGUF file, or a Hugging Face folder.
 
-    The weights stay in the file until they are touched.
+    Weights are read from the file on access.
 
     Raises
     ------
     CheckpointError
-        It is missing or damaged, contradicts itself, or is of a kind that is not supported.
+        The model is missing or damaged, contradicts itself, or is of a kind that is not supported.
     """
     path = Path(path)
-    if path.is_dir():  # what only folders need is imported for folders
+    if path.is_dir():  # imported only for folders
         from shortlist.checkpoints.folders import gguf_in
         from shortlist.checkpoints.safetensors import open_folder
 

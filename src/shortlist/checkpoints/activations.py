@@ -1,4 +1,4 @@
-"""The activation of a feed-forward layer, as transformers names it."""
+"""Reads the activation of a feed-forward layer, by the names of transformers."""
 
 from shortlist.spec.config import ACTIVATIONS_WITH_ZEROS, Activation
 from shortlist.spec.families import Family
@@ -13,15 +13,15 @@ _NAMES: dict[str, Activation] = {
 
 
 def activation_of(settings: Settings, family: Family, key: str) -> Activation:
-    """What `key` names: the family's own activation, the default, or one with exact zeros.
+    """The activation in the setting `key`: the family's own, which is the default, or one with exact zeros.
 
-    Models that were trained on to have sparse activations keep the rest of their family (ProSparse,
-    https://arxiv.org/abs/2402.13516, is a llama with `hidden_act` relu). Any other change is a mistake.
+    Models that were trained further for sparse activations are otherwise of their family (ProSparse,
+    https://arxiv.org/abs/2402.13516, is a llama with `hidden_act` relu). Any other activation is an error.
 
     Raises
     ------
     CheckpointError
-        It names another.
+        The setting names another activation.
     """
     possible = (family.activation, *ACTIVATIONS_WITH_ZEROS)
     allowed: dict[str, Activation] = {name: ours for name, ours in _NAMES.items() if ours in possible}

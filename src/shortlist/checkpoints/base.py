@@ -1,4 +1,4 @@
-"""What every checkpoint is once it is open: a configuration, and tensors that lie in the mapped file."""
+"""An open checkpoint: a configuration, and tensors in mapped files."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,27 +21,27 @@ TYPES = {kind.name: kind for kind in _native.tensor_types()}
 
 Shapes = dict[str, tuple[int, ...]]
 
-_MOST_MISSING = 10_000  # named in a message; the header of a damaged file may promise millions
+_MOST_MISSING = 10_000  # missing tensors that are collected; a damaged header may promise millions
 
-# Enough to tell two fine-tunes apart (every weight differs), little enough not to be felt on a cold disk.
+# Enough to distinguish two fine-tunes (every weight differs), and quick to read from a cold disk.
 _SAMPLES = 32
 _SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor as its file holds it.
+    """One tensor, as stored in its file.
 
     Parameters
     ----------
     name
-        The file's own name for it.
+        Name of the tensor in the file.
     type
         Key of `TYPES`.
     shape
         Row-major: `(rows, columns)`, or `(columns,)`.
     data
-        uint8 [bytes], a view on the mapped file.
+        uint8 [bytes], a view of the mapped file.
     """
 
     name: str
@@ -77,26 +77,27 @@ class Checkpoint:
     path
         The GGUF file or Hugging Face folder.
     config
-        Of the model.
+        Configuration of the model.
     tensors
-        By the decoder's names: `embedding`, `head` (absent when tied), `final_norm`, `layers.{i}.q`, ...
+        Tensors by the decoder's names: `embedding`, `head` (absent when tied), `final_norm`, `layers.{i}.q`,
+        ...
     files
-        For each of `tensors` the map that it lies in.
+        The mapped file of each tensor.
     headers
-        The bytes, uint8 [n], that describe the tensors and the model; part of the fingerprint.
+        The bytes, uint8 [n], that describe tensors and model; a part of the fingerprint.
     tokenizer_source
-        For GGUF the `tokenizer.*` metadata, decoded when asked for (str, bool, int, float,
-        `_native.Strings`, or NumPy array of numbers); for Hugging Face the folder.
+        For GGUF the `tokenizer.*` metadata, decoded on access (str, bool, int, float, `_native.Strings`, or
+        NumPy array of numbers); for Hugging Face the folder.
     sampling_defaults
-        How its files say that texts are sampled: fields of `GenerationOptions` and their values. What the
-        files leave open is not in it.
+        The sampling settings in its files: fields of `GenerationOptions` with their values. Fields that no
+        file sets are absent.
     notes
-        What its files say that is not taken as it stands, one line each.
+        Settings in its files that are not applied unchanged, one line each.
 
     Attributes
     ----------
     fingerprint : str
-        Names the content, wherever the file lies: SHA-256 of the headers and of samples of the weights.
+        SHA-256 of the headers and of samples of the weights; independent of the file's path.
     """
 
     def __init__(
@@ -124,19 +125,19 @@ class Checkpoint:
         return f"<Checkpoint {self.path}: {what}>"
 
     def release(self, name: str, part: np.ndarray | None = None) -> None:
-        """Give back the memory of a tensor's mapped pages; they are read again from the file if touched.
+        """Free the memory of a tensor's mapped pages; an access reads them from the file again.
 
         Parameters
         ----------
         name
-            Of the tensor.
+            Name of the tensor.
         part
-            A view on its data; default is all of it.
+            A view of its data; by default all of it.
         """
         self._files[name].release(self.tensors[name].data if part is None else part)
 
     def close(self) -> None:
-        """Forget the tensors; a file is unmapped when the last view on it is gone."""
+        """Drop the tensors; a file is unmapped when its last view is freed."""
         self.tensors.clear()
         self._files.clear()
         self.tokenizer_source = {}
@@ -151,22 +152,22 @@ class Checkpoint:
 def check_tensors(
     path: Path, config: ModelConfig, tensors: Mapping[str, StoredTensor], spell: Callable[[str], str]
 ) -> None:
-    """Refuse a checkpoint whose tensors are not exactly those that its configuration promises.
+    """Refuse a checkpoint whose tensors are not exactly those that its configuration needs.
 
     Parameters
     ----------
     path
-        For messages.
+        Path of the checkpoint, for messages.
     config
     tensors
-        By the decoder's names.
+        Tensors by the decoder's names.
     spell
-        The file's name for one of the decoder's.
+        Maps a name of the decoder to the file's name.
 
     Raises
     ------
     CheckpointError
-        A tensor is missing, of another layer, or of another shape.
+        A tensor is missing, unknown, or of another shape.
     """
     outside, dense, mixture = _outer_shapes(config), _dense_shapes(config), _mixture_layer_shapes(config)
     lacking = (name for name in needed_tensors(config) if name not in tensors)
@@ -184,7 +185,7 @@ def check_tensors(
             )
         layer = mixture if inner and config.is_mixture(int(number)) else dense
         expected = layer.get(inner) if inner else outside.get(name)
-        if inner and layer is dense:  # the widths of layers may differ
+        if inner and layer is dense:  # layers may have different widths
             expected = _ffn_shapes(config, config.ffn_width_of(int(number))).get(inner, expected)
         if expected is None:
             raise CheckpointError(
@@ -212,7 +213,7 @@ def needed_tensors(config: ModelConfig) -> Iterator[str]:
 
 
 def drop_unused(config: ModelConfig, tensors: dict[str, StoredTensor]) -> None:
-    """Forget what files may hold and nothing reads: keys and values of layers that attend to others'."""
+    """Drop tensors that nothing reads: keys and values of layers that attend to those of other layers."""
     for i in range(config.layers):
         if config.kv_source_of(i) != i:
             for name in KEYS_AND_VALUES:

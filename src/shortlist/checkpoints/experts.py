@@ -1,7 +1,7 @@
-"""The experts of a checkpoint: what its header says of them, and their tensors, apart for every expert.
+"""The experts of a checkpoint: their description in the header, and a tensor for each expert.
 
-Files keep the experts of a layer in one tensor or in many; here a tensor of all is split into views, so that
-what packs a matrix packs an expert.
+Files store the experts of a layer in one tensor or in many. Here a tensor of all experts is split into views,
+so that the code that packs a matrix packs an expert.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,13 +20,13 @@ TERNARY = "TERNARY"
 """Type of a tensor of codes 0, 1 and 2 for -1, 0 and 1, four to a byte, the first in the lowest bits."""
 
 MAX_EXPERTS = 1 << 10
-"""In a layer; far above any real model."""
+"""Largest number of experts in a layer, far above any real model."""
 
 
 def gguf_mixture(
     settings: Settings, family: Family, layers: int, tensors: Mapping[str, StoredTensor]
 ) -> MixtureConfig | None:
-    """The mixture of a GGUF model; a layer is one unless it has a dense feed-forward part.
+    """Read the mixture of a GGUF model; every layer without a dense feed-forward part is a mixture.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def gguf_mixture(
 
 
 def hf_mixture(settings: Settings, family: Family, layers: int) -> MixtureConfig | None:
-    """The mixture of a Hugging Face model.
+    """Read the mixture of a Hugging Face model.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def hf_mixture(settings: Settings, family: Family, layers: int) -> MixtureConfig
 
 
 def _sparse_layers(settings: Settings, layers: int) -> tuple[int, ...]:
-    """Every n-th layer, but for those that are named as dense (qwen)."""
+    """Every n-th layer, except those that the configuration names as dense (qwen)."""
     step = settings.integer("decoder_sparse_step", MAX_LAYERS, default=1)
     dense: Any = settings.get("mlp_only_layers", [])
     if not isinstance(dense, list) or not all(type(i) is int for i in dense):
@@ -90,7 +90,7 @@ def _sparse_layers(settings: Settings, layers: int) -> tuple[int, ...]:
 def split_experts(
     path: Path, config: ModelConfig, tensors: dict[str, StoredTensor], files: dict[str, MappedFile]
 ) -> tuple[dict[str, StoredTensor], dict[str, MappedFile]]:
-    """Replace tensors of all experts of a layer by one for each expert.
+    """Replace a tensor of all experts of a layer by a tensor for each expert.
 
     Parameters
     ----------
@@ -98,19 +98,19 @@ def split_experts(
         For messages.
     config
     tensors
-        By the decoder's names.
+        Tensors by the decoder's names.
     files
-        For each of them the map that it lies in.
+        The mapped file of each tensor.
 
     Returns
     -------
     tensors, files
-        All others as they are.
+        The same with split experts; other tensors are unchanged.
 
     Raises
     ------
     CheckpointError
-        A tensor does not hold as many experts as the header says, or is of a type that it cannot be.
+        A tensor does not hold the number of experts in the header, or its type cannot be split.
     """
     ternary = config.mixture is not None and config.mixture.ternary
     for name, tensor in tensors.items():
@@ -144,7 +144,7 @@ def _parts(path: Path, name: str, tensor: StoredTensor, experts: int) -> Iterato
 
 
 def _unpacked(tensor: StoredTensor) -> StoredTensor:
-    """Bytes of four weights each, as the weights that they are."""
+    """A tensor of packed bytes, four weights each, described as weights."""
     if tensor.type != "U8":
         return tensor
     return replace(tensor, type=TERNARY, shape=(*tensor.shape[:-1], 4 * tensor.shape[-1]))
@@ -161,7 +161,7 @@ def _each(path: Path, tensor: StoredTensor, experts: int, dimensions: int) -> It
 
 
 def _halves(path: Path, kind: str, tensor: StoredTensor) -> Iterator[tuple[str, StoredTensor]]:
-    """The rows of an expert's gate, and those of up behind them; or their scales."""
+    """Split an expert's rows, or their scales, into gate and up."""
     rows, *rest = tensor.shape
     if rows % 2:
         raise CheckpointError(

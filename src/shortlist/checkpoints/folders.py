@@ -1,4 +1,4 @@
-"""What a folder holds: the GGUF file in it, or the weight files of a Hugging Face model."""
+"""Finds the model in a folder: a GGUF file, or the weight files of a Hugging Face model."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _MAX_JSON = 1 << 24  # the index of a model of a trillion parameters is a tenth 
 
 
 def gguf_in(folder: Path) -> Path | None:
-    """The GGUF file that stands for a folder; None where the folder is a Hugging Face model.
+    """The GGUF file of a folder; None where the folder is a Hugging Face model.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises
     ------
     CheckpointError
-        There are none, or not all.
+        There are none, or some are missing.
     """
     index_path = folder / _INDEX
     if index_path.exists():
@@ -95,7 +95,7 @@ def _indexed(folder: Path, index_path: Path) -> list[Path]:
 
 
 def _numbered(folder: Path, shards: dict[str, re.Match[str]]) -> list[Path]:
-    """Files whose names count them, without an index."""
+    """The numbered files of a folder without an index."""
     counts = {int(match[2]) for match in shards.values()}
     count = max(counts)
     names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
@@ -115,12 +115,12 @@ def _is_file_name(name: Any) -> bool:
 
 
 def json_object(path: Path, content: np.ndarray) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Parse a JSON file that holds an object.
 
     Raises
     ------
     CheckpointError
-        It holds none, or is too large.
+        The file holds no object, or is too large.
     """
     if content.nbytes > _MAX_JSON:
         raise CheckpointError(

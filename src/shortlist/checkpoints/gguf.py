@@ -36,7 +36,7 @@ def open_gguf(path: Path) -> Checkpoint:
     settings = Settings(path, metadata.settings(prefix), prefix)
     notes = _check_other_keys(path, metadata, family) + _windows_left_out(settings, family)
     config = gguf_config(settings, family, tensors)
-    tensors.pop("rope_freqs", None)  # config.rope_frequencies has them now
+    tensors.pop("rope_freqs", None)  # they are in config.rope_frequencies
     files = {name: by_stored_name[tensor.name] for name, tensor in tensors.items()}
     tensors, files = split_experts(path, config, tensors, files)
     drop_unused(config, tensors)
@@ -55,8 +55,7 @@ def open_gguf(path: Path) -> Checkpoint:
 
 
 def _family(path: Path, header: Header) -> Family:
-    # Of two families with one architecture (llama, mistral) the first stands for both, but for the one with
-    # experts (mixtral).
+    # Families may share an architecture: llama stands for mistral, too; mixtral is told by its experts.
     by_architecture = {family.gguf_architecture: family for family in reversed(FAMILIES.values())}
     general = Settings(path, header.metadata.settings("general."))
     if (kind := general.get("general.type", "model")) != "model":
@@ -71,7 +70,7 @@ def _family(path: Path, header: Header) -> Family:
 
 
 def _tensors(parts: Sequence[Part], family: Family) -> tuple[dict[str, StoredTensor], dict[str, MappedFile]]:
-    """The tensors of all parts by the decoder's names, and the files of the names that these have there."""
+    """The tensors of all parts by the decoder's names, and the mapped file of each."""
     tensors: dict[str, StoredTensor] = {}
     files: dict[str, MappedFile] = {}
     for file, header in parts:
@@ -95,7 +94,7 @@ def _tensors(parts: Sequence[Part], family: Family) -> tuple[dict[str, StoredTen
 
 
 def _check_other_keys(path: Path, metadata: Metadata, family: Family) -> list[str]:
-    """Check the keys that are not the architecture's; a note for each namespace that nothing reads."""
+    """Check keys outside the architecture's namespace; return a note for each unread namespace."""
     names = [name for name in metadata if not name.startswith(f"{family.gguf_architecture}.")]
     foreign = {name.partition(".")[0] for name in names if is_foreign(name)}
     read = {name: metadata.shown(name) for name in names if not is_foreign(name)}

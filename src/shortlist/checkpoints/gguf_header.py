@@ -1,8 +1,8 @@
 """Reads the header of a GGUF file that may be damaged or hostile.
 
-Every length and count is compared with what is left of the file before it is used, so nothing is allocated
-that the file does not contain, and every loop ends. Arrays are only skipped: the vocabulary is most of the
-header, and `Metadata` decodes it when asked. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Every length and count is compared with the rest of the file before it is used, so nothing larger than the
+file is allocated, and every loop ends. Arrays are skipped here: most of the header is the vocabulary, which
+`Metadata` decodes on access. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import struct
@@ -23,7 +23,7 @@ GGML_TYPES = {kind.number: kind for kind in TYPES.values() if kind.number is not
 
 _U32, _U64 = SCALARS[4], SCALARS[10]
 
-# Far above any real model, low enough that what is kept for them is small.
+# Far above any real model, and low enough to keep the records small.
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16
 _MAX_NAME = 256
@@ -32,7 +32,7 @@ _MAX_DIMENSIONS = 4
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `shape` is row-major, `start` and `end` are offsets in the file."""
+    """The position of a tensor: `shape` is row-major, `start` and `end` are offsets in the file."""
 
     name: str
     type: str
@@ -56,7 +56,7 @@ def read_header(file: MappedFile) -> Header:
     Raises
     ------
     CheckpointError
-        Not a GGUF file, a version or tensor type that cannot be read, or a header that contradicts the file.
+        This is no GGUF file, its version or a tensor type cannot be read, or its header contradicts the file.
     """
     reader = _Reader(file)
     tensor_count, key_count = reader.preamble()
@@ -69,7 +69,7 @@ def read_header(file: MappedFile) -> Header:
 
 
 class _Reader:
-    """A position in the file that only moves over bytes that are there."""
+    """A position in the file that never moves beyond its end."""
 
     def __init__(self, file: MappedFile):
         self.path = file.path
@@ -86,7 +86,7 @@ class _Reader:
         self.fail(f"it ends at byte {self.size}, in the middle of its header")
 
     def take(self, length: int) -> int:
-        """Move over `length` bytes and return where they start."""
+        """Move over `length` bytes and return their offset."""
         start = self.position
         if length > self.size - start:
             self.fail_cut_short()
@@ -97,7 +97,7 @@ class _Reader:
         return kind.unpack_from(self.data, self.take(kind.size))[0]
 
     def name(self, what: str) -> str:
-        """A name fit for a message: short, and on one line."""
+        """Read a name, checked to be short and on one line, fit for a message."""
         start = self.position
         name = self.text(what)
         if not 0 < len(name) <= _MAX_NAME or not name.isprintable():
@@ -187,7 +187,7 @@ class _Reader:
         dimensions = self.number(_U32)
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
             self.fail(f"tensor {name} has {dimensions} dimensions")
-        # GGUF lists the fastest-moving dimension first.
+        # GGUF lists the innermost dimension first.
         shape = tuple(self.number(_U64) for _ in range(dimensions))[::-1]
         kind, offset = self.number(_U32), self.number(_U64)
         if kind not in GGML_TYPES:
@@ -214,7 +214,7 @@ class _Reader:
 
 
 def _nbytes(kind: _native.TensorType, shape: tuple[int, ...]) -> int:
-    # Python integers do not overflow, so a product of absurd dimensions is merely larger than the file.
+    # Python integers do not overflow, so absurd dimensions give a size larger than the file.
     count = 1
     for size in shape:
         count *= size
@@ -222,6 +222,6 @@ def _nbytes(kind: _native.TensorType, shape: tuple[int, ...]) -> int:
 
 
 def _type_name(kind: int) -> str:
-    from gguf.constants import GGMLQuantizationType  # takes 0.4 s to import, and only this message needs it
+    from gguf.constants import GGMLQuantizationType  # the import takes 0.4 s, and only this message needs it
 
     return GGMLQuantizationType(kind).name if kind in list(GGMLQuantizationType) else str(kind)

@@ -1,4 +1,4 @@
-"""The key-value pairs of a GGUF file, whose arrays stay in the file until somebody asks for them."""
+"""The key-value pairs of a GGUF file; arrays are decoded on access."""
 
 import mmap
 import struct
@@ -26,15 +26,15 @@ SCALARS = {
     11: struct.Struct("<q"),
     12: struct.Struct("<d"),
 }
-"""Types of values by their number in the file."""
+"""Types of values, by their number in the file."""
 
 _MAX_SETTING = 1 << 12  # settings have at most one value for each layer
 
 
 class StoredArray(NamedTuple):
-    """An array in the file: its elements' type, how many there are, and the offset of the first.
+    """An array in the file: type and number of its elements, and the offset of the first.
 
-    Whoever makes one has checked that all of it lies within the file.
+    Its creator has checked that the whole array is within the file.
     """
 
     type: int
@@ -48,11 +48,11 @@ class Metadata(Mapping[str, Any]):
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     data
-        Its content.
+        Content of the file.
     values
-        By key; arrays as `StoredArray`.
+        Values by key; arrays as `StoredArray`.
     """
 
     def __init__(self, path: Path, data: mmap.mmap, values: dict[str, Any]):
@@ -80,7 +80,7 @@ class Metadata(Mapping[str, Any]):
         return len(self._values)
 
     def shown(self, key: str) -> Any:
-        """A value for comparisons and messages: an array is not decoded, and merely says what it is."""
+        """A value for comparisons and messages; an array is not decoded, but described."""
         value = self._values[key]
         return f"an array of {value.count}" if isinstance(value, StoredArray) else value
 
@@ -95,7 +95,7 @@ class Metadata(Mapping[str, Any]):
         Raises
         ------
         CheckpointError
-            One of them is an array too long for a setting.
+            A value is an array too long for a setting.
         """
         pairs = self.with_prefix(prefix)
         for key, value in pairs._values.items():

@@ -1,4 +1,4 @@
-"""The parts of a split GGUF model (`llama-gguf-split`), each a GGUF file with tensors of its own."""
+"""The parts of a split GGUF model (`llama-gguf-split`), each a GGUF file with some of the tensors."""
 
 import re
 from pathlib import Path
@@ -20,12 +20,12 @@ class Part(NamedTuple):
 
 
 def read_parts(path: Path) -> list[Part]:
-    """Map the files of a model that begins with the one at `path`; most have no other.
+    """Map all files of the model whose first file is at `path`; most models have only one.
 
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, is not the part that its name says, or `path` is not the first.
+        A file is missing or damaged, its part number contradicts its name, or `path` is not the first part.
     """
     first = _read(path)
     number, count = _split(first)
@@ -60,7 +60,7 @@ def read_parts(path: Path) -> list[Part]:
 
 
 def part_names(first: str) -> list[str]:
-    """The names of all parts of the model that a file with this name begins; of a whole model its own."""
+    """The names of all parts of the model whose first file has this name; for an unsplit model only it."""
     name = _NAME.fullmatch(first)
     if name is None or int(name[2]) != 1 or int(name[3]) > _MOST_PARTS:
         return [first]
@@ -79,7 +79,7 @@ def _read(path: Path) -> Part:
 
 
 def _split(part: Part) -> tuple[int, int]:
-    """The number of a part, from 0, and how many there are."""
+    """The number of a part, from 0, and the number of parts."""
     settings = part.header.metadata.settings("split.")
     number, count = settings.get("split.no", 0), settings.get("split.count", 0)
     if type(number) is not int or type(count) is not int or not 0 <= number < max(count, 1):

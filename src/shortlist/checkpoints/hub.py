@@ -12,7 +12,7 @@ from shortlist.checkpoints.gguf_parts import is_later_part, part_names
 from shortlist.errors import CheckpointError, DownloadError, UsageError
 from shortlist.paths import cache_folder
 
-# A folder's files that this program reads; the rest (PyTorch pickles, ONNX, images) is not fetched.
+# The files of a folder that this program reads; others (PyTorch pickles, ONNX, images) are not fetched.
 _FOLDER_FILES: list[str] = [
     "config.json",
     "generation_config.json",
@@ -38,19 +38,19 @@ _DISK_TROUBLE = (
 
 
 class Reference(NamedTuple):
-    """What stands behind `hf:`."""
+    """The parts of a name after `hf:`."""
 
     repo: str
     file: str | None
 
 
 def parse(name: str) -> Reference:
-    """Take `hf:owner/repo[:file.gguf]` apart.
+    """Parse `hf:owner/repo[:file.gguf]`.
 
     Raises
     ------
     UsageError
-        It has another form.
+        The name has another form.
     """
     match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?::([^:]+\.gguf))?", name)
     if match is None:
@@ -59,14 +59,14 @@ def parse(name: str) -> Reference:
 
 
 def pull(name: str, *, progress: bool) -> Path:
-    """Fetch a GGUF file or a folder of safetensors into the cache; what is there is not fetched again.
+    """Fetch a GGUF file or a folder of safetensors into the cache; files in the cache are not fetched again.
 
     Raises
     ------
     UsageError
-        The name is malformed, or does not say which of several files.
+        The name is malformed, or several files match it.
     DownloadError
-        The Hub cannot be reached, or does not give it to us.
+        The Hub cannot be reached, or refuses the file.
     """
     import huggingface_hub as hub
     from huggingface_hub import errors
@@ -74,7 +74,7 @@ def pull(name: str, *, progress: bool) -> Path:
 
     reference = parse(name)
     try:
-        # Asked first because this fails at once without a network, where downloads try for half a minute.
+        # First, because this fails at once without a network, while downloads retry for half a minute.
         info = hub.HfApi().model_info(reference.repo)
         files = sorted(sibling.rfilename for sibling in info.siblings or [])
         file = _choose(reference, files)
@@ -107,14 +107,14 @@ def pull(name: str, *, progress: bool) -> Path:
 
 
 def find(name: str) -> Path:
-    """Where a model of the Hub that was pulled lies.
+    """The path of a pulled model of the Hub.
 
     Raises
     ------
     UsageError
         The name is malformed.
     CheckpointError
-        It has not been pulled.
+        The model was not pulled.
     """
     import huggingface_hub as hub
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -145,7 +145,7 @@ def _not_here(name: str) -> CheckpointError:
 
 
 def _choose(reference: Reference, files: list[str]) -> str | None:
-    """The GGUF file to fetch of those in the repository; None to fetch its safetensors."""
+    """The GGUF file of the repository to fetch; None to fetch its safetensors."""
     choices = [name for name in files if name.endswith(".gguf") and not is_later_part(Path(name))]
     if reference.file in choices:
         return reference.file
@@ -171,7 +171,7 @@ def _choose(reference: Reference, files: list[str]) -> str | None:
 
 
 def _parts(reference: Reference, file: str | None, files: list[str]) -> list[str]:
-    """The names of the files of a model that begins with this one."""
+    """The names of all files of the model whose first file is this one."""
     parts = part_names(file) if file else []
     if missing := [name for name in parts if name not in files]:
         raise UsageError(
@@ -182,7 +182,7 @@ def _parts(reference: Reference, file: str | None, files: list[str]) -> list[str
 
 @contextmanager
 def _quiet(*, unless: bool) -> Iterator[None]:
-    """Without the progress bars and warnings of the library, whose switches are global."""
+    """Turn off the library's progress bars and warnings, whose switches are global."""
     from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
 
     if unless:

@@ -8,16 +8,16 @@ import numpy as np
 from shortlist.errors import CheckpointError
 
 LFS = b"version https://git-lfs"
-"""How a file starts that git-lfs has not yet replaced by what it points to."""
+"""First bytes of a git-lfs pointer, a file whose content was not fetched."""
 
 
 def refuse_pointer(path: Path, start: bytes) -> None:
-    """Refuse a file that merely points to what git-lfs has not fetched.
+    """Refuse a git-lfs pointer, a file whose content was not fetched.
 
     Raises
     ------
     CheckpointError
-        It starts like one.
+        The file starts like a pointer.
     """
     if start == LFS:
         raise CheckpointError(

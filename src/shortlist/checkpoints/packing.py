@@ -1,4 +1,4 @@
-"""From a checkpoint's tensor to native rows, a few megabytes of the file at a time."""
+"""Packs a checkpoint's tensors into native rows, a few megabytes of the file at a time."""
 
 import numpy as np
 
@@ -6,25 +6,25 @@ from shortlist import _native
 from shortlist.checkpoints.base import Checkpoint, StoredTensor
 
 PACK_BYTES = 16 << 20
-"""Bytes of the file that are in memory at a time while a tensor is packed."""
+"""Bytes of the file that packing holds in memory at a time."""
 
 
 def pack_matrix(
     checkpoint: Checkpoint, name: str, weights: str, arena: _native.Arena, *, tiled: bool = False
 ) -> _native.Rows:
-    """A matrix of the checkpoint, [rows, cols].
+    """Pack a matrix of the checkpoint, [rows, cols].
 
-    Rows of queries and keys come in the order that the RoPE kernel takes (`halves_order`), and the file's
-    pages are given back.
+    Rows of queries and keys are put in the order of the RoPE kernel (`halves_order`). The file's pages are
+    released.
 
     Parameters
     ----------
     weights
-        "q8" or "q4" quantizes float matrices; "" keeps them.
+        "q8" or "q4" quantizes float matrices; "" keeps their type.
     arena
-        Where the packed rows go.
+        Memory for the packed rows.
     tiled
-        For a matrix that is always read whole.
+        Whether to pack in tiles, for a matrix that is always read whole.
     """
     tensor = checkpoint.tensors[name]
     rows, cols = tensor.shape
@@ -38,27 +38,28 @@ def pack_matrix(
         tensor = checkpoint.tensors[name]  # looked up anew: is the file still whole?
         piece = tensor.data[start : start + step]
         packer.add(piece)
-        checkpoint.release(name, piece)  # otherwise the file's pages count beside the packed copy
+        checkpoint.release(name, piece)  # otherwise the file's pages stay in memory beside the packed copy
     return packer.finish()
 
 
 def halves_order(rows: np.ndarray, head_dim: int) -> np.ndarray:
-    """Reorder rows [heads * head_dim, ...]: RoPE pairs that are neighbours become pairs half a head apart.
+    """Reorder rows [heads * head_dim, ...]: adjacent RoPE pairs become pairs half a head apart.
 
-    Queries and keys move alike, so their products stay the same, and one RoPE kernel serves every family.
+    Queries and keys are reordered alike, so their products do not change, and one RoPE kernel serves all
+    families.
     """
     pairs = rows.reshape(-1, head_dim // 2, 2, rows.shape[-1])
     return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3)).reshape(rows.shape)
 
 
 def vector(tensor: StoredTensor) -> np.ndarray:
-    """A vector of the checkpoint as float32 [n], whatever it is stored as."""
+    """A vector of the checkpoint in any stored type, as float32 [n]."""
     packed = _native.Rows.pack(tensor.data, tensor.type, 1, tensor.shape[-1])
     return packed.unpack(np.zeros(1, np.int32))[0]
 
 
 def matrix_values(tensor: StoredTensor) -> np.ndarray:
-    """A small matrix of the checkpoint as float32 [rows, cols], whatever it is stored as."""
+    """A small matrix of the checkpoint in any stored type, as float32 [rows, cols]."""
     rows, cols = tensor.shape
     return unpacked(_native.Rows.pack(tensor.data, tensor.type, rows, cols))
 

@@ -1,4 +1,4 @@
-"""Where the bytes of a checkpoint are: head, attention, feed-forward layers, the rest."""
+"""Divides the bytes of a checkpoint among head, attention, feed-forward layers and the rest."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PARTS = {
 
 
 def describe_parts(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
-    """For each part of the model its stored bytes and types, the largest first."""
+    """Stored bytes and types of each part of the model, the largest first."""
     parts: dict[str, dict[str, Any]] = {}
     for name, tensor in checkpoint.tensors.items():
         part = parts.setdefault(_part(name, tied=checkpoint.config.tied_head), {"bytes": 0, "types": []})
@@ -26,14 +26,14 @@ def describe_parts(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
 
 
 def bytes_per_token(checkpoint: Checkpoint) -> float:
-    """Stored bytes that decoding a token reads."""
+    """Stored bytes that are read to decode a token."""
     return sum(read_parts(checkpoint).values())
 
 
 def read_parts(checkpoint: Checkpoint) -> dict[str, float]:
-    """Those bytes for each part: of the experts those of as many as a token chooses at most."""
+    """Bytes per token of each part; experts count with the largest number that a token may choose."""
     parts: dict[str, float] = {name: part["bytes"] for name, part in describe_parts(checkpoint).items()}
-    parts.pop("embedding", None)  # of which a token reads one row; one that is the head too has another name
+    parts.pop("embedding", None)  # a token reads one row; a tied embedding counts as the head
     if mixture := checkpoint.config.mixture:
         parts["experts"] *= (mixture.per_token or mixture.experts) / mixture.experts
     return parts

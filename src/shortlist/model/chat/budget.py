@@ -1,7 +1,7 @@
-"""Bounds what a chat template may do: steps, and how much it builds and goes through, before it does so.
+"""Limits the steps of a chat template, and the amount of data that it builds or reads.
 
-Whatever a template makes is counted when it is made, so memory never exceeds what may be made at all. What
-makes more than it is given (repetition, padding, joining, formats, ...) is estimated from its arguments.
+Every value is counted when it is made, so memory never exceeds the budget. Operations whose result can be
+larger than their arguments (repetition, padding, joining, formats, ...) are estimated before they run.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-# Far above every real template: the longest take some steps per message and write each message a few times.
+# Far above every real template: the longest take a few steps per message and write each message a few times.
 MAX_STEPS = 1 << 17
 MAX_SIZE = 1 << 25
 MAX_SECONDS = 10.0
@@ -20,11 +20,11 @@ _STEPS_PER_ITEM = 64
 _COPIES_OF_INPUT = 256
 _MAX_BITS = 1 << 16
 
-_ITEM = 256  # what an item of a list takes, in characters: memory, and time to go through it
-_ESCAPED = 12  # the most characters that one becomes where texts are escaped or encoded
-_SEARCHED = 64  # characters that are compared or searched through in the time of copying one
-_REWRITTEN = 16  # characters that are copied in the time of rewriting one in Python
-_TIMED = 64  # steps between two looks at the clock
+_ITEM = 256  # cost of an item of a list in characters, for memory and iteration
+_ESCAPED = 12  # largest growth of a character by escaping or encoding
+_SEARCHED = 64  # characters that are compared or searched in the time in which one is copied
+_REWRITTEN = 16  # characters that are copied in the time in which Python code rewrites one
+_TIMED = 64  # steps between two checks of the time
 
 
 class OverBudget(SecurityError):
@@ -32,12 +32,12 @@ class OverBudget(SecurityError):
 
 
 class Budget:
-    """What is left for one rendering.
+    """The remaining budget of one rendering.
 
     Parameters
     ----------
     inputs
-        What the template is given; long conversations may take longer.
+        The template's inputs; long conversations get a larger budget.
     """
 
     def __init__(self, inputs: Any):
@@ -59,25 +59,25 @@ class Budget:
         return size
 
     def step(self) -> None:
-        """Take one turn of a loop, or one call."""
+        """Count one iteration of a loop, or one call."""
         self._look_at_the_clock()
         self.steps_left -= 1
         if self.steps_left < 0:
             raise OverBudget("takes too many steps")
 
     def counted(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, each of them a step."""
+        """Iterate over items, and count each as a step."""
         for item in items:
             self.step()
             yield item
 
     def check(self, size: int) -> None:
-        """Make sure that so much may still be made."""
+        """Raise unless the budget allows this size."""
         if size > self.size_left:
             raise OverBudget("builds too much")
 
     def spend(self, size: int) -> None:
-        """Count what is made, or gone through."""
+        """Charge a size that is made or read."""
         self._look_at_the_clock()
         self.check(size)
         self.size_left -= size
@@ -88,7 +88,7 @@ class Budget:
             raise OverBudget(f"takes longer than {MAX_SECONDS:g} s")
 
     def made(self, value: Any) -> Any:
-        """Count a value that was made; returns it."""
+        """Charge a value that was made; return it."""
         if isinstance(value, str | bytes):
             self.spend(len(value))
         elif isinstance(value, list | tuple | dict | set | frozenset):
@@ -98,13 +98,13 @@ class Budget:
         return value
 
     def searched(self, value: Any) -> Any:
-        """Count a value that is compared or tested; returns it."""
+        """Charge a value that is compared or tested; return it."""
         if isinstance(value, str | bytes | list | tuple | dict):
             self.spend(self.extent(value) // _SEARCHED)
         return value
 
     def extent(self, value: Any) -> int:
-        """The size of a value with all that it holds, each time that it holds it."""
+        """The size of a value with its contents; contents that occur repeatedly count each time."""
         return self._measure(value, whole=True)
 
     def _measure(self, value: Any, *, whole: bool) -> int:
@@ -125,7 +125,7 @@ class Budget:
 
 
 def check_operator(budget: Budget, operator: str, left: Any, right: Any) -> None:
-    """Estimate what an operator makes."""
+    """Estimate the result of an operator."""
     match operator, left, right:
         case "%", str() | bytes(), _:
             _check_format(budget, left, "%", right if isinstance(right, tuple) else (right,))
@@ -142,7 +142,7 @@ def check_operator(budget: Budget, operator: str, left: Any, right: Any) -> None
 
 
 def check_method(budget: Budget, owner: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Estimate what a method of a text or a number makes; returns its arguments, iterators as lists."""
+    """Estimate the result of a method of a text or a number; return its arguments, iterators as lists."""
     if isinstance(owner, str | bytes):
         budget.spend(len(owner) // _SEARCHED)
     match name, arguments:
@@ -162,12 +162,12 @@ def check_method(budget: Budget, owner: Any, name: str, arguments: tuple[Any, ..
             budget.spend(_REWRITTEN * len(owner))
             budget.check(len(owner) * max(map(_size, table.values()), default=0))
         case "encode" | "decode", [_, *_]:
-            budget.spend(len(owner) ** 2 // 1024)  # some encodings take that long
+            budget.spend(len(owner) ** 2 // 1024)  # some encodings take quadratic time
     return arguments
 
 
 def check_filter(budget: Budget, name: str, arguments: list[Any], named: Mapping[str, Any]) -> None:
-    """Estimate what a filter makes and how long it takes; replaces what runs out by a list."""
+    """Estimate size and time of a filter; iterators among the arguments become lists."""
     if not arguments:
         return
     value = arguments[0]
@@ -218,12 +218,12 @@ def _check_bits(bits: int) -> None:
 
 
 def _check_replace(budget: Budget, text: Any, old: Any, new: Any) -> None:
-    if isinstance(old, str | bytes):  # else it fails anyway
+    if isinstance(old, str | bytes):  # other types fail later
         budget.check(len(text) + text.count(old) * _size(new))
 
 
 def _check_format(budget: Budget, pattern: Any, sign: str, arguments: Iterable[Any]) -> None:
-    """A format writes its fields, each as wide as the numbers in it say, and perhaps as the arguments say."""
+    """Estimate a format: the width of a field may be in the pattern or among the arguments."""
     if isinstance(pattern, bytes):
         raise SecurityError("a pattern of bytes is not allowed")
     if not isinstance(pattern, str):
@@ -253,7 +253,7 @@ def _length(value: Any) -> int:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and dictionaries lie in each other; texts count as one."""
+    """Nesting depth of lists and dictionaries; texts count as one."""
     depth, level = 0, [value]
     while level and depth < 1000:
         depth += 1

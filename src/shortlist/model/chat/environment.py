@@ -1,8 +1,7 @@
-"""The Jinja environment of chat templates: that of `transformers`, on a budget, with texts that are traced.
+"""The Jinja environment of chat templates: like that of `transformers`, with a budget and traced texts.
 
-Everything that a template can do with a text goes through a hook of the sandbox or a node that is put into
-its syntax tree here. There the budget is charged (`chat_budget`), and it is followed where texts come from
-(`traced`).
+All operations of a template on texts go through a hook of the sandbox, or through a node that is added here
+to its syntax tree. These charge the budget (`budget`), and record the origin of texts (`traced`).
 """
 
 import json
@@ -37,7 +36,7 @@ class Refusal(jinja2.TemplateError):
 
 @contextmanager
 def spending(budget: Budget) -> Iterator[None]:
-    """Charge what templates of this thread do to a budget."""
+    """Charge the operations of templates in this thread to a budget."""
     token = _budget.set(budget)
     try:
         yield
@@ -46,7 +45,7 @@ def spending(budget: Budget) -> Iterator[None]:
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
-    """The sandbox of chat templates; what they do is charged to the budget of `spending`."""
+    """The sandbox of chat templates; it charges their operations to the budget of `spending`."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
@@ -56,7 +55,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             extensions=[_GenerationTag, loopcontrols],
             finalize=_written,
-            optimized=False,  # nothing is computed while a template is compiled, when there is no budget
+            optimized=False,  # no constant folding: compiling has no budget
         )
         self.filters["tojson"] = _to_json
         self.filters = {name: _checked_filter(name, function) for name, function in self.filters.items()}
@@ -72,11 +71,11 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:  # type: ignore[override]
-        """The text of a macro, a block or a template."""
+        """Join the text of a macro, a block or a template."""
         return _budget.get().made(joined(pieces))
 
     def parse_as_written(self, source: str) -> nodes.Template:
-        """The syntax tree of a template, without what is put into it here."""
+        """The syntax tree of a template, without added nodes."""
         return super()._parse(source, None, None)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -93,7 +92,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             return budget.made(super().call(context, function, *arguments, **named))
         name = method.__name__
         arguments = check_method(budget, owner, name, (*arguments, *named.values()) if named else arguments)
-        if named:  # they were only looked at
+        if named:  # the arguments were only measured
             arguments = arguments[: len(arguments) - len(named)]
 
         def call(owner: Any, *arguments: Any, **named: Any) -> Any:
@@ -105,7 +104,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return budget.made(lifted(call, owner, *arguments, **named))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Of a traced text the wrapped method of the bare text: what it writes has to be traced anew."""
+        """The wrapped format method of a traced text's plain text; its result is traced anew."""
         owner = getattr(value, "__self__", None)
         if not isinstance(owner, Traced) or value.__name__ not in ("format", "format_map"):
             return super().wrap_str_format(value)
@@ -115,7 +114,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         budget = _budget.get()
-        if operator == "+" and type(left) in _TEXTS and type(right) in _TEXTS:  # most of what templates do
+        if operator == "+" and type(left) in _TEXTS and type(right) in _TEXTS:  # the most frequent operation
             budget.check(len(left) + len(right))
             return budget.made(joined((left, right)))
         check_operator(budget, operator, left, right)
@@ -123,7 +122,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Hooks(NodeTransformer):
-    """Puts filters of ours around what no hook of the sandbox sees."""
+    """Adds filters around operations for which the sandbox has no hook."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -175,7 +174,7 @@ def _searched(value: Any) -> Any:
 
 @pass_eval_context
 def _concat(context: EvalContext, parts: list[Any]) -> str:
-    """What the operator `~` makes."""
+    """The operator `~`."""
     texts = [_text(part) for part in parts]
     budget = _budget.get()
     budget.check(sum(map(len, texts)))
@@ -186,7 +185,7 @@ def _concat(context: EvalContext, parts: list[Any]) -> str:
 
 @pass_context
 def _written(context: Context, value: Any) -> Any:
-    """What is written of a value between braces."""
+    """The text that is written for a value between braces."""
     budget = _budget.get()
     if not isinstance(value, str):
         value = _text(value)
@@ -197,7 +196,7 @@ def _written(context: Context, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as text."""
+    """Convert a value to text."""
     if isinstance(value, list | tuple | dict):
         check_filter(_budget.get(), "string", [value], {})
     return value if isinstance(value, str) else lifted(str, value)
@@ -229,7 +228,7 @@ def _checked_test(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _GenerationTag(Extension):
-    """`{% generation %}`: what the assistant wrote, marked for training; a scope of its own."""
+    """The tag `{% generation %}`, which marks the assistant's text for training; it opens a scope."""
 
     tags = {"generation"}  # noqa: RUF012 (as the base class declares it)
 
@@ -253,7 +252,7 @@ class _Dictionaries:
 
 
 class _Namespace(Namespace):
-    """Holds no names with an underscore in front, which could shadow what the sandbox relies on."""
+    """A namespace that refuses names with a leading underscore, which could shadow names of the sandbox."""
 
     def __init__(*args: Any, **named: Any) -> None:
         self, args = args[0], args[1:]
@@ -277,7 +276,7 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:
-    _budget.get().spend(abs(n * max) * 16)  # no word is longer
+    _budget.get().spend(abs(n * max) * 16)  # words are shorter than that
     return generate_lorem_ipsum(n, html, min, max)
 
 

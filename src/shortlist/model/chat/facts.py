@@ -1,4 +1,4 @@
-"""Reads off a chat template's syntax tree what it expects of messages."""
+"""Finds from a chat template's syntax tree the form of messages that it expects."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from jinja2 import meta, nodes
 
 @dataclass(frozen=True)
 class TemplateFacts:
-    """What a chat template expects.
+    """The form of messages that a chat template expects.
 
     Parameters
     ----------
     variables
-        The names that it reads and does not set: `messages`, `tools`, `enable_thinking`, ...
+        Names that it reads and does not set: `messages`, `tools`, `enable_thinking`, ...
     roles
-        The texts that it compares roles with.
+        Texts with which it compares roles.
     content
-        Whether it takes the content of a message as `text`, loops over its `parts`, or handles `both`.
+        `text` where it uses the content of a message as text, `parts` where it loops over parts, or `both`.
     writes_arguments
-        Whether it writes the arguments of tool calls as they are, and so expects JSON text, not an object.
+        Whether it writes the arguments of tool calls unchanged, and so expects JSON text, not an object.
     """
 
     variables: frozenset[str]
@@ -30,7 +30,7 @@ class TemplateFacts:
 
 
 def template_facts(template: nodes.Template) -> TemplateFacts:
-    """Read a template that was parsed, before anything in its tree is replaced."""
+    """Read a parsed template, before nodes of its tree are replaced."""
     content = _Flow(template, "content")
     arguments = _Flow(template, "arguments")
     parts = any(map(content.holds, _parts(template)))
@@ -48,7 +48,7 @@ def template_facts(template: nodes.Template) -> TemplateFacts:
 
 
 class _Flow:
-    """Follows a field of messages through assignments, filters and macros, by the names that get it."""
+    """Follows a field of messages through assignments, filters and macros, by the names bound to it."""
 
     def __init__(self, template: nodes.Template, field: str):
         self._template = template
@@ -80,7 +80,7 @@ class _Flow:
         return False
 
     def is_tested(self, *tests: str) -> bool:
-        """Whether the template asks of what type the field is."""
+        """Whether the template tests the type of the field."""
         return any(
             test.name in tests and self.holds(test.node) for test in self._template.find_all(nodes.Test)
         )
@@ -104,7 +104,7 @@ def _assignments(
 
 
 def _key(node: nodes.Node | None) -> Any:
-    """The constant that an object is asked for, as an attribute or an item."""
+    """The constant name of an attribute or an item that is read."""
     match node:
         case nodes.Getattr():
             return node.attr
@@ -114,7 +114,7 @@ def _key(node: nodes.Node | None) -> Any:
 
 
 def _parts(template: nodes.Template) -> Iterator[Any]:
-    """What has parts with fields: it is looped over, chosen from, or a part is asked for a field."""
+    """Expressions that have parts with fields: looped over, filtered, or with a field of a part read."""
     for loop in template.find_all(nodes.For):
         fields = loop.find_all((nodes.Getattr, nodes.Getitem))
         if any(isinstance(_key(field), str) and _same_name(field.node, loop.target) for field in fields):
@@ -158,7 +158,7 @@ _OF_OBJECTS = ("tojson", "items", "dictsort")
 
 
 def _written_as_it_is(template: nodes.Template, field: _Flow) -> bool:
-    """Whether a field becomes text without a filter for objects, and is nowhere used as an object."""
+    """Whether a field is written without a filter for objects, and is nowhere used as an object."""
     written: list[nodes.Node] = []
     for output in template.find_all((nodes.Output, nodes.Concat)):
         written += output.nodes

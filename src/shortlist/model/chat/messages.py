@@ -1,8 +1,8 @@
-"""Brings the messages of a chat into the form that a chat template expects.
+"""Converts the messages of a chat to the form that its template expects.
 
-Fields that are None are left out, and reasoning goes by each of its names, as in `transformers`. What chat
-APIs allow and templates do not know is brought over: parts of content, `developer`, arguments of tool calls
-as text.
+As in `transformers`, fields that are None are left out, and reasoning is given under each of its names. Forms
+that chat APIs allow and templates do not know are converted: parts of content, the role `developer`, and
+arguments of tool calls as text.
 """
 
 import json
@@ -13,7 +13,7 @@ from shortlist.errors import UsageError
 from shortlist.model.chat.facts import TemplateFacts
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-"""The roles that every chat may use; a template may know more."""
+"""The roles of every chat; a template may know more."""
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _BARE = {str: str.__str__, int: int.__int__, float: float.__float__}
@@ -21,19 +21,19 @@ _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "ref
 
 
 def prepare_messages(messages: Any, facts: TemplateFacts) -> list[dict[str, Any]]:
-    """Check messages and write them as the template expects them.
+    """Check messages and convert them to the form that the template expects.
 
     Parameters
     ----------
     messages
-        Mappings with a `role`, mostly a `content`, and whatever else the template reads.
+        Mappings with a `role`, mostly a `content`, and further fields that the template reads.
     facts
-        Of the template.
+        The facts of the template.
 
     Raises
     ------
     UsageError
-        They are no messages, or have a role that nobody knows or content that is not text.
+        An item is no message, its role is unknown, or its content is not text.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
         raise UsageError("a chat needs a list of at least one message, each with a role and a content")
@@ -41,12 +41,12 @@ def prepare_messages(messages: Any, facts: TemplateFacts) -> list[dict[str, Any]
 
 
 def plain_data(value: Any, what: str) -> Any:
-    """A copy of `value` in which every object has one of JSON's own types, whose methods are safe.
+    """Copy a value into plain JSON types, whose methods are safe.
 
     Raises
     ------
     UsageError
-        It holds something else, or is nested too deeply.
+        The value holds another type, or is nested too deeply.
     """
     try:
         return _plain(value, what)
@@ -57,7 +57,7 @@ def plain_data(value: Any, what: str) -> Any:
 def _plain(value: Any, what: str) -> Any:
     if value is None or type(value) in (str, bool, int, float):
         return value
-    for kind, bare in _BARE.items():  # subclasses have methods of their own
+    for kind, bare in _BARE.items():  # subclasses may override methods
         if isinstance(value, kind):
             return bare(value)
     if isinstance(value, Mapping):
@@ -100,7 +100,7 @@ def _content(content: Any, what: str, facts: TemplateFacts) -> Any:
         raise UsageError(f"the content of {what} must be text or a list of parts of text")
     texts = [_part(part, f"part {number} of {what}") for number, part in enumerate(content, 1)]
     if facts.content == "text":
-        return "\n".join(texts)  # as vLLM and llama.cpp join them
+        return "\n".join(texts)  # the separator of vLLM and llama.cpp
     return [{"type": "text", "text": text} for text in texts]
 
 
@@ -123,7 +123,7 @@ def _tool_calls(calls: Any, what: str, facts: TemplateFacts) -> list[Any]:
 
 
 def _tool_call(call: dict[str, Any], what: str, facts: TemplateFacts) -> dict[str, Any]:
-    """The call with its arguments as an object, unless the template writes them as they are."""
+    """The call with its arguments as an object, unless the template writes them unchanged."""
     if "function" in call:
         if not isinstance(call["function"], dict):
             raise UsageError(f"the function of {what} must have a name and arguments")
@@ -141,7 +141,7 @@ def _tool_call(call: dict[str, Any], what: str, facts: TemplateFacts) -> dict[st
 
 
 _OWN_VARIABLES = ("messages", "tools", "add_generation_prompt", "continue_final_message")
-_TAG = "CONTINUE_FINAL_MESSAGE_TAG "  # the one of transformers, so that templates that measure messages agree
+_TAG = "CONTINUE_FINAL_MESSAGE_TAG "  # as in transformers, for templates that measure messages
 
 
 def prepare_variables(given: Any, facts: TemplateFacts) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def tag_last(chat: list[dict[str, Any]]) -> None:
 
 
 def until_tag(text: str) -> str:
-    """What a template wrote up to the end of the message that goes on."""
+    """The rendered text up to the end of the message that is continued."""
     end = text.rfind(_TAG.strip())
     if end < 0:
         raise UsageError("the chat template does not write the last message, so that it cannot be continued")

@@ -1,4 +1,4 @@
-"""Renders chat templates: programs that come with a checkpoint, so they run in a sandbox and on a budget."""
+"""Renders chat templates: programs from checkpoints, which run in a sandbox and within a budget."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -29,14 +29,14 @@ class ChatTemplate:
     source
         The template, in Jinja.
     name
-        Of the checkpoint, for messages.
+        Name of the checkpoint, for messages.
     variables
-        What the template sees besides the messages: `bos_token`, `eos_token`, ...
+        Variables of the template beside the messages: `bos_token`, `eos_token`, ...
 
     Attributes
     ----------
     facts : TemplateFacts
-        What the template expects of messages.
+        The form of messages that the template expects.
 
     Raises
     ------
@@ -70,17 +70,18 @@ class ChatTemplate:
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Write a conversation as the text that the model was trained on; see `Tokenizer.encode_chat`.
+        """Render a conversation as the text on which the model was trained; see `Tokenizer.encode_chat`.
 
         Returns
         -------
         str
-            `traced.spans_of` tells which of it comes from messages, tools and variables.
+            The text; `traced.spans_of` gives its spans from messages, tools and variables.
 
         Raises
         ------
         UsageError
-            The messages are none, or the template refuses them, for example because roles do not alternate.
+            The messages are invalid, or the template refuses them, for example because roles do not
+            alternate.
         CheckpointError
             The template exceeds its budget.
         """
@@ -102,7 +103,7 @@ class ChatTemplate:
         return until_tag(text) if continue_final_message else text
 
     def _render_with_contents(self, chat: list[dict[str, Any]], variables: dict[str, Any]) -> str:
-        """Render; where the template needs a content that a message lacks, with null, else an empty one."""
+        """Render; if the template fails on a message without content, try null and then an empty content."""
         try:
             return self._render(chat, variables)
         except _Failure as failure:
@@ -122,7 +123,7 @@ class ChatTemplate:
             raise UsageError(f"the chat template refuses these messages: {refusal}") from None
         except OverBudget as error:
             self._fail(f"{error}; it may be damaged or hostile")
-        except Exception as error:  # whatever an expression of the template can raise
+        except Exception as error:  # an expression of the template can raise any class
             raise _Failure(f"{type(error).__name__}: {error!s:.200}") from None
 
     def _fail(self, why: str) -> NoReturn:
@@ -134,5 +135,5 @@ class _Failure(Exception):
 
 
 def _traced(message: dict[str, Any]) -> dict[str, Any]:
-    """The message, but its role counts as the template's: it was checked, and becomes special tokens."""
+    """Trace a message. Its role counts as the template's: it was checked, and becomes special tokens."""
     return {**traced_data(message), "role": message["role"]}

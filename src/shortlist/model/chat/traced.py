@@ -1,8 +1,8 @@
-"""Text that knows which of its characters come from messages.
+"""Strings that record which of their characters come from messages.
 
-A chat template computes with `Traced` exactly what it would compute with `str`: each value is what `str`'s
-own methods give, and beside it is kept where its characters are from. So special tokens that a user spells
-out can be told from those that the template writes, without a change to the text while the template runs.
+A chat template gets the same results with `Traced` as with `str`: each value is the result of `str`'s own
+method, and the origin of its characters is recorded beside it. So special tokens that a user spells out are
+distinguished from those that the template writes, without a change to the text while the template runs.
 """
 
 import re
@@ -21,7 +21,7 @@ class Span(NamedTuple):
 
 
 class Traced(str):
-    """A string, some spans of which come from messages."""
+    """A string with spans that come from messages."""
 
     __slots__ = ("_spans",)
     _spans: tuple[Span, ...]
@@ -39,7 +39,7 @@ class Traced(str):
         places = range(len(self))[key]
         if isinstance(places, int):
             places = range(places, places + 1)
-        if places.step != 1:  # turned around: whatever is in it
+        if places.step != 1:  # reversed or strided: the whole result may be from messages
             return wholly(text) if self._spans else text
         return _traced(text, _cut(self._spans, places.start, places.stop))
 
@@ -97,7 +97,7 @@ class Traced(str):
         return _traced(text, _cut(self._spans, start, start + len(text)))
 
     def _find(self, pieces: Sequence[str], gap: str | None) -> list[str]:
-        """The pieces that this text was cut into: what is left out between two is `gap`, or whitespace."""
+        """Trace the pieces of this text; between two pieces it had `gap`, or whitespace."""
         found, at = [], 0
         for piece in pieces:
             if gap is None:
@@ -108,19 +108,19 @@ class Traced(str):
 
 
 def wholly(text: str, *, sure: bool = True) -> Traced:
-    """A text all of which comes from messages, or may do so."""
+    """A text that comes completely from messages, or may do so."""
     return Traced(text, [Span(0, len(text), sure)] if text else [])
 
 
 def spans_of(text: str) -> tuple[Span, ...]:
-    """The spans of a text that come from messages; other kinds of strings (`Markup`) do not tell."""
+    """The spans of a text that come from messages; none for other kinds of strings (`Markup`)."""
     if isinstance(text, Traced):
         return text._spans
     return () if type(text) is str or not text else (Span(0, len(text), sure=False),)
 
 
 def joined(texts: Iterable[str]) -> str:
-    """The texts one after the other."""
+    """Concatenate texts."""
     texts, spans, at = list(texts), [], 0
     for text in texts:
         spans += [Span(at + start, at + end, sure) for start, end, sure in spans_of(text)]
@@ -129,7 +129,7 @@ def joined(texts: Iterable[str]) -> str:
 
 
 def traced_data(value: Any) -> Any:
-    """A copy of lists, dictionaries and texts whose texts are wholly from messages; keys stay as they are."""
+    """Copy lists, dictionaries and texts, and mark the texts as from messages; keys are not marked."""
     if isinstance(value, str):
         return wholly(value)
     if isinstance(value, list):
@@ -140,10 +140,10 @@ def traced_data(value: Any) -> Any:
 
 
 def lifted(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call a function without side effects, and find out which spans of its text come from messages.
+    """Call a function without side effects, and find the spans of its result that come from messages.
 
-    It is called once more with marks around these spans. Where it treats the marks as text, they are around
-    the same characters afterwards. Where it does not, the whole text may be from messages.
+    The function is called once more with marks around the spans of its arguments. If it treats marks as text,
+    they enclose the same characters in the result. Otherwise the whole result may be from messages.
     """
     result = function(*arguments, **named)
     if type(result) is not str or not result:
@@ -188,7 +188,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _marks(result: str, texts: list[str]) -> Iterator[tuple[str, str]]:
-    """Two printable characters that hardly anybody writes; and, where only ASCII comes through, two words."""
+    """Candidates for marks: two rare printable characters, and two words where only ASCII is kept."""
     word = secrets.token_hex(8)
     for pair in (("\u2e28", "\u2e29"), (f"o{word}", f"c{word}")):
         if not any(mark in text for mark in pair for text in (result, *texts)):
@@ -210,7 +210,7 @@ def _marked(value: Any, opened: str, closed: str) -> Any:
 
 
 def _read(marked: Any, expected: str, opened: str, closed: str) -> list[Span] | None:
-    """The spans between marks; None where the text is not the expected one without its marks."""
+    """The spans between marks; None where the text without marks is not the expected one."""
     if not isinstance(marked, str):
         return None
     spans, at = [], 0

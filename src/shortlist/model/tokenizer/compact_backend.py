@@ -1,4 +1,4 @@
-"""Encodes with a vocabulary that is kept once, as `tokenizers.Tokenizer` would with several maps of it."""
+"""Encodes like `tokenizers.Tokenizer`, but stores the vocabulary once instead of in several maps."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from shortlist import _native
 
 
 class Encoding(NamedTuple):
-    """Tokens, and where those that are matched whole lie in the text; (0, 0) for the others."""
+    """Tokens, and the ranges in the text of those that are matched whole; (0, 0) for other tokens."""
 
     ids: list[int]
     offsets: list[tuple[int, int]]
@@ -22,28 +22,28 @@ class Encoding(NamedTuple):
 class CompactBackend:
     """The part of `tokenizers.Tokenizer` that this package uses, in a tenth of its memory.
 
-    The library still finds the tokens that are matched whole, normalizes and cuts words. What it does not get
-    is the vocabulary: 262,144 pieces (Gemma) take 95 MB of it, and a second to build.
+    The library still finds the tokens that are matched whole, normalizes, and cuts words. It does not get the
+    vocabulary: 262,144 pieces (Gemma) would take 95 MB there, and a second to build.
 
     Parameters
     ----------
     pieces
-        The vocabulary; the position is the id.
+        The vocabulary, by id.
     bpe
-        Over the vocabulary.
+        Byte-pair encoding over the vocabulary.
     added
-        The tokens that are matched whole, by their ids.
+        The tokens that are matched whole, by id.
     normalizer, pre_tokenizer
-        What the text between them goes through, where there is any.
+        Applied to the text between these tokens, where they are given.
     decoder
-        For `TokenBytes`.
+        Decoder, for `TokenBytes`.
     around
-        The tokens in front of a text and behind it, when special tokens are asked for.
+        The special tokens at the start and at the end of a text.
 
     Attributes
     ----------
     encode_special_tokens : bool
-        Whether special tokens in a text are text.
+        Whether special tokens that a text spells out are encoded as text.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CompactBackend:
         self._pieces, self._next_id = pieces, len(pieces)
         self._bpe = bpe
         self._normalizer, self._pre_tokenizer = normalizer, pre_tokenizer
-        # Without a vocabulary it finds the tokens that are matched whole, and drops all else.
+        # Without a vocabulary, it finds the tokens that are matched whole and drops all other text.
         self._finder = Library(models.BPE(cache_capacity=0))
         if normalizer:
             self._finder.normalizer = normalizer
@@ -71,7 +71,7 @@ class CompactBackend:
         ids = {token.content: i for i, token in added.items()}
         found = self._finder.get_added_tokens_decoder()
         self._ids = [ids[found[i].content] for i in range(len(found))]
-        # Of equal tokens the last is found; all are what they are when they are written.
+        # The library finds the last of equal tokens.
         self._equal = {i: token for i, token in added.items() if ids[token.content] != i}
 
     @property
@@ -83,7 +83,7 @@ class CompactBackend:
         self._finder.encode_special_tokens = value
 
     def encode(self, text: str, add_special_tokens: bool = True) -> Encoding:
-        """The tokens of a text."""
+        """Encode a text."""
         found = self._finder.encode(text, add_special_tokens=False)
         ids, offsets, done = [], [], 0
 
@@ -111,7 +111,7 @@ class CompactBackend:
         return self._bpe.encode([word for word, _ in self._pre_tokenizer.pre_tokenize_str(text)])
 
     def add_tokens(self, tokens: list[AddedToken]) -> None:
-        """Add tokens that are matched whole; their ids follow on the vocabulary's."""
+        """Add tokens that are matched whole; their ids follow those of the vocabulary."""
         self._finder.add_tokens(tokens)
         for _ in tokens:
             self._ids.append(self._next_id)

@@ -13,12 +13,12 @@ from shortlist.model.tokenizer.merges import build_backend, class_rules
 from shortlist.model.tokenizer.parts import TokenizerParts, find_ends, make_special
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-# Several times the largest of known models (33 MB, Gemma's).
+# Several times the largest known file (33 MB, Gemma's).
 _MAX_BYTES = 1 << 28
 
 
 def read_folder(folder: Path) -> TokenizerParts:
-    """Read `tokenizer.json` and what the files beside it add.
+    """Read `tokenizer.json` and the settings in other files of the folder.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _backend(folder: Path) -> Backend:
         backend = Backend.from_file(str(file))
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # the library raises plain exceptions, and panics that are not even those
+    except BaseException as error:  # the library raises Exception, and panics, which are not even that
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{file} is damaged, or newer than the installed tokenizers library: {reason:.200}"
@@ -74,7 +74,7 @@ def _backend(folder: Path) -> Backend:
 
 
 def _without_tokenizer_json(folder: Path, config: dict[str, Any]) -> tuple[Backend, dict[str, Any]]:
-    """The tokenizer of a folder with a vocabulary and merges alone, and its configuration completed."""
+    """Make the tokenizer of a folder with only a vocabulary and merges, and complete its configuration."""
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     if vocabulary.is_file() and merges.is_file():
         rules = class_rules(folder, config, _read_json(folder / "config.json"))
@@ -107,7 +107,7 @@ def _add_missing(backend: Backend, config: dict[str, Any], file: Path) -> None:
 
 
 def _configured_ends(folder: Path) -> set[int]:
-    """The ends that `transformers` stops at: those of `generation_config.json`, else of `config.json`."""
+    """The end tokens in `transformers`: those of `generation_config.json`, else of `config.json`."""
     for name in ("generation_config.json", "config.json"):
         file = folder / name
         stated = _read_json(file)
@@ -123,7 +123,7 @@ def _configured_ends(folder: Path) -> set[int]:
 
 
 def _chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    """The chat templates by name, as in `transformers`: in files of their own, else the configuration."""
+    """The chat templates by name, as in `transformers`: from template files, else from the configuration."""
     files = {file.stem: file for file in sorted(folder.glob("additional_chat_templates/*.jinja"))}
     if (folder / "chat_template.jinja").is_file():
         files["default"] = folder / "chat_template.jinja"
@@ -150,7 +150,7 @@ def _named(entries: Any) -> list[tuple[Any, Any]]:
 
 
 def _content(token: Any) -> str | None:
-    """The text of a special token, which files give bare or with its flags."""
+    """The text of a special token, which files give alone or with its flags."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) and content else None
 

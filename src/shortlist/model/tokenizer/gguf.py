@@ -1,7 +1,7 @@
 """Builds a tokenizer from the `tokenizer.*` metadata of a GGUF file.
 
-The metadata holds the vocabulary and the names of the rules. What these mean is up to llama.cpp, and where
-that only approximates the tokenizer that the model was trained with, up to the latter.
+The metadata holds the vocabulary and the names of rules. llama.cpp defines the rules; where it only
+approximates the tokenizer that the model was trained with, the model's tokenizer decides.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _SPM_DEFAULTS = {"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0}
 
 
 def read_gguf(metadata: Mapping[str, Any], name: str) -> TokenizerParts:
-    """Build the tokenizer that GGUF metadata describes.
+    """Build the tokenizer from GGUF metadata.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_gguf(metadata: Mapping[str, Any], name: str) -> TokenizerParts:
         The pairs whose keys start with `tokenizer.`: `_native.Strings` or lists of str, arrays or lists of
         numbers, and scalars.
     name
-        Of the checkpoint, for messages.
+        Name of the checkpoint, for messages.
 
     Raises
     ------
@@ -118,7 +118,7 @@ class _Keys:
         self.metadata = metadata
         self.name = name
         self.tokens = self.strings("tokens")
-        self.notes: dict[str, None] = {}  # each once, in order
+        self.notes: dict[str, None] = {}  # without repetition, in order
         self.vocabulary = _native.Vocabulary(self.tokens)
         if (empty := self.find("")) is not None:
             self.note(f"token {empty} is empty")
@@ -127,7 +127,7 @@ class _Keys:
         self.types = self.token_types()
         self.ends = find_ends(self.find, self.is_control, {key: self.token_id(key) for key in FILL_IN_ENDS})
         self.ends |= {i for key in _END_KEYS if (i := self.token_id(key)) is not None}
-        # As llama.cpp does: converters have marked some of these as ordinary text.
+        # As in llama.cpp: converters have marked some of these tokens as ordinary text.
         self.types[list(self.ends)] = _CONTROL
 
     def fail(self, why: str) -> NoReturn:
@@ -159,7 +159,7 @@ class _Keys:
         return values
 
     def numbers(self, key: str) -> np.ndarray:
-        """One number for each token."""
+        """Read an array with one number for each token."""
         values = np.asarray(self.get(key))
         if values.dtype.kind not in "iuf" or values.ndim != 1:
             self.fail_list(key)
@@ -177,13 +177,13 @@ class _Keys:
         return types
 
     def matched_whole(self, respell_spaces: bool = False) -> dict[int, AddedToken]:
-        """The tokens that are matched whole, before anything else, by their ids.
+        """The tokens that are matched whole, before all other rules, by id.
 
-        With `respell_spaces` the spaces of user-defined tokens are written as in the rest of the vocabulary;
-        converters undo that. Runs of spaces are such tokens. Spelled like this they are matched after the
-        spaces of the text are replaced, as in the model's own tokenizer, so that text with U+2581 in it gives
-        the same tokens. Where a space is put in front of texts, it would be put in front of these tokens too:
-        there they must stay.
+        With `respell_spaces`, spaces in user-defined tokens are written as U+2581, as in the rest of the
+        vocabulary; converters replace it by plain spaces. Runs of spaces are such tokens. With U+2581 they
+        are matched after the spaces of the text are replaced, as in the model's own tokenizer, so that a text
+        with U+2581 gives the same tokens. Vocabularies that put a space before texts must not respell: the
+        space would also be put before these tokens.
         """
         special = np.flatnonzero((self.types == _CONTROL) | (self.types == _UNKNOWN)).tolist()
         found = {i: AddedToken(self.tokens[i], special=True, normalized=False) for i in special}
@@ -193,7 +193,7 @@ class _Keys:
         return found
 
     def token_id(self, key: str) -> int | None:
-        """A special token; one that is out of range counts as unstated, as in llama.cpp."""
+        """The id of a special token; an id out of range counts as absent, as in llama.cpp."""
         default = _SPM_DEFAULTS.get(key) if self.get("model") == "llama" else None
         default = default if default is not None and default < len(self.tokens) else None
         value = self.get(key, default)
@@ -210,7 +210,7 @@ class _Keys:
         return None if token is None else self.tokens[token]
 
     def around_texts(self, starts_with_bos: bool) -> tuple[list[int], list[int]]:
-        """What goes in front of a text and behind it; `starts_with_bos` is for files that do not say."""
+        """The tokens at the start and end of a text; `starts_with_bos` is the default."""
         return (
             self.wanted("add_bos_token", "bos_token_id", starts_with_bos),
             self.wanted("add_eos_token", "eos_token_id", False),

@@ -1,6 +1,6 @@
 """Builds the tokenizer of a folder that has `vocab.json` and `merges.txt`, but no `tokenizer.json`.
 
-Nothing in these files says how a text is cut into words: the class of the tokenizer knows it.
+These files do not say how a text is cut into words: the rule belongs to the class of the tokenizer.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _WRITE_ONE = (
 
 @dataclass(frozen=True)
 class ClassRules:
-    """What a class of tokenizers knows by heart: its rules, as GGUF files name them, and special tokens."""
+    """The fixed settings of a tokenizer class: rules, by their names in GGUF files, and special tokens."""
 
     pre: str
     names: Mapping[str, str]
@@ -32,16 +32,16 @@ _GPT2 = ClassRules("gpt-2", {"bos_token": _END, "eos_token": _END, "unk_token": 
 _QWEN2 = ClassRules("qwen2", {"eos_token": _END, "unk_token": _END, "pad_token": _END})
 _CLASSES = {"GPT2Tokenizer": _GPT2, "Qwen2Tokenizer": _QWEN2}
 _OF_MODELS: dict[str, ClassRules] = dict.fromkeys(("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"), _QWEN2)
-"""The class of models whose tokenizer_config.json names none."""
+"""The tokenizer class of models whose tokenizer_config.json names none."""
 
 
 def class_rules(folder: Path, config: Mapping[str, Any], model: Mapping[str, Any]) -> ClassRules:
-    """The rules of the class that `tokenizer_config.json` names, or that belongs to the model.
+    """The rules of the class in `tokenizer_config.json`, or of the model's own class.
 
     Raises
     ------
     CheckpointError
-        Its rules are not known here.
+        The rules of the class are not known.
     """
     name = config.get("tokenizer_class")
     if name is None and (found := _OF_MODELS.get(str(model.get("model_type")))):
@@ -57,16 +57,16 @@ def class_rules(folder: Path, config: Mapping[str, Any], model: Mapping[str, Any
 def build_backend(
     folder: Path, rules: ClassRules, config: Mapping[str, Any], vocabulary: Mapping[str, Any], merges: str
 ) -> Backend:
-    """The tokenizer of a class over a vocabulary and the text of `merges.txt`.
+    """Make the tokenizer of a class from a vocabulary and the text of `merges.txt`.
 
     Parameters
     ----------
     folder
-        For messages.
+        Folder of the model, for messages.
     rules
-        Of the class.
+        The rules of the class.
     config
-        What `tokenizer_config.json` says, special tokens as their texts.
+        Contents of `tokenizer_config.json`, with special tokens as their texts.
     vocabulary
         Ids by token.
     merges
@@ -74,7 +74,7 @@ def build_backend(
     Raises
     ------
     CheckpointError
-        The files contradict each other, or ask for what is not supported.
+        The files contradict each other, or a setting is not supported.
     """
     if config.get("add_prefix_space"):
         raise CheckpointError(

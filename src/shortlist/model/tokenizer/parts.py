@@ -1,4 +1,4 @@
-"""What a tokenizer is made of, wherever it was read from."""
+"""The parts of a tokenizer, independent of the file format."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,35 +32,35 @@ END_TOKENS = (
     "<｜end▁of▁sentence｜>",
     "[e~[",
 )
-"""Tokens that end a turn or a text wherever they are, as in llama.cpp; files do not name all of theirs."""
+"""Tokens that end a turn or a text in every vocabulary, as in llama.cpp; files do not name all of them."""
 
 FILL_IN_ENDS = {
     "fim_pad_token_id": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),
     "fim_rep_token_id": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
     "fim_sep_token_id": ("<|file_sep|>",),
 }
-"""Ends of fill-in-the-middle texts: what the key names, else the first of these tokens that exists."""
+"""Ends of fill-in-the-middle texts: the token that the key names, or the first of these that exists."""
 
 
 def find_ends(
     find: Callable[[str], int | None], is_special: Callable[[int], bool], named: Mapping[str, int | None]
 ) -> set[int]:
-    """Find the tokens that end a text by what they are called.
+    """Find the tokens that end a text, by their names.
 
     Parameters
     ----------
     find
-        The id of a token, if it exists.
+        Returns the id of a token, or None.
     is_special
-        Whether the checkpoint marks a token as special.
+        Tells whether the checkpoint marks a token as special.
     named
         Ids that the checkpoint names, by the keys of `FILL_IN_ENDS`.
     """
     ends = {token: i for token in END_TOKENS if (i := find(token)) is not None}
     if "</s>" in ends and ("<|tool_response>" in ends or not is_special(ends["</s>"])):
-        del ends["</s>"]  # elsewhere an HTML tag
+        del ends["</s>"]  # in other vocabularies an HTML tag
     if ends.keys() & {"<|call|>", "<|calls|>"} and ends.keys() & {"<|return|>", "<|flush|>"}:
-        ends.pop("<|end|>", None)  # there it only ends a part of a turn
+        ends.pop("<|end|>", None)  # in these vocabularies it only ends a part of a turn
     found = set(ends.values())
     for key, tokens in FILL_IN_ENDS.items():
         given = named.get(key)
@@ -71,26 +71,26 @@ def find_ends(
 
 @dataclass(frozen=True)
 class TokenizerParts:
-    """A backend that encodes, and what the checkpoint says about its tokens.
+    """A backend that encodes, with the checkpoint's settings for its tokens.
 
     Parameters
     ----------
     backend
-        Special tokens are added tokens of it, and it adds what belongs around a text.
+        Encodes; special tokens are among its added tokens, and it adds those at the start and end of a text.
     size
-        One more than the largest id.
+        The largest id plus 1.
     bos_id
-        Of the token that starts a text, if there is one.
+        Id of the token that starts a text, or None.
     eos_ids
-        Of the tokens that end a text or a turn.
+        Ids of the tokens that end a text or a turn.
     names
-        Special tokens as chat templates name them: `bos_token`, `eos_token`, ...
+        Special tokens by their names in chat templates: `bos_token`, `eos_token`, ...
     chat_template
-        Its source, if there is one.
+        Source of the chat template, or None.
     named_templates
-        The sources of further chat templates, by name: `tool_use`, ...
+        Sources of further chat templates by name: `tool_use`, ...
     notes
-        What the checkpoint says of its tokens that is not taken as it stands, one line each.
+        Settings of the checkpoint's tokenizer that are not applied unchanged, one line each.
     """
 
     backend: Backend | CompactBackend
@@ -104,9 +104,9 @@ class TokenizerParts:
 
 
 def make_special(backend: Backend, tokens: Iterable[str]) -> None:
-    """Mark added tokens as special: in ordinary text they are then text."""
+    """Mark added tokens as special, so that ordinary text that spells them stays text."""
     added = {token.content: token for token in backend.get_added_tokens_decoder().values()}
     special = [added.get(content) or AddedToken(content, normalized=False) for content in tokens]
     for token in special:
         token.special = True
-    backend.add_special_tokens(special)  # at once, because each call indexes all added tokens anew
+    backend.add_special_tokens(special)  # in one call, because each call indexes all added tokens anew

@@ -1,4 +1,4 @@
-"""How byte-level vocabularies want a text to be cut into words, by the names that GGUF files use."""
+"""Rules by which byte-level vocabularies cut a text into words, by their names in GGUF files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Rules:
     Parameters
     ----------
     cut
-        Makes what cuts a text into the words that are merged separately.
+        Makes the pre-tokenizer that cuts a text into words, which are merged separately.
     whole_words
-        Whether a word that is a token is taken as it is, merges or not.
+        Whether a word that is a token becomes that token without merges.
     starts_with_bos
-        Whether a text starts with BOS where the file does not say.
+        Whether a text starts with BOS where the file does not say so.
     composes
         Whether characters are composed first (NFC).
     """
@@ -81,4 +81,4 @@ PRE_TOKENIZERS: dict[str, Rules] = {
     "megrez": Rules(_QWEN),
     "tekken": Rules(_TEKKEN, whole_words=True, starts_with_bos=True),
 }
-"""By the value of `tokenizer.ggml.pre`."""
+"""Rules by the value of `tokenizer.ggml.pre`."""

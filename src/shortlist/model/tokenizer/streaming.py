@@ -1,4 +1,4 @@
-"""Turns tokens into text one at a time."""
+"""Decodes tokens to text one at a time."""
 
 import codecs
 
@@ -6,17 +6,17 @@ from shortlist.model.tokenizer.tokenizer import Tokenizer
 
 
 class StreamDecoder:
-    """Decodes tokens as they come: the pieces joined are what `Tokenizer.decode` makes of all tokens at once.
+    """Decodes tokens one by one; the joined pieces equal `Tokenizer.decode` of all tokens.
 
     Parameters
     ----------
     tokenizer
-        Of the model that writes the tokens.
+        The tokenizer of the model.
     skip_special
         Whether special tokens are left out, as in `Tokenizer.decode`.
     continues
-        Whether the tokens follow on text that is already there, so that a space in front of the first word
-        stays. `Tokenizer.decode` assumes the opposite.
+        Whether the tokens continue an existing text, so that a space before the first word is kept.
+        `Tokenizer.decode` assumes the opposite.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True, continues: bool = False):
@@ -36,5 +36,5 @@ class StreamDecoder:
         return self._characters.decode(data)
 
     def flush(self) -> str:
-        """What is left when no more tokens come: U+FFFD for a character that was cut off, mostly nothing."""
+        """The rest after the last token: U+FFFD for an incomplete character, mostly empty."""
         return self._characters.decode(b"", final=True)

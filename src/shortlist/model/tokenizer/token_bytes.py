@@ -1,7 +1,7 @@
-"""What the tokens of a vocabulary stand for, in bytes.
+"""Maps the tokens of a vocabulary to bytes.
 
-Two spellings are in use. Byte-level vocabularies (GPT-2) write each byte as one printable character.
-SentencePiece vocabularies write text with U+2581 for the space, and `<0xE2>` for a byte that no piece covers.
+There are two spellings. Byte-level vocabularies (GPT-2) write each byte as one printable character.
+SentencePiece vocabularies write U+2581 for the space, and `<0xE2>` for a byte that no piece covers.
 """
 
 import json
@@ -16,7 +16,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def _byte_level_alphabet() -> dict[str, int]:
-    # GPT-2's table: printable bytes stand for themselves, the others for the characters from U+0100 on.
+    # GPT-2's table: printable bytes are their own characters, the others are characters from U+0100 on.
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
@@ -26,28 +26,28 @@ _BYTE_OF = _byte_level_alphabet()
 
 
 class TokenBytes:
-    """Gives each token's bytes, as the decoder of a `tokenizers.Tokenizer` would.
+    """Returns a token's bytes, equal to the output of the decoder of a `tokenizers.Tokenizer`.
 
-    Added tokens (special ones among them) stand for the text that they are matched by.
+    The bytes of an added token, special or not, are the text that it matches.
 
     Parameters
     ----------
     backend
-        Has the vocabulary and the decoder.
+        The backend with vocabulary and decoder.
     size
-        One more than the largest id.
+        The largest id plus 1.
     name
-        Of the checkpoint, for messages.
+        Name of the checkpoint, for messages.
 
     Attributes
     ----------
     strips_space : bool
-        Whether a space at the very start of decoded text is the one that encoding put there.
+        Whether encoding puts a space at the start of a text, which decoding must remove.
 
     Raises
     ------
     CheckpointError
-        The decoder is of neither of the two kinds.
+        The decoder is of neither kind.
     """
 
     def __init__(self, backend: Backend | CompactBackend, size: int, name: str):
@@ -69,7 +69,7 @@ class TokenBytes:
         self._added = frozenset(backend.get_added_tokens_decoder())
 
     def __call__(self, token: int) -> bytes:
-        """The bytes of a token; none for an id that the vocabulary does not have."""
+        """The bytes of a token; empty for an unknown id."""
         if not 0 <= token < self._size or (piece := self._backend.id_to_token(token)) is None:
             return b""
         added = token in self._added
@@ -83,7 +83,7 @@ class TokenBytes:
 
 
 def _decoder_steps(backend: Backend | CompactBackend) -> list[dict]:
-    # The library has no other way to ask a decoder what it is.
+    # The library has no other way to find the kind of a decoder.
     decoder = (
         json.loads(backend.decoder.__getstate__())
         if backend.decoder

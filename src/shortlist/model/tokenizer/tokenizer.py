@@ -1,4 +1,4 @@
-"""Text to tokens and back."""
+"""Converts text to tokens and back."""
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,15 +26,15 @@ _DEFAULT, _TOOL_USE = "default", "tool_use"
 class Tokenizer:
     """The tokenizer and chat template of a checkpoint.
 
-    Special tokens that are spelled out in a text are ordinary text, unless asked for, so that what a user
-    writes cannot end a turn or begin one.
+    By default, special tokens that are spelled out in a text are ordinary text, so that a user's text cannot
+    end or begin a turn.
 
     Parameters
     ----------
     parts
-        From `read_gguf` or `read_folder`.
+        The result of `read_gguf` or `read_folder`.
     name
-        Of the checkpoint, for messages.
+        Name of the checkpoint, for messages.
 
     Attributes
     ----------
@@ -47,13 +47,14 @@ class Tokenizer:
     special_ids : frozenset of int
         All special tokens.
     vocab_size : int
-        One more than the largest id. The model may have more rows, or for tokens that it never sees, fewer.
+        The largest id plus 1. The model's embedding may have more rows, or fewer where some tokens never
+        occur.
     template_names : tuple of str
-        The names of further chat templates, such as `tool_use`, which is taken where tools are given.
+        Names of further chat templates, such as `tool_use`, which is used with tools.
     chat_template : str or None
         The source of the chat template.
     notes : tuple of str
-        What the checkpoint says of its tokens that is not taken as it stands.
+        Settings of the checkpoint's tokenizer that are not applied unchanged.
     strips_space : bool
         Whether encoding puts a space in front of a text, and decoding takes it away.
 
@@ -94,7 +95,7 @@ class Tokenizer:
         Raises
         ------
         CheckpointError
-            The tokenizer is missing, damaged, or of a kind that is not supported.
+            The tokenizer is missing, damaged, or not supported.
         """
         source, name = checkpoint.tokenizer_source, str(checkpoint.path)
         if isinstance(source, Path):
@@ -111,16 +112,16 @@ class Tokenizer:
         Parameters
         ----------
         text
-            Any text; nothing in it is changed first, except that some vocabularies compose characters (NFC).
+            Any text. It is not changed before, except that some vocabularies compose characters (NFC).
         add_special
-            Whether the tokens that belong around a text, mostly BOS in front, are added.
+            Whether to add the special tokens at the start and end of a text, mostly BOS at the start.
         parse_special
-            Whether special tokens that are spelled out in the text become those tokens.
+            Whether special tokens that are spelled out in the text are encoded as such.
 
         Raises
         ------
         UsageError
-            The text is not Unicode: it holds half of a surrogate pair, as undecodable bytes become.
+            The text holds half of a surrogate pair, for example from bytes that could not be decoded.
         """
         return self._encode(text, add_special, parse_special).ids
 
@@ -131,13 +132,13 @@ class Tokenizer:
             raise UsageError(
                 f"the text is not valid UTF-8 at character {error.start}: write it in UTF-8"
             ) from None
-        # The flag is the backend's own state, so two threads must not set it at once.
+        # The flag is state of the backend, so two threads must not set it at once.
         with self._lock:
             self._backend.encode_special_tokens = not parse_special
             return self._backend.encode(text, add_special_tokens=add_special)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
-        """The text of tokens; bytes that are not UTF-8 become U+FFFD."""
+        """Decode tokens to text; bytes that are not UTF-8 become U+FFFD."""
         skipped = self.special_ids if skip_special else frozenset()
         data = b"".join(self._bytes(i) for i in ids if i not in skipped)
         if self.strips_space:
@@ -145,7 +146,7 @@ class Tokenizer:
         return data.decode("utf-8", errors="replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for, maybe part of a character; none if there is no such token."""
+        """The bytes of a token, maybe a part of a character; empty for an unknown token."""
         return self._bytes(token)
 
     def encode_chat(
@@ -157,27 +158,27 @@ class Tokenizer:
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """Tokenize a conversation as the checkpoint's chat template writes it.
+        """Tokenize a conversation by the checkpoint's chat template.
 
         Parameters
         ----------
         messages
-            Each with a `role`, mostly a `content` (text, or a list of parts of text), and what else the
-            template reads, such as `tool_calls`. Special tokens spelled out in them are text.
+            Each has a `role`, mostly a `content` (text, or a list of parts of text), and further fields that
+            the template reads, such as `tool_calls`. Special tokens that are spelled out in them are text.
         tools
             JSON schemas of the functions that the model may call.
         add_generation_prompt
-            Whether the tokens end with the beginning of the assistant's answer.
+            Whether the tokens end with the start of the assistant's turn.
         continue_final_message
             Whether the tokens end with the last message, so that the model continues it;
             `add_generation_prompt` must then be False.
         template_kwargs
-            Further variables of the template, such as `enable_thinking` or `documents`.
+            Further variables for the template, such as `enable_thinking` or `documents`.
 
         Raises
         ------
         UsageError
-            There is no chat template, the messages are not what it takes, or it reads no such variable.
+            There is no chat template, it refuses the messages, or it does not read a variable.
         CheckpointError
             The chat template is broken.
         """
@@ -203,7 +204,7 @@ class Tokenizer:
         return variable in self._template(with_tools=variable == "tools").facts.variables
 
     def _encode_traced(self, text: str, inputs: Any) -> list[int]:
-        """Encode a rendered text: special tokens of the template are special, those of inputs are text."""
+        """Encode a rendered text: special tokens of the template are special; those of inputs are text."""
         from shortlist.model.chat.traced import spans_of
 
         origins, text = spans_of(text), str.__str__(text)
@@ -211,7 +212,7 @@ class Tokenizer:
         own: list[tuple[int, int, int]] = []
         spelled = 0
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            # A span may have spaces around the token, and that of an unknown character does not spell it.
+            # A span may include spaces around the token; the span of an unknown token has another text.
             content = self._specials.get(token)
             if content is None or (at := text.find(content, start, end)) < 0:
                 continue
@@ -222,7 +223,7 @@ class Tokenizer:
             own.append((token, start, end))
         if len(own) == spelled:
             return encoding.ids
-        # One call for the whole text, because what stands at the start of a text is encoded differently.
+        # One call for the whole text, because the start of a text is encoded differently.
         stand_in = self._stand_in
         for _, start, end in reversed(own):
             text = text[:start] + stand_in + text[end:]
@@ -236,7 +237,7 @@ class Tokenizer:
         if name not in self._templates:
             if (source := self._sources[name]) is None:
                 raise UsageError(self._no_template())
-            from shortlist.model.chat.template import ChatTemplate  # Jinja takes 2 MB, and only chats need it
+            from shortlist.model.chat.template import ChatTemplate  # Jinja takes 2 MB; only chats need it
 
             self._templates[name] = ChatTemplate(source, self.name, self.names)
         return self._templates[name]
@@ -251,7 +252,7 @@ class Tokenizer:
 
     @cached_property
     def _stand_in(self) -> str:
-        """A token that is matched whole in every text, but that nobody can write, because it is random."""
+        """A placeholder token that is matched whole in a text. It is random, so that no user can write it."""
         content = f"<{secrets.token_hex(16)}>"
         with self._lock:
             self._backend.add_tokens([AddedToken(content, normalized=False)])
@@ -259,7 +260,7 @@ class Tokenizer:
 
 
 def _holds(value: Any, content: str) -> bool:
-    """Whether a text among the inputs of a chat spells a token."""
+    """Whether a text among a chat's inputs spells out a token."""
     if isinstance(value, Mapping):
         return any(_holds(item, content) for item in value.values())
     if isinstance(value, list | tuple):
