@@ -18,10 +18,12 @@ from statistics import NormalDist
 import gguf
 import numpy as np
 
+from shortlist.checkpoints.base import TYPES
 from shortlist.errors import ShortlistError, UsageError
+from shortlist.measure.random_blocks import FACTORS, random_rows
 from shortlist.paths import HOME_VARIABLE, cache_folder
 
-BLOCK = 32  # weights that share a scale, in both formats
+BLOCK = 32  # weights that share a scale in Q8_0
 VERSION = 1  # of the files: a change of their content makes new ones
 ADDED = 0.05  # what a block of a `relu` model adds, in units of the embedding's deviation
 
@@ -98,8 +100,9 @@ class Shape:
 
 Q4_0, Q8_0 = gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0
 SHAPES = {"llama-1b-q4_0": Shape(Q4_0), "llama-1b-q8_0": Shape(Q8_0)} | {
-    f"llama-1b-relu-{percent}": Shape(Q8_0, active=percent / 100) for percent in (8, 16, 32, 64)
+    f"llama-1b-{name.lower()}": Shape(gguf.GGMLQuantizationType[name]) for name in (*FACTORS, "MXFP4")
 }
+SHAPES |= {f"llama-1b-relu-{percent}": Shape(Q8_0, active=percent / 100) for percent in (8, 16, 32, 64)}
 SHAPES["olmoe-q4_0"] = Shape(Q4_0, heads=16, kv_heads=16, ffn_width=1024, experts=64, experts_per_token=8)
 
 
@@ -147,7 +150,7 @@ def write(path: Path, shape: Shape, seed: int = 0) -> None:
         size = [shape.experts, shape.width]
         writer.add_tensor_info(name, size, np.dtype(np.float32), 4 * shape.experts * shape.width)
     for name, rows, columns, kind in matrices:
-        row_bytes = columns // BLOCK * gguf.GGML_QUANT_SIZES[kind][1]
+        row_bytes = columns // TYPES[kind.name].weights * TYPES[kind.name].bytes
         size = [shape.experts, rows // shape.experts, row_bytes] if "_exps" in name else [rows, row_bytes]
         writer.add_tensor_info(name, size, np.dtype(np.uint8), rows * row_bytes, kind)
     writer.write_header_to_file()
@@ -216,25 +219,3 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     writer.add_add_bos_token(False)
-
-
-def random_rows(
-    rng: np.random.Generator, rows: int, columns: int, kind: gguf.GGMLQuantizationType
-) -> np.ndarray:
-    """Quantized blocks, uint8 [rows, row_bytes], of weights with mean 0 and deviation columns ** -0.5.
-
-    So a product with a normed input has deviation 1 and nothing overflows, whatever the depth. The codes are
-    uniform; the sign of the scale is random too, because the codes of Q4_0 run from -8 to 7 and their mean is
-    not 0.
-    """
-    if kind is Q4_0:
-        code_bytes, spread = BLOCK // 2, np.sqrt((16**2 - 1) / 12 + 0.5**2)
-    else:
-        code_bytes, spread = BLOCK, np.sqrt((256**2 - 1) / 12 + 0.5**2)
-    scale = columns**-0.5 / spread
-    blocks = rows * columns // BLOCK
-    data = np.empty((blocks, 2 + code_bytes), np.uint8)
-    signs = rng.integers(0, 2, blocks) * 2.0 - 1.0
-    data[:, :2] = (signs * scale).astype("<f2")[:, None].view(np.uint8)
-    data[:, 2:] = np.frombuffer(rng.bytes(blocks * code_bytes), np.uint8).reshape(blocks, code_bytes)
-    return data.reshape(rows, -1)
