@@ -1,6 +1,7 @@
-"""Candidates of a place: shares that are what they say, and changes that are those of the outputs."""
+"""Candidates of a site: shares that are what they say, changes that are those of the outputs, prices."""
 
-import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,21 @@ from builders import tiny_gguf
 
 from shortlist import checkpoints
 from shortlist.estimators import Magnitude
-from shortlist.fit.channels import KEEPS, fit_places, weigh
+from shortlist.fit.channels import KEEPS, Fitted, fit_sites, prices, unfitted_parts
+from shortlist.fit.channels import weigh as weigh_site
+from shortlist.fit.spend import Candidate
 from shortlist.model.decoder import Decoder
-from shortlist.selectors import Threshold
+from shortlist.sites.base import Part, sites_of
 
 INPUTS, OUTPUTS, TOKENS = 48, 80, 200
+
+
+def weigh(table, inputs, estimator, channel_bytes):
+    def part(*what):
+        return Part(what[0], what[1], INPUTS, OUTPUTS, what[2])
+
+    site: Any = SimpleNamespace(name="layers.0.o", part=part)
+    return weigh_site(site, table, inputs, estimator, channel_bytes)
 
 
 @pytest.fixture
@@ -61,18 +72,84 @@ def test_what_is_saved_is_what_a_decoder_saves(tmp_path, type):
     tokens = np.arange(100, 160, dtype=np.int32)
     with checkpoints.open_checkpoint(tmp_path / "tiny.gguf") as checkpoint:
 
-        def make(**options):
-            return Decoder(checkpoint, threads=1, **options)
+        def make(parts):
+            return Decoder(checkpoint, threads=1, parts=parts)
 
-        fitted = fit_places(checkpoint, make, ("down",), tokens)
+        sites = sites_of(checkpoint, "down")
+        fitted = fit_sites(sites, make(unfitted_parts(sites)), tokens)
         assert set(fitted) == {"layers.0.down", "layers.1.down"}
-        for place, found in fitted.items():
+        for site, found in fitted.items():
             for candidate in found.candidates:
-                part = dataclasses.replace(found.part, selector=Threshold(candidate.threshold))
-                dense, decoder = make(), make(parts={place: part})
+                dense, decoder = make({}), make({site: found.at(candidate)})
                 for some in (dense, decoder):
                     some.forward(tokens, some.new_cache(len(tokens)))  # the first one is not fitted to
                 saved = dense.layer_bytes - decoder.layer_bytes
                 # Scales are read while any of their 32 channels is; here nearly always one is.
                 assert saved == pytest.approx(candidate.saved, rel=0.05, abs=60)
     assert any(found.candidates for found in fitted.values())
+
+
+LOSS = {"layers.0.o": 3.0, "layers.1.o": 0.5}  # nats for each unit of threshold
+
+
+class Thresholds:
+    def __init__(self):
+        self.now, self.seen = dict.fromkeys(LOSS, 0.0), []
+
+    def set_threshold(self, site, value):
+        self.now[site] = value
+
+
+class Reference:
+    def measure(self, decoder):
+        decoder.seen.append(dict(decoder.now))
+        return SimpleNamespace(divergence=sum(LOSS[site] * value for site, value in decoder.now.items()))
+
+
+@pytest.fixture
+def fitted():
+    part: Any = None
+    return {
+        site: Fitted(
+            part,
+            tuple(
+                Candidate(site, keep, 100 * (1 - keep), np.nan, 1 - keep, (1 - keep) / 2)
+                for keep in (0.9, 0.55, 0.4)
+            ),
+        )
+        for site in LOSS
+    }
+
+
+def test_a_candidate_is_expected_to_cost_its_change_times_the_sensitivity_of_its_site(fitted):
+    fitted["layers.2.o"] = Fitted(fitted["layers.0.o"].part, ())
+    decoder, heard = Thresholds(), []
+    found = prices(fitted, decoder, Reference(), heard.append)
+    # Each site is measured once and alone, with the share nearest to 0.6.
+    assert decoder.seen == [
+        {"layers.0.o": pytest.approx(0.45), "layers.1.o": 0.0},
+        {"layers.0.o": 0.0, "layers.1.o": pytest.approx(0.45)},
+    ]
+    assert decoder.now == dict.fromkeys(LOSS, 0.0)
+    assert [(each.site, each.keep) for each in found] == [(s, k) for s in LOSS for k in (0.9, 0.55, 0.4)]
+    for each in found:
+        assert each.loss == pytest.approx(LOSS[each.site] * (1 - each.keep))
+        assert each.saved == pytest.approx(100 * each.threshold)
+    assert heard == pytest.approx([1 / 3, 2 / 3, 1.0])
+
+
+def test_no_gain_is_believed_and_thresholds_are_0_after_an_interrupt(fitted):
+    class Better:
+        def measure(self, decoder):
+            return SimpleNamespace(divergence=-1.0)
+
+    assert {each.loss for each in prices(fitted, Thresholds(), Better())} == {0.0}
+
+    class Interrupted:
+        def measure(self, decoder):
+            raise KeyboardInterrupt
+
+    decoder = Thresholds()
+    with pytest.raises(KeyboardInterrupt):
+        prices(fitted, decoder, Interrupted())
+    assert decoder.now == dict.fromkeys(LOSS, 0.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.fit.spend import ROUNDS, Option, plan, spend, steps_by_price
+from shortlist.fit.spend import ROUNDS, Candidate, lowered, plan, spend, steps_by_price
 
 LOSSES = st.integers(0, 10_000).map(lambda loss: loss / 1000)
 
@@ -15,7 +15,7 @@ LOSSES = st.integers(0, 10_000).map(lambda loss: loss / 1000)
 def all_options(draw):
     """Up to three places with up to four options each."""
     return [
-        Option(f"layers.{place}.o", 1 - saved / 10, saved, draw(LOSSES))
+        Candidate(f"layers.{place}.o", 1 - saved / 10, saved, draw(LOSSES))
         for place in range(draw(st.integers(1, 3)))
         for saved in draw(st.lists(st.integers(1, 9), max_size=4))
     ]
@@ -25,7 +25,7 @@ def all_options(draw):
 def test_no_choice_that_saves_as_much_loses_less(options):
     steps = steps_by_price(options)
     by_place = [
-        [Option("", 1, 0, 0), *some] for _, some in itertools.groupby(options, lambda option: option.place)
+        [Candidate("", 1, 0, 0), *some] for _, some in itertools.groupby(options, lambda option: option.site)
     ]
     for count in range(len(steps) + 1):
         chosen = plan(steps[:count]).values()
@@ -45,14 +45,14 @@ def test_steps_save_bytes_at_rising_prices(options):
 
 def test_the_cheapest_byte_comes_first():
     options = [
-        Option("layers.0.o", 0.9, 10, 1.0),
-        Option("layers.0.o", 0.5, 50, 9.0),
-        Option("layers.1.o", 0.9, 10, 0.5),
-        Option("layers.1.o", 0.8, 20, 5.0),
-        Option("layers.1.o", 0.5, 50, 6.0),  # dearer options in between are left out
+        Candidate("layers.0.o", 0.9, 10, 1.0),
+        Candidate("layers.0.o", 0.5, 50, 9.0),
+        Candidate("layers.1.o", 0.9, 10, 0.5),
+        Candidate("layers.1.o", 0.8, 20, 5.0),
+        Candidate("layers.1.o", 0.5, 50, 6.0),  # dearer options in between are left out
     ]
     steps = steps_by_price(options)
-    assert [(step.option.place, step.option.keep) for step in steps] == [
+    assert [(step.candidate.site, step.candidate.keep) for step in steps] == [
         ("layers.1.o", 0.9),
         ("layers.0.o", 0.9),
         ("layers.1.o", 0.5),
@@ -64,14 +64,17 @@ def test_the_cheapest_byte_comes_first():
 
 @given(st.integers(0, 60), st.floats(0.1, 5), st.floats(0.5, 2))
 def test_spending_stays_within_the_limit_however_losses_combine(count, factor, power):
-    steps = steps_by_price([Option(f"layers.{i}.o", 0.5, 1, 1 + i / 10) for i in range(count)])
+    steps = steps_by_price([Candidate(f"layers.{i}.o", 0.5, 1, 1 + i / 10) for i in range(count)])
     asked = []
 
     def measure(some):
         asked.append(len(some))
         return factor * sum(step.loss for step in some) ** power
 
-    chosen, loss = spend(steps, 20.0, measure)
+    found = list(spend(steps, 20.0, measure))
+    chosen, loss = found[-1] if found else ([], 0.0)
+    assert [len(some) for some, _ in found] == sorted({len(some) for some, _ in found})
+    assert all(cost <= 20 for _, cost in found)
     assert len(asked) <= ROUNDS
     assert list(chosen) == steps[: len(chosen)]
     assert loss <= 20
@@ -84,16 +87,30 @@ def test_spending_stays_within_the_limit_however_losses_combine(count, factor, p
 
 @pytest.mark.parametrize("factor", [0.2, 1.0, 3.0])
 def test_few_measurements_find_the_last_step_where_losses_add_up(factor):
-    steps = steps_by_price([Option(f"layers.{i}.o", 0.5, 1, 1.0) for i in range(100)])
-    chosen, _ = spend(steps, 42.5, lambda some: factor * len(some))
+    steps = steps_by_price([Candidate(f"layers.{i}.o", 0.5, 1, 1.0) for i in range(100)])
+    *_, (chosen, _) = spend(steps, 42.5, lambda some: factor * len(some))
     assert len(chosen) == min(100, int(42.5 / factor))
 
 
 def test_options_that_save_nothing_are_left_out():
-    assert steps_by_price([Option("layers.0.o", 1.0, 0, -1.0), Option("layers.1.o", 0.9, -5, 0.0)]) == []
+    assert (
+        steps_by_price([Candidate("layers.0.o", 1.0, 0, -1.0), Candidate("layers.1.o", 0.9, -5, 0.0)]) == []
+    )
 
 
 def test_nothing_is_spent_where_the_first_step_costs_too_much():
-    steps = steps_by_price([Option("layers.0.o", 0.5, 1, 1.0)])
-    assert spend(steps, 0.5, lambda some: 1.0) == ([], 0.0)
-    assert spend([], 0.5, lambda some: 1.0) == ([], 0.0)
+    steps = steps_by_price([Candidate("layers.0.o", 0.5, 1, 1.0)])
+    assert list(spend(steps, 0.5, lambda some: 1.0)) == []
+    assert list(spend([], 0.5, lambda some: 1.0)) == []
+
+
+def test_lowered_steps_cost_a_share_and_are_fewer():
+    steps = steps_by_price(
+        [Candidate(f"layers.{i}.o", 0.5, 1, loss) for i, loss in enumerate([1.0, 2.0, 7.0])]
+    )
+    assert lowered(steps, 0.7) == steps[:2]
+    assert lowered(steps, 0.3) == steps[:2], "0.3 of 10 are the first two"
+    assert lowered(steps, 0.29) == steps[:1]
+    assert lowered(steps, 0.05) == []
+    assert lowered(steps, 1.0) == steps[:2], "one fewer at least"
+    assert lowered([], 0.7) == []

@@ -11,10 +11,12 @@ import shortlist
 from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.errors import UsageError
-from shortlist.fit import search as search_module
+from shortlist.fit import channels, head, neurons
+from shortlist.fit.channels import ChannelTuner
 from shortlist.fit.payoff import Payoff
 from shortlist.fit.search import Search
 from shortlist.fit.tune import Goal, tune
+from shortlist.fit.tuner import Work
 from shortlist.fit.verify import Verifier
 from shortlist.measure.interleaved import Times
 from shortlist.measure.on_text import Pair, compare_on_text
@@ -42,22 +44,36 @@ def opened(path):
         yield checkpoint
 
 
+KINDS = {
+    "qkv": Payoff(1.0, {0.9: 0.9, 0.4: 0.4}, 0.9),
+    "o": Payoff(1.0, {0.9: 1.1, 0.4: 1.01}, None),
+    "gate_up": Payoff(1.0, {0.9: 1.1, 0.4: 1.01}, None),
+    "down": Payoff(1.0, {0.9: 1.05, 0.85: 0.99, 0.4: 0.55}, 0.85),
+}
+
+
+def kind_of(decoder):
+    (kind,) = {site.rpartition(".")[2] for site in decoder.channels_read}
+    return kind
+
+
 @pytest.fixture
 def everything_pays(monkeypatch):
     """Tiny layers are no faster by channel: say that they are."""
-    kinds = {
-        "qkv": Payoff(1.0, {0.9: 0.9, 0.4: 0.4}, 0.9),
-        "o": Payoff(1.0, {0.9: 1.1, 0.4: 1.01}, None),
-        "down": Payoff(1.0, {0.9: 1.05, 0.85: 0.99, 0.4: 0.55}, 0.85),
-    }
-    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: kinds)
-    monkeypatch.setattr(Search, "_is_faster", lambda *_: True)
+    monkeypatch.setattr(channels, "time_channels", lambda _, decoder, *_args: KINDS[kind_of(decoder)])
+    monkeypatch.setattr(ChannelTuner, "pays", lambda *_: True)
+
+
+@pytest.fixture
+def no_channel_pays(monkeypatch):
+    monkeypatch.setattr(channels, "time_channels", lambda *_: Payoff(1.0, {0.4: 1.0}, None))
 
 
 def take(monkeypatch, **seconds):
     """Every way takes these seconds."""
     times = {name: Times(np.full(8, value)) for name, value in seconds.items()}
-    monkeypatch.setattr(search_module, "take_turns", lambda ways, *_args: {way: times[way] for way in ways})
+    for module in (neurons, head):
+        monkeypatch.setattr(module, "take_turns", lambda ways, *_args: {way: times[way] for way in ways})
 
 
 def run(checkpoint, text, goal=GOAL, report=lambda *_: None):
@@ -120,8 +136,8 @@ def test_agreement_limits_too(opened, text):
     assert strict.recipe.measured["whole"]["shortlisted"]["agreement"] >= 0.99
 
 
+@pytest.mark.usefixtures("no_channel_pays")
 def test_dense_wins_where_nothing_pays(opened, text, monkeypatch):
-    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
     take(monkeypatch, dense=1.0, exact=2.0)
     tuned = run(opened, text)
     assert (dict(tuned.recipe.sites), tuned.found) == ({"head": None}, False)
@@ -131,7 +147,7 @@ def test_dense_wins_where_nothing_pays(opened, text, monkeypatch):
 
 @pytest.mark.usefixtures("everything_pays")
 def test_channels_that_are_no_faster_in_the_end_are_left_out(opened, text, monkeypatch):
-    monkeypatch.setattr(Search, "_is_faster", lambda *_: False)
+    monkeypatch.setattr(ChannelTuner, "pays", lambda *_: False)
     assert not shortlisted_layers(run(opened, text))
 
 
@@ -144,9 +160,11 @@ def press_ctrl_c(*_):
 
 
 @pytest.mark.usefixtures("everything_pays")
-@pytest.mark.parametrize(("during", "has_channels"), [("_reference", False), ("_is_faster", True)])
+@pytest.mark.parametrize(
+    ("during", "has_channels"), [((Work, "reference"), False), ((ChannelTuner, "pays"), True)]
+)
 def test_ctrl_c_keeps_and_verifies_the_best_so_far(opened, text, monkeypatch, during, has_channels):
-    monkeypatch.setattr(Search, during, press_ctrl_c)
+    monkeypatch.setattr(*during, press_ctrl_c)
     tuned = run(opened, text, Goal(0.5))
     assert (tuned.verified, tuned.interrupted) == (True, True)
     assert bool(shortlisted_layers(tuned)) == has_channels
@@ -195,8 +213,8 @@ def test_out_of_time_a_recipe_that_does_not_hold_becomes_all_dense(opened, text,
     assert not tuned.found
 
 
+@pytest.mark.usefixtures("no_channel_pays")
 def test_the_frontier_is_left_out_where_the_time_ends_on_the_way(opened, text, monkeypatch):
-    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
     take(monkeypatch, dense=1.0, exact=2.0)
     monkeypatch.setattr("shortlist.fit.verify.monotonic", lambda: math.inf)
     tuned = run(opened, text, Goal(0.05, max_seconds=10_000))
@@ -220,9 +238,9 @@ def test_a_recipe_that_does_not_hold_is_lowered(opened, text, monkeypatch):
     assert len(set(parts)) == 3
 
 
+@pytest.mark.usefixtures("no_channel_pays")
 def test_relu_neurons_are_shortlisted_where_that_is_faster(tmp_path, text, monkeypatch):
     tiny_gguf("llama", tmp_path / "relu.gguf", hidden_act="relu")
-    monkeypatch.setattr(search_module, "time_channels", lambda *_args, **_options: {})
     take(monkeypatch, dense=3.0, exact=1.0, estimated=2.0)
     with checkpoints.open_checkpoint(tmp_path / "relu.gguf") as checkpoint:
         config = dataclasses.replace(checkpoint.config, activation="relu")

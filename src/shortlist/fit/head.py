@@ -13,6 +13,8 @@ from shortlist.errors import UsageError
 from shortlist.estimators import BitPlanes, LowRank
 from shortlist.fit.choose import weigh_ranks
 from shortlist.fit.own_text import write_passages
+from shortlist.fit.tuner import Change, Report, Tuner
+from shortlist.measure.interleaved import take_turns
 from shortlist.measure.quality import compare
 from shortlist.measure.speed import token_seconds
 from shortlist.measure.teacher_forced import windows
@@ -20,8 +22,6 @@ from shortlist.recipe import Recipe
 from shortlist.selectors import Certified
 from shortlist.sites.base import Part, Way
 from shortlist.sites.head import Head, exact_head
-
-Report = Callable[[str, float], None]  # (stage, share of it that is done)
 
 # Positions. More to fit to means fewer rows to read later; reading a text is many times faster than writing.
 FIT_TEXT, FIT_OWN = 4096, 1792
@@ -104,6 +104,36 @@ def calibrate_head(
 def exact_part(rows: Any) -> Part:
     """The part of the exact head; what it keeps of the rows lies with them."""
     return Part(BitPlanes(), Certified(), rows.rows, rows.cols, {})
+
+
+class HeadTuner(Tuner):
+    """Fits the head's estimate, and times it beside the dense and the exact head."""
+
+    def changes(self, base: Recipe, limit: float) -> Iterator[Change]:
+        work, rows = self.work, self.work.dense.head_rows
+        exact = Change({"head": exact_part(rows)}, 0.0)
+        if rows.cols <= min(RANKS):  # too narrow to estimate
+            if rows.format == "q8" and self._exact_is_faster():
+                yield exact
+            return
+        long_enough = len(work.tokens) >= FEWEST + CHOOSE + MEASURE
+        text = work.text if long_enough else None
+        fitted = calibrate_head(work.dense, work.tokenizer, work.name, text=text, report=work.report)
+        figures = fitted.measured["head"]
+        seconds = figures["seconds_per_token"]
+        if seconds.get("exact", np.inf) < seconds["dense"]:
+            yield exact
+        if seconds["estimated"] == min(seconds.values()):
+            estimate = fitted.alternatives.get("head") or fitted.shortlisted["head"]
+            loss = max(float(np.log1p(figures["shortlisted"]["perplexity_change"])), 0.0)
+            yield Change({"head": estimate}, loss, fitted.measured)
+
+    def _exact_is_faster(self) -> bool:
+        dense, rows = self.work.dense, self.work.dense.head_rows
+        state = dense.forward(self.work.tokens[:1], dense.new_cache(1))[0]
+        heads = {"dense": Head(rows), "exact": exact_head(rows)}
+        times = take_turns({name: lambda head=head: head.argmax(state) for name, head in heads.items()})
+        return times["exact"].beat(times["dense"])
 
 
 def best_head(seconds: Mapping[str, float]) -> Way:

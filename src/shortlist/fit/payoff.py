@@ -9,14 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from shortlist.checkpoints.base import Checkpoint
-from shortlist.fit.channels import KEEPS, unfitted_parts
 from shortlist.measure.interleaved import Times, take_turns
-from shortlist.model.decoder import Decoder
 from shortlist.selectors import Threshold
-from shortlist.sites.base import MATRICES, sites_of
 
-TIMED_KEEPS = (KEEPS[0], 0.65, KEEPS[-1])
+TIMED_KEEPS = (0.9, 0.65, 0.4)
 CONTEXT = 64  # tokens before the ones that are timed
 
 
@@ -35,7 +31,7 @@ def step(decoder: Any, tokens: np.ndarray) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Payoff:
-    """A decode step with all places of one kind by channel, against one with none.
+    """A decode step with all sites of one kind by channel, against one with none.
 
     Attributes
     ----------
@@ -60,46 +56,34 @@ class Payoff:
 
 
 def time_channels(
-    checkpoint: Checkpoint,
-    make: Callable[..., Decoder],
-    dense: Decoder,
-    tokens: np.ndarray,
-    kinds: tuple[str, ...] = tuple(MATRICES),
-    progress: Callable[[float], None] = lambda _: None,
-) -> dict[str, Payoff]:
-    """Time decode steps with the places of each kind by channel.
+    dense: Any, decoder: Any, tokens: np.ndarray, progress: Callable[[float], None] = lambda _: None
+) -> Payoff:
+    """Time decode steps with shares of the channels at all sites of a decoder that has them by channel.
 
     Parameters
     ----------
-    checkpoint : Checkpoint
-        Open.
-    make : callable
-        The decoder of the checkpoint, with the `parts` that it is given.
     dense : Decoder
+        The same without these sites.
+    decoder : Decoder
+        By channel, with inputs as they are for scores.
     tokens : int32 [n]
         To decode; at least `CONTEXT`.
-    kinds
-        Of place.
     progress : callable
         Called with the share of the work that is done.
     """
-    found = {}
-    for done, kind in enumerate(kinds):
-        decoder = make(parts=unfitted_parts(sites_of(checkpoint, kind)))
-        sizes = {place: np.abs(x) for place, x in decoder.all_inputs(tokens[:CONTEXT]).items()}
-        ways = {"dense": step(dense, tokens)}
-        for keep in TIMED_KEEPS:
-            thresholds = {p: Threshold.calibrated(size, keep).threshold for p, size in sizes.items()}
-            ways[str(keep)] = _with(decoder, thresholds, step(decoder, tokens))
-        times = take_turns(ways, lambda share, done=done: progress((done + share) / len(kinds)))
-        found[kind] = Payoff.of(times["dense"], {keep: times[str(keep)] for keep in TIMED_KEEPS})
-    return found
+    sizes = {site: np.abs(inputs) for site, inputs in decoder.all_inputs(tokens[:CONTEXT]).items()}
+    ways = {"dense": step(dense, tokens)}
+    for keep in TIMED_KEEPS:
+        thresholds = {site: Threshold.calibrated(size, keep).threshold for site, size in sizes.items()}
+        ways[str(keep)] = _with(decoder, thresholds, step(decoder, tokens))
+    times = take_turns(ways, progress)
+    return Payoff.of(times["dense"], {keep: times[str(keep)] for keep in TIMED_KEEPS})
 
 
 def _with(decoder: Any, thresholds: Mapping[str, float], way: Callable[[], None]) -> Callable[[], None]:
     def once() -> None:
-        for place, threshold in thresholds.items():
-            decoder.set_threshold(place, threshold)
+        for site, threshold in thresholds.items():
+            decoder.set_threshold(site, threshold)
         way()
 
     return once

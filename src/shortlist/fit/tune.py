@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from shortlist.checkpoints.base import Checkpoint
 from shortlist.errors import UsageError
-from shortlist.fit.search import Report, Search
+from shortlist.fit.search import Search
+from shortlist.fit.tuner import Report, Work
 from shortlist.fit.verify import Verifier
 from shortlist.measure.paired import Z, affordable
 from shortlist.measure.quality import Quality
@@ -93,6 +94,21 @@ class _OutOfTimeError(Exception):
     """The seconds for the search are over."""
 
 
+@dataclass
+class _Ended:
+    """Ends work early, by Ctrl-C or when the time is over, and remembers which."""
+
+    interrupted: bool = False
+    out_of_time: bool = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        self.interrupted |= kind is KeyboardInterrupt
+        self.out_of_time |= kind is _OutOfTimeError
+        return kind in (KeyboardInterrupt, _OutOfTimeError)
+
+
 def tune(
     checkpoint: Checkpoint,
     tokenizer: Any,
@@ -129,7 +145,6 @@ def tune(
         The text is too short.
     """
     start = monotonic()
-    make = partial(Decoder, checkpoint, weights=weights, threads=threads)
     middle = len(text) // 2
     held_out = tokenizer.encode(text[middle:], add_special=False)
     tuned_on = tokenizer.encode(text[:middle], add_special=False)
@@ -138,69 +153,64 @@ def tune(
             f"the text has {len(tuned_on) + len(held_out)} tokens and {2 * FEWEST_TOKENS} are needed, "
             "half to tune on and half to verify on: give a longer one"
         )
+    limit, held_out = goal.max_seconds or math.inf, held_out[:VERIFY_TOKENS]
 
     def in_time(stage: str, share: float) -> None:
         report(stage, share)
-        if goal.max_seconds and monotonic() - start > SEARCH_SHARE * goal.max_seconds:
+        if monotonic() - start > SEARCH_SHARE * limit:
             raise _OutOfTimeError
 
-    budget = affordable(math.log1p(goal.max_perplexity), min(len(held_out), VERIFY_TOKENS))
-    search = Search(
+    work = Work(
         checkpoint,
-        make,
+        partial(Decoder, checkpoint, weights=weights, threads=threads),
         tokenizer,
         name,
         text[:middle],
         weights=weights or "",
-        limit=budget,
         min_agreement=goal.min_agreement,
         report=in_time,
     )
-    interrupted = out_of_time = False
-    try:
+    search = Search(work, affordable(math.log1p(goal.max_perplexity), len(held_out)))
+    verifier = Verifier(work, held_out, lambda share: report("verify", share))
+    ended, quality = _Ended(), None
+    with ended:
         search.run()
-    except _OutOfTimeError:
-        out_of_time = True
-    except KeyboardInterrupt:
-        interrupted = True
-    verifier = Verifier(
-        search.dense, make, tokenizer, name, held_out[:VERIFY_TOKENS], lambda share: report("verify", share)
-    )
-    quality = None
-    limit = goal.max_seconds or math.inf
-    deadline = start + VERIFY_SHARE * limit
-    try:
-        while True:
-            quality = verifier.measure(search.rungs[-1].recipe, deadline)
-            if goal.holds(quality):  # as the lowest rung does, which is all dense
-                break
-            if monotonic() > deadline:
-                del search.rungs[1:]
-            else:
-                search.lower()
-    except KeyboardInterrupt:
-        interrupted, quality = True, None
-    recipe = search.rungs[-1].recipe
-    measured = dict(recipe.measured)
+    with ended:
+        quality = _verified(search, verifier, goal, start + VERIFY_SHARE * limit)
+    measured = dict(search.recipe.measured)
     if quality is not None:
         measured["whole"] = quality.to_dict()
-    if quality is not None and not interrupted and monotonic() <= start + limit:
-        try:
-            frontier = verifier.frontier([rung.recipe for rung in search.rungs], start + limit)
-            if frontier:
-                measured["frontier"] = frontier
-                measured["whole"]["seconds_per_token"] = {
-                    "dense": 1 / frontier[0]["tokens_per_s"],
-                    "recipe": 1 / frontier[-1]["tokens_per_s"],
-                }
-        except KeyboardInterrupt:
-            interrupted = True
+        with ended:
+            if not ended.interrupted and monotonic() <= start + limit:
+                measured |= _frontier(search, verifier, measured["whole"], start + limit)
     measured["tuned"] = {
         **asdict(goal),
         "tuned_on_tokens": len(tuned_on),
         "verified": quality is not None,
-        "interrupted": interrupted,
-        "out_of_time": out_of_time,
+        "interrupted": ended.interrupted,
+        "out_of_time": ended.out_of_time,
         "seconds": monotonic() - start,
     }
-    return Tuned(replace(recipe, measured=measured), quality is not None, interrupted, out_of_time)
+    recipe = replace(search.recipe, measured=measured)
+    return Tuned(recipe, quality is not None, ended.interrupted, ended.out_of_time)
+
+
+def _verified(search: Search, verifier: Verifier, goal: Goal, deadline: float) -> Quality:
+    """Lower the recipe until it holds, as the lowest rung does, which is all dense."""
+    while True:
+        quality = verifier.measure(search.recipe, deadline)
+        if goal.holds(quality):
+            return quality
+        if monotonic() > deadline:
+            del search.rungs[1:]
+        else:
+            search.lower()
+
+
+def _frontier(search: Search, verifier: Verifier, whole: dict[str, Any], end: float) -> dict[str, Any]:
+    """What the recipes on the way measured, and the speed of the last one; nothing where the time is over."""
+    points = verifier.frontier([rung.recipe for rung in search.rungs], end)
+    if not points:
+        return {}
+    speeds = {way: 1 / points[i]["tokens_per_s"] for way, i in (("dense", 0), ("recipe", -1))}
+    return {"frontier": points, "whole": {**whole, "seconds_per_token": speeds}}

@@ -11,10 +11,10 @@ import numpy as np
 
 from shortlist.engine.choose_head import choose_head
 from shortlist.fit.payoff import CONTEXT, step
+from shortlist.fit.tuner import Work
 from shortlist.measure.interleaved import take_turns
 from shortlist.measure.on_text import Pair, compare_on_text
 from shortlist.measure.quality import Quality
-from shortlist.model.decoder import Decoder
 from shortlist.recipe import Recipe, describe
 from shortlist.sites.head import Head
 
@@ -26,31 +26,16 @@ class Verifier:
 
     Parameters
     ----------
-    dense : Decoder
-    make : callable
-        The decoder of its checkpoint, with the `ffn` and `parts` that it is given.
-    tokenizer : Tokenizer
-    name : str
-        The model's, for people.
+    work : Work
     tokens : sequence of int
         To measure on.
     report : callable
         Called with the share of the work that is done.
     """
 
-    def __init__(
-        self,
-        dense: Decoder,
-        make: Callable[..., Decoder],
-        tokenizer: Any,
-        name: str,
-        tokens: Sequence[int],
-        report: Callable[[float], None],
-    ):
-        self._dense_decoder = dense
-        self._dense = Pair(dense, Head(dense.head_rows, dense.logit_cap))
-        self._make, self._tokenizer, self._name = make, tokenizer, name
-        self._tokens, self._report = tokens, report
+    def __init__(self, work: Work, tokens: Sequence[int], report: Callable[[float], None]):
+        self._work, self._tokens, self._report = work, tokens, report
+        self._dense = Pair(work.dense, Head(work.dense.head_rows, work.dense.logit_cap))
 
     def measure(self, recipe: Recipe, deadline: float) -> Quality:
         """Compare a recipe with the dense model.
@@ -91,7 +76,7 @@ class Verifier:
     def _compare(self, pair: Pair, tokens: Sequence[int], deadline: float) -> Quality:
         return compare_on_text(
             tokens,
-            self._tokenizer.encode(""),
+            self._work.prefix,
             self._dense,
             pair,
             self._report,
@@ -99,10 +84,8 @@ class Verifier:
         )
 
     def _pair(self, recipe: Recipe) -> Pair:
-        decoder = self._dense_decoder
-        if recipe.shortlisted.keys() - {"head"}:
-            decoder = self._make(parts=recipe.sites)
-        return Pair(decoder, choose_head("auto", decoder, self._name, recipe=recipe).head)
+        decoder = self._work.decoder(recipe.sites)
+        return Pair(decoder, choose_head("auto", decoder, recipe.model, recipe=recipe).head)
 
 
 def _token(pair: Pair, tokens: np.ndarray) -> Callable[[], None]:
