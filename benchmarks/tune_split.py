@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from shortlist import checkpoints
-from shortlist.fit.channels import PlaceCandidates, fit_places
-from shortlist.fit.search import INPUT_TOKENS, PLACE_TOKENS
-from shortlist.fit.sensitivity import options, sensitivities
-from shortlist.fit.spend import Option, plan, steps_by_price
+from shortlist.fit.channels import INPUT_TOKENS, Fitted, fit_sites, prices, unfitted_parts
+from shortlist.fit.spend import Candidate, plan, steps_by_price
+from shortlist.fit.tuner import SITE_TOKENS
 from shortlist.measure.reference import Reference
 from shortlist.model.decoder import Decoder
 from shortlist.model.tokenizer.tokenizer import Tokenizer
-from shortlist.sites.base import MATRICES
+from shortlist.sites.base import MATRICES, sites_of
 
 
 def main() -> None:
@@ -40,27 +39,29 @@ def main() -> None:
         )
         make = partial(Decoder, checkpoint, ffn="dense", threads=arguments.threads)
         prefix = tokenizer.encode("")
-        fitted = fit_places(checkpoint, make, MATRICES, tuning[:INPUT_TOKENS], prefix)
+        sites = [site for kind in MATRICES for site in sites_of(checkpoint, kind)]
+        unfitted = make(parts=unfitted_parts(sites))
+        fitted = fit_sites(sites, unfitted, tuning[:INPUT_TOKENS], prefix)
         dense = make()
-        decoder = make(parts={place: some.part for place, some in fitted.items()})
-        reference = Reference(dense, dense.head_rows, tuning[:PLACE_TOKENS], prefix)
-        tolerance = sensitivities(fitted, decoder, reference)
+        decoder = make(parts={site: some.part for site, some in fitted.items()})
+        found = prices(fitted, decoder, Reference(dense, dense.head_rows, tuning[:SITE_TOKENS], prefix))
         test_reference = Reference(dense, dense.head_rows, test[: arguments.tokens], prefix)
-    print_sensitivities(fitted, tolerance)
-    compare(decoder, fitted, options(fitted, tolerance), test_reference, dense.layer_bytes)
+    print_sensitivities(fitted, found)
+    compare(decoder, fitted, found, test_reference, dense.layer_bytes)
 
 
-def print_sensitivities(fitted: Mapping[str, PlaceCandidates], tolerance: Mapping[str, float]) -> None:
+def print_sensitivities(fitted: Mapping[str, Fitted], found: Sequence[Candidate]) -> None:
+    tolerance = {each.site: each.loss / each.change for each in found if each.change}
     for kind in MATRICES:
-        some = [place for place in fitted if place.endswith(f".{kind}")]
-        values = ", ".join(f"{1e3 * tolerance[place]:.1f}" for place in some if place in tolerance)
+        some = [site for site in fitted if site.endswith(f".{kind}")]
+        values = ", ".join(f"{1e3 * tolerance[site]:.1f}" for site in some if site in tolerance)
         print(f"- {kind} ({fitted[some[0]].part.estimator}): {values}", flush=True)
 
 
 def compare(
     decoder: Decoder,
-    fitted: Mapping[str, PlaceCandidates],
-    found: Sequence[Option],
+    fitted: Mapping[str, Fitted],
+    found: Sequence[Candidate],
     reference: Reference,
     layer_bytes: int,
 ) -> None:
@@ -72,7 +73,7 @@ def compare(
         equal = {
             place: option
             for place in fitted
-            if (option := _candidate([o for o in found if o.place == place], index)) is not None
+            if (option := _candidate([o for o in found if o.site == place], index)) is not None
         }
         saved = sum(option.saved for option in equal.values())
         count = int(np.searchsorted(np.cumsum([step.saved for step in steps]), saved)) + 1
@@ -89,7 +90,7 @@ def compare(
         print(f"| {saved / layer_bytes:.1%} | {' | '.join(figures)} |", flush=True)
 
 
-def _candidate(some: Sequence[Option], index: int) -> Option | None:
+def _candidate(some: Sequence[Candidate], index: int) -> Candidate | None:
     return some[min(index, len(some) - 1)] if some else None
 
 
