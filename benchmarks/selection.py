@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from systems.real_tables import arguments_of, open_model
 
+from shortlist import _native
 from shortlist.estimators import LowRank, Scores
 from shortlist.model.decoder import Decoder
 from shortlist.selectors import (
@@ -68,7 +69,8 @@ def print_row(name: str, step: float, selection: float) -> None:
 
 def native_calls(estimated: Head, exact: Head) -> dict[str, Callable]:
     """Each call, made ready for a query."""
-    low_rank, rows = estimated._low_rank, estimated._native
+    scorer, rows = estimated._scorer, estimated._native
+    policy, without = (_native.Policy.probes(sigma, None, PROBES) for sigma in (SIGMA, 0.0))
 
     def certified_rows(query: np.ndarray) -> Callable:
         _, upper = exact.bounds(query)
@@ -76,13 +78,11 @@ def native_calls(estimated: Head, exact: Head) -> dict[str, Callable]:
         return lambda: exact.exact_rows(query, left)
 
     return {
-        "argmax": lambda query: lambda: low_rank.argmax(rows, query, SIGMA, estimated.rows.rows, PROBES),
-        "argmax without sigma": lambda query: (
-            lambda: low_rank.argmax(rows, query, 0.0, estimated.rows.rows, PROBES)
-        ),
-        "estimate": lambda query: lambda: low_rank.estimate(rows, query),
+        "argmax": lambda query: lambda: rows.argmax(scorer, query[None], policy),
+        "argmax without sigma": lambda query: lambda: rows.argmax(scorer, query[None], without),
+        "estimate": lambda query: lambda: rows.scores(scorer, query),
         "certified": lambda query: lambda: exact.argmax(query),
-        "bounds": lambda query: lambda: exact._native.bounds(query),
+        "bounds": lambda query: lambda: exact.scores(query),
         "certified rows": certified_rows,
     }
 

@@ -109,7 +109,8 @@ def test_the_native_distribution_is_that_of_the_twin(fitted, threads, share):
             exact = partial(dense.exact_rows, query)
             selected = selector.select(estimate, exact)
             expected, expected_rows = distribution(estimate, selected, exact, share)
-            logits, rows_read = head._low_rank.distribution(head._native, query, 1.0, 50, 16, share)
+            policy = _native.Policy.probes(1.0, 50, 16)
+            logits, rows_read = head._native.distribution(head._scorer, query, policy, share)
             assert abs(rows_read - expected_rows) <= 5  # rows on the edge of a bin, up to rounding
             assert (~np.isclose(logits, expected, rtol=1e-4, atol=1e-4)).sum() <= 5
     finally:
@@ -185,7 +186,8 @@ def test_a_head_keeps_to_the_threads_of_its_rows():
 
 def test_what_two_objects_bring_together_must_fit(fitted):
     rows, _, state, _ = fitted
-    low_rank = low_rank_head(rows, state, Confidence(5.0))._low_rank
+    scorer = low_rank_head(rows, state, Confidence(5.0))._scorer
+    policy = _native.Policy.probes(5.0, 10, 4)
     few = np.ones(64 * rows.cols, np.float32).view(np.uint8)
     few = _native.Head(_native.Rows.pack(few, "F32", 64, rows.cols))
     wide = np.ones(rows.rows * (rows.cols + 64), np.float32).view(np.uint8)
@@ -193,14 +195,14 @@ def test_what_two_objects_bring_together_must_fit(fitted):
     for head, width in ((few, rows.cols), (wide, rows.cols + 64)):
         query = np.ones(width, np.float32)
         calls = (
-            (low_rank.estimate, query),
-            (low_rank.shortlist, query, 5.0, 10, 4),
-            (low_rank.distribution, query, 5.0, 10, 4, 0.1),
-            (low_rank.argmax, query[None], 5.0, 10, 4),
+            (head.scores, query),
+            (head.shortlist, query, policy),
+            (head.distribution, query, policy, 0.1),
+            (head.argmax, query[None], policy),
         )
         for call, *given_ in calls:
             with pytest.raises(ValueError, match="fitted on another head"):
-                call(head, *given_)
+                call(scorer, *given_)
     with pytest.raises(ValueError, match="the hidden state"):
         few.dense(np.ones(3, np.float32))
     with pytest.raises(ValueError, match="a hidden state"):
@@ -351,14 +353,14 @@ def test_the_exact_head_is_bit_planes_with_certified(width):
     for _ in range(10):
         query = rng.normal(size=width).astype(np.float32)
         twin = BitPlanes().score(state, query)
-        middle, radius = head._native.bounds(query)
+        middle, radius = head._native.scores(head._scorer, query)
         assert np.allclose(middle, twin.values, rtol=1e-5, atol=1e-5 * np.abs(middle).max())
         assert np.allclose(radius, twin.margins, rtol=0.02)
         exact = partial(head.exact_rows, query)
         assert np.allclose(exact(np.arange(9)), row_values(state, query, np.arange(9)), rtol=1e-4, atol=1e-4)
-        [(token, value, read, upper)] = head._native.certified_argmax(query[None])
+        [(token, value, read, upper)] = head._native.argmax(head._scorer, query[None], head._policy)
         same = Certified(probes).select(Scores(middle, radius), exact)
-        assert (read, upper) == (len(same.indices), rows.rows)
+        assert (read, upper) == (len(same.indices), 0)
         assert value == same.values.max()
         assert token == same.indices[np.argmax(same.values)]
         by_twin = Certified(probes).select(twin, exact)
@@ -385,6 +387,7 @@ def test_capped_bounds_are_wider_by_a_millionth_of_the_cap(cap):
     assert np.allclose(ends[0] - lower, 1e-6 * cap, rtol=0.2)
     assert np.allclose(upper - ends[1], 1e-6 * cap, rtol=0.2)
     lower, upper = exact_head(rows).bounds(query)
-    middle, radius = exact_head(rows)._native.bounds(query)
+    head = exact_head(rows)
+    middle, radius = head._native.scores(head._scorer, query)
     assert np.array_equal(lower, middle - radius)
     assert np.array_equal(upper, middle + radius)

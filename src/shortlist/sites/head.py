@@ -12,7 +12,7 @@ number: weights are looked at when it is made, logits where they are computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -92,6 +92,8 @@ class Head:
         self._native = _native.Head(rows)
         self.name: Way = "dense"
         self.bounded, self.estimate_bytes = False, 0
+        self._scorer: _native.Scorer | None = None
+        self._policy: _native.Policy | None = None
         if estimator is None or selector is None:
             return
         if reason := HeadSite.refusal(estimator, selector):
@@ -104,23 +106,12 @@ class Head:
         part = Part(estimator, selector, rows.rows, rows.cols, dict(state or {}))
         self.name = part.way
         self.bounded = part.way == "exact" and estimator.gives == "bound"
-        self._fit(part)
-
-    def _fit(self, part: Part) -> None:
-        """Make what scores the rows: natively, where there is a kernel."""
-        rows = self.rows
-        self._low_rank = None
-        if part.estimator.name == "bit_planes":
-            self.estimate_bytes = rows.upper_row_bytes * rows.rows
-        elif part.estimator.name == "exact":
-            self.estimate_bytes = rows.nbytes
-        elif part.estimator.name == "low_rank" and len(part.state["projection"]) == rows.cols:
-            self._low_rank = _low_rank(part.state, rows.cols)
-            self.estimate_bytes = self._low_rank.nbytes
+        self._scorer, self._policy = scorer_of(part, rows), policy_of(selector)
+        if self._scorer is None:
+            self._state = part.state or estimator.fit(rows, np.zeros((1, rows.cols), np.float32))
+            self.estimate_bytes = estimator.bytes_per_query(rows.rows, rows.cols)
         else:
-            state = part.state or part.estimator.fit(rows, np.zeros((1, rows.cols), np.float32))
-            self._state = state
-            self.estimate_bytes = part.estimator.bytes_per_query(rows.rows, rows.cols)
+            self.estimate_bytes = self._scorer.nbytes
 
     @property
     def exact(self) -> bool:
@@ -139,19 +130,16 @@ class Head:
     def argmax_together(self, hidden: np.ndarray) -> list[tuple[int, Read]]:
         """What `argmax` gives for each of several hidden states, float32 [n, width].
 
-        With native kernels what all read is read once for all. Of a head in 8 bits `low_rank` with
-        `confidence` reads the upper half of each row on the shortlist first, and the rest only where the row
-        could still win.
+        With native kernels what all read is read once for all. Where the mark is an exact value, a head in 8
+        bits reads the upper half of each row on the shortlist first, and the rest only where the row could
+        still win.
         """
-        pair = self._pair
-        if pair is None:
+        if self.estimator is None:
             return [(token, self.read(rows)) for token, _, rows, _ in self._native.dense_argmax(hidden)]
-        if pair == ("bit_planes", "certified"):
-            return [(token, self.read(rows)) for token, _, rows, _ in self._native.certified_argmax(hidden)]
-        if pair == ("low_rank", "confidence") and self._low_rank:
-            winners = self._low_rank.argmax(self._native, hidden, *self._limits)
-            return [(token, self.read(rows, upper)) for token, _, rows, upper in winners]
-        return [self._winner(each) for each in hidden]
+        if self._scorer is None or self._policy is None:
+            return [self._winner(each) for each in hidden]
+        winners = self._native.argmax(self._scorer, hidden, self._policy)
+        return [(token, self.read(rows, upper)) for token, _, rows, upper in winners]
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: of an exact head all rows, read whole.
@@ -162,8 +150,8 @@ class Head:
         """
         if self.exact:
             return softcap(self._native.dense(hidden), self.cap), self._read_all()
-        if self._low_rank and self._pair == ("low_rank", "confidence"):
-            values, rows = self._low_rank.distribution(self._native, hidden, *self._limits, LEFT)
+        if self._scorer is not None and self._policy is not None:
+            values, rows = self._native.distribution(self._scorer, hidden, self._policy, LEFT)
         else:
             scores = self.scores(hidden)
             selected = self._select(scores, hidden)
@@ -197,7 +185,7 @@ class Head:
         Float32 [vocabulary] each: the standard deviation of an estimated head, the bound of an exact one;
         None of a dense one. A cap moves both ends of what the estimate allows; the values stay within it.
         """
-        if self._pair is None:
+        if self.estimator is None:
             return None
         if self.bounded:
             lower, upper = self.bounds(hidden)
@@ -211,33 +199,20 @@ class Head:
 
     def shortlist(self, hidden: np.ndarray) -> np.ndarray:
         """The rows that a greedy token reads exactly, int32 ascending."""
-        if self._pair is None:
+        if self.estimator is None:
             return np.arange(self.rows.rows, dtype=np.int32)
-        if self._low_rank and self._pair == ("low_rank", "confidence"):
-            return self._low_rank.shortlist(self._native, hidden, *self._limits)[0]
+        if self._scorer is not None and self._policy is not None:
+            return self._native.shortlist(self._scorer, hidden, self._policy)
         return self._select(self.scores(hidden), hidden).indices.astype(np.int32)
 
     def dense(self) -> Head:
         """All rows of the same head: what others are compared with. It shares their memory."""
-        return self if self._pair is None else Head(self.rows, self.cap)
+        return self if self.estimator is None else Head(self.rows, self.cap)
 
     def read(self, rows: int, upper: int = 0) -> Read:
         """What a query read that computed `rows` rows and looked at the upper planes of `upper` more."""
         listed = rows * self.row_bytes + (upper and upper * self.rows.upper_row_bytes)
         return Read(rows, self.estimate_bytes + listed)
-
-    @property
-    def _pair(self) -> tuple[str, str] | None:
-        return (
-            None
-            if self.estimator is None or self.selector is None
-            else (self.estimator.name, self.selector.name)
-        )
-
-    @property
-    def _limits(self) -> tuple[float, int, int]:
-        selector: Any = self.selector
-        return selector.sigma, selector.most or self.rows.rows, selector.probes
 
     def _read_all(self) -> Read:
         return Read(self.rows.rows, self.rows.nbytes)
@@ -249,13 +224,8 @@ class Head:
     def scores(self, hidden: np.ndarray) -> Scores:
         """What the estimator says of all rows, before a cap."""
         assert self.estimator is not None
-        if self.estimator.name == "bit_planes":
-            middle, radius = self._native.bounds(hidden)
-            return Scores(middle, radius)
-        if self.estimator.name == "exact":
-            return Scores(self._native.dense(hidden))
-        if self._low_rank:
-            return Scores(*self._low_rank.estimate(self._native, hidden))
+        if self._scorer is not None:
+            return Scores(*self._native.scores(self._scorer, hidden))
         return self.estimator.score(self._state, hidden)
 
     def _select(self, scores: Scores, hidden: np.ndarray) -> Shortlist:
@@ -282,24 +252,74 @@ def exact_head(rows: _native.Rows, cap: float | None = None) -> Head:
     return Head(rows, cap, BitPlanes(), Certified())
 
 
-def _low_rank(state: Mapping[str, np.ndarray], width: int) -> _native.LowRank:
-    """The native scorer of a fitted `low_rank`."""
+def scorer_of(part: Part, rows: _native.Rows) -> _native.Scorer | None:
+    """The native kernel of a part's estimator, over these rows; None where it has none."""
+    make = SCORERS.get(part.estimator.name)
+    return make(part, rows) if make else None
+
+
+def policy_of(selector: Selector) -> _native.Policy | None:
+    """The native twin of a selector, as far as the greedy token goes; None where it has none."""
+    make = POLICIES.get(selector.name)
+    return make(selector) if make else None
+
+
+def _low_rank(part: Part, rows: _native.Rows) -> _native.Scorer:
+    state, estimator = part.state, part.estimator
+    codes = _codes(*(state.get(name) for name in ("codes", "scales", "trailing", "trailing_scales")))
+    return _native.LowRank(
+        _projection(state), [codes], state["residual"], estimator.rank, np.empty(0, np.int32)
+    )
+
+
+def _mixed_width(part: Part, rows: _native.Rows) -> _native.Scorer:
+    state, ranks = part.state, part.estimator.ranks
+    groups = [_codes(state[f"codes.{g}"], state[f"scales.{g}"]) for g in range(len(ranks))]
+    row_at = np.argsort(state["order"]).astype(np.int32)
+    return _native.LowRank(_projection(state), groups, state["residual"], max(ranks), row_at)
+
+
+def _projection(state: Mapping[str, np.ndarray]) -> _native.Rows:
     # Float16 halves what the projection costs per token and adds far less error than the int8 codes.
-    projection = np.ascontiguousarray(state["projection"], np.float16).view(np.uint8).reshape(-1)
-    codes, scales = (np.ascontiguousarray(state[name]) for name in ("codes", "scales"))
-    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % GROUP)))  # whole groups
+    projection = np.ascontiguousarray(state["projection"], np.float16)
+    return _native.Rows.pack(projection.view(np.uint8).reshape(-1), "F16", *projection.shape)
+
+
+def _codes(
+    codes: Any, scales: Any, trailing: np.ndarray | None = None, trailing_scales: np.ndarray | None = None
+) -> _native.Codes:
     nothing = np.empty((len(codes), 0))
-    trailing = np.ascontiguousarray(state.get("trailing", nothing), np.uint8)
-    trailing_scales = np.ascontiguousarray(state.get("trailing_scales", nothing), np.float16)
-    packed = _native.Codes(codes, scales.view(np.uint16), trailing, trailing_scales.view(np.uint16))
-    residual = np.ascontiguousarray(state["residual"], np.float32)
-    return _native.LowRank(_native.Rows.pack(projection, "F16", width, width), packed, residual)
+    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % GROUP)))  # whole groups
+    fours = np.ascontiguousarray(nothing if trailing is None else trailing, np.uint8)
+    four_scales = np.ascontiguousarray(nothing if trailing_scales is None else trailing_scales, np.float16)
+    scales = np.ascontiguousarray(scales)
+    return _native.Codes(codes, scales.view(np.uint16), fours, four_scales.view(np.uint16))
+
+
+SCORERS: dict[str, Callable[[Part, _native.Rows], _native.Scorer]] = {
+    "bit_planes": lambda part, rows: _native.UpperPlanes(rows),
+    "exact": lambda part, rows: _native.ExactProducts(rows),
+    "low_rank": _low_rank,
+    "mixed_width": _mixed_width,
+}
+"""Estimators that have a native kernel at the head."""
+
+POLICIES: dict[str, Callable[[Any], _native.Policy]] = {
+    "certified": lambda one: _native.Policy.probes(1.0, None, one.probes),
+    "confidence": lambda one: _native.Policy.probes(one.sigma, one.most, one.probes),
+    "threshold": lambda one: _native.Policy.threshold(one.threshold),
+    "top_k": lambda one: _native.Policy.kth_best(one.fetch or one.count),
+}
+"""Selectors that have a native twin at the head.
+
+A greedy token is the best of what was read, so how many of these rows `top_k` keeps makes no difference.
+"""
 
 
 class HeadSite(Site):
     """The head of one checkpoint, where any estimator that scores rows by the query may run."""
 
-    natively: ClassVar = frozenset({("low_rank", "confidence"), ("bit_planes", "certified")})
+    natively: ClassVar = frozenset((estimator, selector) for estimator in SCORERS for selector in POLICIES)
     in_python: ClassVar = True
 
     def __init__(self, name: str, checkpoint: Checkpoint):

@@ -1,14 +1,11 @@
 // The language-model head in the Python module.
 #include "bindings/bind_arrays.hpp"
 #include "sites/heads.hpp"
+#include "sites/scorers.hpp"
 
 namespace shortlist {
 
 namespace {
-
-void check_limits(int64_t most, int probes) {
-  if (probes < 1 || most < 1) throw std::invalid_argument("at least one probe and one row are needed");
-}
 
 nb::list of_winners(const std::vector<Winner>& winners) {
   nb::list all;
@@ -78,29 +75,92 @@ void bind_heads(nb::module_& m) {
           },
           "hidden"_a, "indices"_a)
       .def(
-          "bounds",
-          [query](const Head& head, In1<float> h) {
-            float *middle, *radius;
+          "scores",
+          [query](const Head& head, const Scorer& scorer, const In1<float>& h) {
+            float *values, *reach;
             const size_t n = static_cast<size_t>(head.rows().view.rows);
-            auto middles = new_array<float>(n, &middle), radii = new_array<float>(n, &radius);
+            auto all_values = new_array<float>(n, &values), all_reach = new_array<float>(n, &reach);
             {
               nb::gil_scoped_release release;
-              head.bounds(query(head, h), middle, radius);
+              head.scores(scorer, query(head, h), values, reach);
             }
-            return nb::make_tuple(middles, radii);
+            return nb::make_tuple(all_values, all_reach);
           },
-          "hidden"_a, "(middle, radius), float32 [rows] each, from the upper plane: |exact - middle| <= radius always.")
+          "scorer"_a, "hidden"_a, "(values, scale times margins), float32 [rows] each.")
       .def(
-          "certified_argmax",
-          [queries](Head& head, In2<float> h) {
+          "argmax",
+          [queries](Head& head, const Scorer& scorer, In2<float> h, const Policy& policy) {
             std::vector<Winner> winners;
             {
               nb::gil_scoped_release release;
-              winners = head.certified_argmax(queries(head, h));
+              winners = head.argmax(scorer, queries(head, h), policy);
             }
             return of_winners(winners);
           },
-          "hidden"_a, "As dense_argmax, provably, reading the lower plane of few rows.");
+          "scorer"_a, "hidden"_a, "policy"_a, "As dense_argmax, among the rows of the shortlist.")
+      .def(
+          "shortlist",
+          [query](const Head& head, const Scorer& scorer, const In1<float>& h, const Policy& policy) {
+            std::vector<int32_t> rows;
+            {
+              nb::gil_scoped_release release;
+              rows = head.shortlist(scorer, query(head, h), policy);
+            }
+            int32_t* out;
+            auto result = new_array<int32_t>(rows.size(), &out);
+            std::copy(rows.begin(), rows.end(), out);
+            return result;
+          },
+          "scorer"_a, "hidden"_a, "policy"_a, "The rows of the shortlist, ascending.")
+      .def(
+          "distribution",
+          [query](const Head& head, const Scorer& scorer, const In1<float>& h, const Policy& policy, double share) {
+            float* logits;
+            auto result = new_array<float>(static_cast<size_t>(head.rows().view.rows), &logits);
+            int64_t rows;
+            {
+              nb::gil_scoped_release release;
+              rows = head.distribution(scorer, query(head, h), policy, share, logits);
+            }
+            return nb::make_tuple(result, rows);
+          },
+          "scorer"_a, "hidden"_a, "policy"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.");
+
+  nb::class_<Policy>(m, "Policy", "Which mark the upper end of a row must reach.")
+      .def_static(
+          "probes",
+          [](float times, std::optional<int64_t> most, int probes) {
+            if (probes < 1 || most.value_or(1) < 1) throw std::invalid_argument("at least one probe and one row are needed");
+            Policy policy;
+            policy.times = times;
+            policy.probes = probes;
+            if (most) policy.most = *most;
+            return policy;
+          },
+          "times"_a, "most"_a.none() = nb::none(), "probes"_a = kProbes, "The best exact value among the best rows by score of so many blocks.")
+      .def_static(
+          "kth_best",
+          [](int64_t fetch) {
+            if (fetch < 1) throw std::invalid_argument("at least one row is needed");
+            Policy policy;
+            policy.mark = Policy::Mark::KthBest;
+            policy.fetch = fetch;
+            return policy;
+          },
+          "fetch"_a, "The score of the so many best row.")
+      .def_static(
+          "threshold",
+          [](float threshold) {
+            Policy policy;
+            policy.mark = Policy::Mark::Threshold;
+            policy.threshold = threshold;
+            return policy;
+          },
+          "threshold"_a, "A given score.");
+
+  nb::class_<Scorer>(m, "Scorer", "An estimator's kernel: it scores all rows of a head.").def_prop_ro("nbytes", &Scorer::bytes, "Bytes that a query reads.");
+  nb::class_<ExactProducts, Scorer>(m, "ExactProducts", "The product itself.").def(nb::init<Matrix>(), "rows"_a);
+  nb::class_<UpperPlanes, Scorer>(m, "UpperPlanes", "The upper planes of 8-bit rows: |exact - value| <= margin always.").def(nb::init<Matrix>(), "rows"_a);
 
   nb::class_<Codes>(m, "Codes", "Coordinates of rows, the leading ones in 8 bits and the others in 4.")
       .def(
@@ -117,72 +177,14 @@ void bind_heads(nb::module_& m) {
           "Pack int8 [rows, 32 a] and uint8 [rows, 16 b], two codes + 8 to a byte, 16 columns apart, with float16 scales (as uint16) per 32 columns.")
       .def_prop_ro("nbytes", &Codes::bytes);
 
-  nb::class_<LowRank>(m, "LowRank", "Low-rank estimate of all rows, with its spread.")
+  nb::class_<LowRank, Scorer>(m, "LowRank", "A few coordinates of all rows, which lie in groups of one rank each.")
       .def(
           "__init__",
-          [](LowRank* self, Matrix projection, std::shared_ptr<Codes> codes, In1<float> residual) { new (self) LowRank(projection, codes, to_vector(residual)); },
-          "projection"_a, "codes"_a, "residual"_a)
-      .def_prop_ro("nbytes", &LowRank::bytes)
-      .def(
-          "estimate",
-          [query](const LowRank& low, const Head& head, In1<float> h) {
-            float *values, *spread;
-            const size_t n = static_cast<size_t>(head.rows().view.rows);
-            auto all_values = new_array<float>(n, &values), all_spread = new_array<float>(n, &spread);
-            {
-              nb::gil_scoped_release release;
-              low.estimate(query(head, h), head, values, spread);
-            }
-            return nb::make_tuple(all_values, all_spread);
+          [](LowRank* self, Matrix projection, std::vector<std::shared_ptr<Codes>> groups, In1<float> residual, int rank, In1<int32_t> order) {
+            new (self) LowRank(std::move(projection), std::move(groups), to_vector(residual), rank, std::vector<int32_t>(order.data(), order.data() + order.shape(0)));
           },
-          "head"_a, "hidden"_a, "(values, spread), float32 [rows] each.")
-      .def(
-          "shortlist",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes) {
-            check_limits(most, probes);
-            std::vector<int32_t> indices;
-            std::vector<float> values, estimates;
-            float unit = 0.0f;
-            {
-              nb::gil_scoped_release release;
-              low.shortlist(query(head, h), head, sigma, most, probes, indices, values, estimates, unit);
-            }
-            int32_t* rows;
-            float *exact, *all;
-            auto row_array = new_array<int32_t>(indices.size(), &rows);
-            auto exact_array = new_array<float>(values.size(), &exact), all_array = new_array<float>(estimates.size(), &all);
-            std::copy(indices.begin(), indices.end(), rows);
-            std::copy(values.begin(), values.end(), exact);
-            std::copy(estimates.begin(), estimates.end(), all);
-            return nb::make_tuple(row_array, exact_array, all_array, unit);
-          },
-          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "The confidence shortlist: (rows, their exact values, estimates of all rows, what times a residual is a spread).")
-      .def(
-          "distribution",
-          [query](const LowRank& low, const Head& head, In1<float> h, float sigma, int64_t most, int probes, double share) {
-            check_limits(most, probes);
-            float* logits;
-            auto result = new_array<float>(static_cast<size_t>(head.rows().view.rows), &logits);
-            int64_t rows;
-            {
-              nb::gil_scoped_release release;
-              rows = low.distribution(query(head, h), head, sigma, most, probes, share, logits);
-            }
-            return nb::make_tuple(result, rows);
-          },
-          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.")
-      .def(
-          "argmax",
-          [queries](LowRank& low, Head& head, In2<float> h, float sigma, int64_t most, int probes) {
-            check_limits(most, probes);
-            std::vector<Winner> winners;
-            {
-              nb::gil_scoped_release release;
-              winners = low.argmax(queries(head, h), head, sigma, most, probes);
-            }
-            return of_winners(winners);
-          },
-          "head"_a, "hidden"_a, "sigma"_a, "most"_a, "probes"_a = kProbes, "As dense_argmax, among the rows of the shortlist.");
+          "projection"_a, "groups"_a, "residual"_a, "rank"_a, "order"_a,
+          "projection [directions, width]; groups of Codes of the rows in turn; residual [rows]; order: which row lies at each place, or empty.");
 }
 
 }  // namespace shortlist

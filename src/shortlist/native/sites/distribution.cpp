@@ -39,33 +39,35 @@ int first_left(const std::vector<int64_t>& counts, double share) {
 
 }  // namespace
 
-int64_t LowRank::distribution(const Query& h, const Head& head, float sigma, int64_t most, int probes, double share, float* logits) const {
-  Workers::Scope scope(head.rows().threads);
-  // Kept between queries: fresh memory for every row would cost a page fault per thousand of them.
-  static thread_local std::vector<int32_t> known;
-  static thread_local std::vector<float> known_values, estimates;
+int64_t Head::distribution(const Scorer& scorer, const Query& h, const Policy& policy, double share, float* logits) const {
+  Workers::Scope scope(rows_->threads);
+  static thread_local Listed listed;
   static thread_local std::vector<char> read;
-  float unit = 0.0f;
-  shortlist(h, head, sigma, most, probes, known, known_values, estimates, unit);
-  const float known_mass = log_sum_exp(known_values);
-  const int64_t rows = static_cast<int64_t>(residual_.size());
+  list(scorer, h, policy, listed);
+  const int64_t rows = rows_->view.rows;
+  if (std::all_of(listed.margins, listed.margins + rows, [](float margin) { return margin == 0.0f; })) {
+    listed.own_margins.assign(static_cast<size_t>(rows), 1.0f);  // nothing is known of the errors: all are taken to be alike
+    listed.margins = listed.own_margins.data();
+  }
   auto exact = [&](const std::vector<int32_t>& indices) {
     std::vector<float> values(indices.size());
-    head.exact_rows(h, indices.data(), static_cast<int64_t>(indices.size()), values.data());
+    exact_rows(h, indices.data(), static_cast<int64_t>(indices.size()), values.data());
     return values;
   };
 
+  const std::vector<float> known_values = exact(listed.rows);
+  const float known_mass = log_sum_exp(known_values);
   const std::vector<int32_t> control = control_rows(rows);
   const std::vector<float> control_values = exact(control);
   double errors = 0.0, residuals = 0.0;
   for (size_t i = 0; i < control.size(); i++) {
     const size_t row = static_cast<size_t>(control[i]);
-    errors += std::pow(static_cast<double>(control_values[i]) - static_cast<double>(estimates[row]), 2);
-    residuals += std::pow(static_cast<double>(residual_[row]), 2);
+    errors += std::pow(static_cast<double>(control_values[i]) - static_cast<double>(listed.estimates[row]), 2);
+    residuals += std::pow(static_cast<double>(listed.margins[row]), 2);
   }
   const float half_variance = residuals > 0 ? static_cast<float>(0.5 * kTail * kTail * errors / residuals) : 0.0f;
-  read.assign(residual_.size(), 0);
-  for (int32_t row : known) read[static_cast<size_t>(row)] = 1;
+  read.assign(static_cast<size_t>(rows), 0);
+  for (int32_t row : listed.rows) read[static_cast<size_t>(row)] = 1;
   for (int32_t row : control) read[static_cast<size_t>(row)] = 1;
   const int64_t rows_read = std::count(read.begin(), read.end(), 1);
 
@@ -76,14 +78,13 @@ int64_t LowRank::distribution(const Query& h, const Head& head, float sigma, int
     parts.resize(static_cast<size_t>(members));
   };
   // A thread_local inside the lambda would be that of the worker.
-  const float* const estimate = estimates.data();
+  const float *const estimate = listed.estimates, *const margin = listed.margins;
   const char* const is_read = read.data();
   Pool::instance().run(prepare, [&](Team& team) {
     const size_t id = static_cast<size_t>(team.id);
     const auto mine = team.share(rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {
-      const float residual = residual_[static_cast<size_t>(row)];
-      logits[row] = estimate[row] + half_variance * residual * residual;
+      logits[row] = estimate[row] + half_variance * margin[row] * margin[row];
       if (!is_read[row]) counts[id][static_cast<size_t>(bin_of(known_mass - logits[row]))]++;
     }
     team.barrier();
@@ -100,7 +101,7 @@ int64_t LowRank::distribution(const Query& h, const Head& head, float sigma, int
   auto keep = [logits](const std::vector<int32_t>& indices, const std::vector<float>& values) {
     for (size_t i = 0; i < indices.size(); i++) logits[indices[i]] = values[i];
   };
-  keep(known, known_values);
+  keep(listed.rows, known_values);
   keep(control, control_values);
   keep(heavy, exact(heavy));
   return rows_read + static_cast<int64_t>(heavy.size());

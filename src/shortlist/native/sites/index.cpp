@@ -6,14 +6,13 @@
 
 #include "kernels/kernels.hpp"
 #include "pool/threads.hpp"
+#include "sites/select.hpp"
 
 namespace shortlist {
 
 namespace {
 
 constexpr int64_t kBlockRows = 2048;  // of a low-rank copy, in the cache of one core
-constexpr int64_t kSamples = 1024;    // values that say where the shortlist of a query is likely to end
-constexpr int64_t kStrip = 4096;      // values that are compared with that end in one call
 
 float number(float value) { return std::isnan(value) ? -INFINITY : value; }  // so that the order is total
 
@@ -25,43 +24,6 @@ struct Before {
     return x != y ? x > y : a < b;
   }
 };
-
-// A value that more than `count` of the values are likely to reach: sorting all of them would cost more than scoring them.
-float likely_end(const float* values, int64_t rows, int64_t count, std::vector<float>& sample) {
-  const int64_t samples = std::min(rows, kSamples), step = rows / samples;
-  sample.clear();
-  for (int64_t i = 0; i < samples; i++) sample.push_back(number(values[i * step]));
-  const double expected = static_cast<double>(count) * static_cast<double>(samples) / static_cast<double>(rows);
-  const int64_t rank = static_cast<int64_t>(expected + 4.0 * std::sqrt(expected) + 4.0);  // four deviations of the sampling
-  if (rank >= samples) return -INFINITY;
-  std::nth_element(sample.begin(), sample.begin() + rank, sample.end(), std::greater<>());
-  return sample[static_cast<size_t>(rank)];
-}
-
-void shortlist_one(const float* values, int64_t rows, int64_t count, std::vector<float>& sample, std::vector<int32_t>& possible, int32_t* out) {
-  const float end = likely_end(values, rows, count, sample);
-  possible.resize(static_cast<size_t>(rows));
-  int64_t kept = 0;
-  static const std::vector<float> no_margin(kStrip, 0.0f);
-  for (int64_t begin = 0; begin < rows; begin += kStrip)
-    kept += kernels().reaching(values + begin, no_margin.data(), 0.0f, std::min(kStrip, rows - begin), end, static_cast<int32_t>(begin),
-                               possible.data() + kept);
-  if (kept < count) {
-    std::iota(possible.begin(), possible.end(), 0);
-    kept = rows;
-  }
-  // The value of the last that belongs to the best, and how many of its equals do: no sort by value, then by row.
-  sample.clear();
-  for (int64_t i = 0; i < kept; i++) sample.push_back(number(values[possible[static_cast<size_t>(i)]]));
-  std::nth_element(sample.begin(), sample.begin() + (count - 1), sample.end(), std::greater<>());
-  const float last = sample[static_cast<size_t>(count - 1)];
-  int64_t equals = count - std::count_if(sample.begin(), sample.begin() + count, [&](float v) { return v > last; });
-  for (int64_t i = 0; i < kept; i++) {
-    const int32_t r = possible[static_cast<size_t>(i)];
-    const float value = number(values[r]);
-    if (value > last || (value == last && equals-- > 0)) *out++ = r;
-  }
-}
 
 }  // namespace
 
@@ -80,7 +42,7 @@ void shortlist_each(const float* values, int64_t queries, int64_t rows, int64_t 
     const auto share = team.share(queries);
     std::vector<float> sample;
     std::vector<int32_t> possible;
-    for (int64_t q = share.begin; q < share.end; q++) shortlist_one(values + q * rows, rows, count, sample, possible, out + q * count);
+    for (int64_t q = share.begin; q < share.end; q++) best_places(values + q * rows, rows, count, sample, possible, out + q * count);
   });
 }
 
