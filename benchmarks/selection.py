@@ -70,6 +70,7 @@ def print_row(name: str, step: float, selection: float) -> None:
 def native_calls(estimated: Head, exact: Head) -> dict[str, Callable]:
     """Each call, made ready for a query."""
     scorer, rows = estimated._scorer, estimated._native
+    assert scorer is not None
     policy, without = (_native.Policy.probes(sigma, None, PROBES) for sigma in (SIGMA, 0.0))
 
     def certified_rows(query: np.ndarray) -> Callable:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -28,6 +28,10 @@ from shortlist.estimators.int8_codes import GROUP
 from shortlist.selectors.base import Selector, Shortlist, best
 from shortlist.selectors.distribution import LEFT, distribution
 from shortlist.sites.base import Part, Reach, Site, Way
+
+if TYPE_CHECKING:
+    from shortlist.estimators.low_rank import LowRank
+    from shortlist.estimators.mixed_width import MixedWidth
 
 CAP_SLACK = 1e-6
 """Share of the cap that widens capped bounds: far more than rounding can move them."""
@@ -265,7 +269,7 @@ def policy_of(selector: Selector) -> _native.Policy | None:
 
 
 def _low_rank(part: Part, rows: _native.Rows) -> _native.Scorer:
-    state, estimator = part.state, part.estimator
+    state, estimator = part.state, cast("LowRank", part.estimator)
     codes = _codes(*(state.get(name) for name in ("codes", "scales", "trailing", "trailing_scales")))
     return _native.LowRank(
         _projection(state), [codes], state["residual"], estimator.rank, np.empty(0, np.int32)
@@ -273,7 +277,7 @@ def _low_rank(part: Part, rows: _native.Rows) -> _native.Scorer:
 
 
 def _mixed_width(part: Part, rows: _native.Rows) -> _native.Scorer:
-    state, ranks = part.state, part.estimator.ranks
+    state, ranks = part.state, cast("MixedWidth", part.estimator).ranks
     groups = [_codes(state[f"codes.{g}"], state[f"scales.{g}"]) for g in range(len(ranks))]
     row_at = np.argsort(state["order"]).astype(np.int32)
     return _native.LowRank(_projection(state), groups, state["residual"], max(ranks), row_at)
