@@ -19,7 +19,6 @@ LONG_FILES = {
     "model/decoder.py",
     "native/blocks/decoder.cpp",
     "native/formats/rows.cpp",
-    "native/sites/heads.cpp",
     "spec/families.py",
 }
 LONG_FUNCTIONS = {
@@ -39,7 +38,6 @@ LONG_FUNCTIONS = {
     "native/blocks/decoder.cpp:Decoder::attention",
     "native/blocks/decoder.cpp:Decoder::run",
     "native/kernels/attention.inl:attend_heads",
-    "native/sites/distribution.cpp:LowRank::distribution",
     "native/torch/grouped.cpp:grouped_product",
 }
 

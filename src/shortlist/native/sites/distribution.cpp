@@ -29,12 +29,54 @@ float log_sum_exp(const std::vector<float>& values) {
   return top + static_cast<float>(std::log(std::accumulate(values.begin(), values.end(), 0.0, [top](double sum, float v) { return sum + std::exp(v - top); })));
 }
 
+// Half the variance of an error of margin 1, as the errors of the control rows say.
+float half_variance_of(const std::vector<int32_t>& control, const std::vector<float>& exact, const float* estimates, const float* margins) {
+  double errors = 0.0, squares = 0.0;
+  for (size_t i = 0; i < control.size(); i++) {
+    const size_t row = static_cast<size_t>(control[i]);
+    errors += std::pow(static_cast<double>(exact[i]) - static_cast<double>(estimates[row]), 2);
+    squares += std::pow(static_cast<double>(margins[row]), 2);
+  }
+  return squares > 0 ? static_cast<float>(0.5 * kTail * kTail * errors / squares) : 0.0f;
+}
+
 // The first bin from which on the estimates hold no more than `share` of the known mass.
 int first_left(const std::vector<int64_t>& counts, double share) {
   double left = 0.0;
   int bin = kBins;
   while (bin > 1 && (left += static_cast<double>(counts[static_cast<size_t>(bin - 1)]) * std::exp(-(bin - 1) / kBinsPerNat)) <= share) bin--;
   return bin;
+}
+
+// Fills the logits of all rows from estimates. Returns the rows that were not read yet and are to be, so that the others hold at
+// most `share` of the known mass.
+std::vector<int32_t> heavy_rows(const float* estimates, const float* margins, float half_variance, const std::vector<char>& read, float known_mass, double share,
+                                float* logits) {
+  std::vector<std::vector<int64_t>> counts;  // per member, like parts
+  std::vector<std::vector<int32_t>> parts;
+  auto prepare = [&](int members) {
+    counts.assign(static_cast<size_t>(members), std::vector<int64_t>(kBins, 0));
+    parts.resize(static_cast<size_t>(members));
+  };
+  const int64_t rows = static_cast<int64_t>(read.size());
+  Pool::instance().run(prepare, [&](Team& team) {
+    const size_t id = static_cast<size_t>(team.id);
+    const auto mine = team.share(rows);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
+      logits[row] = estimates[row] + half_variance * margins[row] * margins[row];
+      if (!read[static_cast<size_t>(row)]) counts[id][static_cast<size_t>(bin_of(known_mass - logits[row]))]++;
+    }
+    team.barrier();
+    std::vector<int64_t> all(kBins, 0);
+    for (const auto& part : counts)
+      for (size_t bin = 0; bin < kBins; bin++) all[bin] += part[bin];
+    const int left = first_left(all, share);
+    for (int64_t row = mine.begin; row < mine.end; row++)
+      if (!read[static_cast<size_t>(row)] && bin_of(known_mass - logits[row]) < left) parts[id].push_back(static_cast<int32_t>(row));
+  });
+  std::vector<int32_t> heavy;
+  for (const auto& part : parts) heavy.insert(heavy.end(), part.begin(), part.end());
+  return heavy;
 }
 
 }  // namespace
@@ -59,45 +101,13 @@ int64_t Head::distribution(const Scorer& scorer, const Query& h, const Policy& p
   const float known_mass = log_sum_exp(known_values);
   const std::vector<int32_t> control = control_rows(rows);
   const std::vector<float> control_values = exact(control);
-  double errors = 0.0, residuals = 0.0;
-  for (size_t i = 0; i < control.size(); i++) {
-    const size_t row = static_cast<size_t>(control[i]);
-    errors += std::pow(static_cast<double>(control_values[i]) - static_cast<double>(listed.estimates[row]), 2);
-    residuals += std::pow(static_cast<double>(listed.margins[row]), 2);
-  }
-  const float half_variance = residuals > 0 ? static_cast<float>(0.5 * kTail * kTail * errors / residuals) : 0.0f;
+  const float half_variance = half_variance_of(control, control_values, listed.estimates, listed.margins);
   read.assign(static_cast<size_t>(rows), 0);
   for (int32_t row : listed.rows) read[static_cast<size_t>(row)] = 1;
   for (int32_t row : control) read[static_cast<size_t>(row)] = 1;
   const int64_t rows_read = std::count(read.begin(), read.end(), 1);
 
-  std::vector<std::vector<int64_t>> counts;  // per member, like parts
-  std::vector<std::vector<int32_t>> parts;
-  auto prepare = [&](int members) {
-    counts.assign(static_cast<size_t>(members), std::vector<int64_t>(kBins, 0));
-    parts.resize(static_cast<size_t>(members));
-  };
-  // A thread_local inside the lambda would be that of the worker.
-  const float *const estimate = listed.estimates, *const margin = listed.margins;
-  const char* const is_read = read.data();
-  Pool::instance().run(prepare, [&](Team& team) {
-    const size_t id = static_cast<size_t>(team.id);
-    const auto mine = team.share(rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
-      logits[row] = estimate[row] + half_variance * margin[row] * margin[row];
-      if (!is_read[row]) counts[id][static_cast<size_t>(bin_of(known_mass - logits[row]))]++;
-    }
-    team.barrier();
-    std::vector<int64_t> all(kBins, 0);
-    for (const auto& part : counts)
-      for (size_t bin = 0; bin < kBins; bin++) all[bin] += part[bin];
-    const int left = first_left(all, share);
-    for (int64_t row = mine.begin; row < mine.end; row++)
-      if (!is_read[row] && bin_of(known_mass - logits[row]) < left) parts[id].push_back(static_cast<int32_t>(row));
-  });
-  std::vector<int32_t> heavy;
-  for (const auto& part : parts) heavy.insert(heavy.end(), part.begin(), part.end());
-
+  const std::vector<int32_t> heavy = heavy_rows(listed.estimates, listed.margins, half_variance, read, known_mass, share, logits);
   auto keep = [logits](const std::vector<int32_t>& indices, const std::vector<float>& values) {
     for (size_t i = 0; i < indices.size(); i++) logits[indices[i]] = values[i];
   };
