@@ -14,7 +14,7 @@ from rich.progress import track
 
 from shortlist.checkpoints import open_checkpoint, resolve
 from shortlist.engine.adjust import Adjustment
-from shortlist.engine.exact_sampling import sample_exact
+from shortlist.engine.exact_sampling import Asked, draw_together
 from shortlist.engine.options import SamplingOptions
 from shortlist.engine.sampling import sample
 from shortlist.model.decoder import Decoder
@@ -67,7 +67,7 @@ def compare(name: str, text: str, positions: int) -> int:
                 for setting, values in SETTINGS.items():
                     options = SamplingOptions(seed=done, **values)
                     adjust = Adjustment(options, window[: offset + 1].tolist(), exact.rows.rows)
-                    drawn = sample_exact(exact, hidden, options, offset, adjust)
+                    [drawn] = draw_together(exact, hidden[None], [Asked(options, offset, adjust)])
                     differing[setting] += drawn.token != sample(adjust(logits), options, offset)
                     full[setting] += drawn.full
                     shares[setting].append(drawn.read.rows / exact.rows.rows)

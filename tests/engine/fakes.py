@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shortlist import _native
 from shortlist.engine.model import Model
 from shortlist.errors import UsageError
 from shortlist.sites.head import Read
@@ -24,8 +25,10 @@ class FixedHead:
     """A bounded head whose logits and bounds are given, whatever the query."""
 
     name = "exact"
-    exact = bounded = True
+    exact = bounded = draws = True
+    cap = None
     row_bytes = 10
+    members = 1  # threads that take the bounds
 
     def __init__(self, logits, lower, upper):
         self.values = np.asarray(logits, dtype=np.float32)
@@ -36,6 +39,18 @@ class FixedHead:
 
     def bounds(self, hidden):
         return self.lower, self.upper
+
+    def draw_together(self, hidden, asked, whole=False):
+        draws = []
+        for each in asked:
+            if whole:
+                token, _ = _native.sample_from_bounds(*[self.values] * 3, each, self.members)
+                draws.append((token, self.logits(hidden)[1]))
+                continue
+            token, rows = _native.sample_from_bounds(self.lower, self.upper, self.values, each, self.members)
+            self.rows_read.extend(rows)
+            draws.append((token, self.read(len(rows))))
+        return draws
 
     def exact_rows(self, hidden, rows):
         self.rows_read.extend(rows.tolist())
@@ -179,7 +194,8 @@ class FakeHead:
     """A bounded head over a random matrix, or over the token that a script put into the hidden state."""
 
     name = "exact"
-    exact = bounded = True
+    exact = bounded = draws = True
+    cap = None
     row_bytes = 10
 
     def __init__(self, scripted=False):
@@ -208,6 +224,16 @@ class FakeHead:
         self.calls.append("logits")
         return self._values(hidden), Read(len(self.table), 2000)
 
+    def draw_together(self, hidden, asked, whole=False):
+        self.calls.append("draws")
+        ends = [np.float32(0 if whole else 0.5)] * 2
+        return [self._draw(*pair, *ends) for pair in zip(hidden, asked, strict=True)]
+
+    def _draw(self, hidden, asked, below, above):
+        values = self._values(hidden)
+        token, rows = _native.sample_from_bounds(values - below, values + above, values, asked)
+        return token, self.read(len(rows))
+
     def bounds(self, hidden):
         self.calls.append("bounds")
         values = self._values(hidden)
@@ -225,7 +251,8 @@ class FakeDenseHead:
     """All rows of `FakeHead`."""
 
     name = "dense"
-    exact, bounded = True, False
+    exact, bounded, draws = True, False, True
+    cap = None
     row_bytes = 10
     workers = nullcontext()
 
@@ -241,6 +268,12 @@ class FakeDenseHead:
 
     def logits(self, hidden):
         return self._head.logits(hidden)
+
+    def draw_together(self, hidden, asked):
+        self.calls.append("draws")
+        nothing = np.float32(0)
+        drawn = [self._head._draw(*pair, nothing, nothing) for pair in zip(hidden, asked, strict=True)]
+        return [(token, Read(ByteTokenizer.vocab_size, 2000)) for token, _ in drawn]
 
     def estimate(self, hidden):
         return None

@@ -215,11 +215,15 @@ def test_nothing_is_traced_unasked(heads):
 def test_a_draw_takes_the_threads_of_the_head(heads, name, monkeypatch):
     teams = []
 
-    def contenders(*arguments, contenders=_native.contenders):
-        teams.append(_native.hold_pool(0)[1])
-        return contenders(*arguments)
+    def spied(function):
+        def call(*arguments):
+            teams.append(_native.hold_pool(0)[1])
+            return function(*arguments)
 
-    monkeypatch.setattr(_native, "contenders", contenders)
+        return call
+
+    for what in ("sample", "contenders"):
+        monkeypatch.setattr(_native, what, spied(getattr(_native, what)))
     monkeypatch.setattr(heads["dense"], "workers", _native.Workers(5))
     options = GenerationOptions(temperature=1.0, seed=3)
     made, _ = chooser(heads, name, options)

@@ -66,12 +66,12 @@ def test_a_stop_string_stops_the_work():
     assert len(stopped.decoder.forwarded) == PROMPT_TOKENS + 3
 
 
-def test_greedy_uses_argmax_and_sampling_uses_bounds():
+def test_greedy_uses_argmax_and_sampling_draws():
     greedy, drawn, listed = model(), model(), model()
     greedy.generate("x", max_tokens=3)
     drawn.generate("x", max_tokens=3, temperature=1.0)
     listed.generate("x", max_tokens=3, logprobs=0)
-    assert [set(each.head.calls) for each in (greedy, drawn, listed)] == [{"argmax"}, {"bounds"}, {"logits"}]
+    assert [set(each.head.calls) for each in (greedy, drawn, listed)] == [{"argmax"}, {"draws"}, {"logits"}]
 
 
 def test_every_path_through_the_head_gives_the_same_text():

@@ -76,6 +76,16 @@ class Adjustment:
         return bool(self._options.logit_bias) or self._state is not None
 
     @property
+    def seen(self) -> np.ndarray | None:
+        """Rows whose logits the repetition penalty changes, bool [vocab]; None without one."""
+        return self._seen if self._repeats else None
+
+    @property
+    def offsets(self) -> np.ndarray | None:
+        """What biases and penalties add to the logits, float32 [vocab]; None where there are none."""
+        return self._offsets
+
+    @property
     def allowed(self) -> np.ndarray | None:
         """Which rows the constraint allows next, bool [vocab]; None where there is none.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.engine.adjust import Adjustment
-from shortlist.engine.exact_sampling import Draw, sample_exact
+from shortlist.engine.exact_sampling import Asked, Draw, draw_together
 from shortlist.engine.logprobs import TokenLogprobs, token_logprobs
 from shortlist.engine.options import GenerationOptions
 from shortlist.engine.sampling import sample, sample_rows, top_k
@@ -131,13 +131,19 @@ class Chooser:
         """Whether every token is the greatest logit of `head`, so that `head.argmax` says it."""
         return self._options.greedy and self._options.logprobs is None and self._adjust.changes_nothing
 
+    def asked(self, position: int) -> Asked | None:
+        """What `draw_together` is to draw at a position, where it may be drawn beside other texts' tokens."""
+        options, adjust = self._options, self._adjust
+        together = self.head.draws and options.logprobs is None and adjust.allowed is None
+        return Asked(options, position, adjust) if together and not options.greedy else None
+
     def choose(self, hidden: np.ndarray, position: int) -> Chosen:
         """The token at a position, counted from the start of the text, after a hidden state float32 [width].
 
         In this order: log-probabilities need all logits. Greedy without adjustments needs only the greatest.
         Where a constraint allows few rows, those are read. Where it allows the greatest of all, that is the
-        greatest of those it allows. An exact head draws from bounds, another one from its logits; those of an
-        estimated head hold estimates for what is unlikely, so where a bias or a constraint may make that
+        greatest of those it allows. A dense or an exact head draws natively. An estimated one draws from its
+        logits; they hold estimates for what is unlikely, so where a bias or a constraint may make that
         likely, all rows are read.
         """
         with self._dense.workers:
@@ -184,8 +190,8 @@ class Chooser:
                     token, read = head.argmax(hidden)
                     if allowed[token]:
                         return Draw(token, read), None
-            if head.bounded:
-                return sample_exact(head, hidden, options, position, adjust), None
+            if head.draws:
+                return draw_together(head, hidden[None], [Asked(options, position, adjust)])[0], None
         full = adjust.lifts and not head.exact
         logits, read = (self._dense if full else head).logits(hidden)
         return Draw(sample(adjust(logits), options, position), read, full), logits

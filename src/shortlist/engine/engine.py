@@ -14,7 +14,7 @@ import numpy as np
 
 from shortlist.engine.choose import Chosen
 from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, TokenEvent
-from shortlist.engine.exact_sampling import Draw
+from shortlist.engine.exact_sampling import Asked, Draw, draw_together
 from shortlist.engine.greatest import Greatest
 from shortlist.engine.schedule import StepCost, read_budget, share_out
 from shortlist.engine.sequence import Sequence
@@ -227,24 +227,29 @@ class Engine:
             self._cost.observe(len(decoded), prefilled, attended, ended - started)
 
     def _choose(self, states: abc.Sequence[tuple[Sequence, np.ndarray]]) -> None:
-        """The next token of each sequence; those that take the greatest logit of one head choose together."""
-        together: dict[int, list[tuple[Sequence, np.ndarray]]] = {}
+        """The next token of each sequence; those that ask one head alike share what it reads."""
+        together: dict[tuple[int, bool], list[tuple[Sequence, np.ndarray, Asked | None]]] = {}
         for sequence, hidden in states:
             chooser = sequence.chooser
-            if chooser.takes_greatest:
-                together.setdefault(id(chooser.head), []).append((sequence, hidden))
+            asked = chooser.asked(len(sequence.tokens))
+            if chooser.takes_greatest or asked:
+                key = id(chooser.head), chooser.takes_greatest
+                together.setdefault(key, []).append((sequence, hidden, asked))
             else:
                 self._take(sequence, lambda each=sequence, hidden=hidden: each.choose(hidden))
-        for group in together.values():
+        for (_, greatest), group in together.items():
             head = group[0][0].chooser.head
+            hiddens = np.stack([hidden for _, hidden, _ in group])
             try:
-                winners = self._greatest(head, np.stack([hidden for _, hidden in group]))
+                if greatest:
+                    draws = [Draw(*winner) for winner in self._greatest(head, hiddens)]
+                else:
+                    draws = draw_together(head, hiddens, [asked for *_, asked in group if asked])
             except Exception as error:
-                for sequence, _ in group:
+                for sequence, *_ in group:
                     self._end(sequence, error)
                 continue
-            for (sequence, hidden), winner in zip(group, winners, strict=True):
-                draw = Draw(*winner)
+            for (sequence, hidden, _), draw in zip(group, draws, strict=True):
                 self._take(
                     sequence, lambda each=sequence, draw=draw, hidden=hidden: each.examine(draw, hidden)
                 )

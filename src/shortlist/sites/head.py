@@ -12,7 +12,7 @@ number: weights are looked at when it is made, logits where they are computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -35,7 +35,9 @@ CAP_SLACK = 1e-6
 
 def softcap(logits: np.ndarray, cap: float | None) -> np.ndarray:
     """`cap * tanh(logits / cap)`, elementwise and in float32; without a cap the logits as they are."""
-    return logits if cap is None else np.float32(cap) * np.tanh(logits / np.float32(cap))
+    if cap is None:
+        return logits
+    return _native.softcap(np.ascontiguousarray(logits).reshape(-1), cap).reshape(logits.shape)
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,23 @@ class Head:
             return [self._winner(each) for each in hidden]
         winners = self._native.argmax(self._scorer, hidden, self._policy)
         return [(token, self.read(rows, upper)) for token, _, rows, upper in winners]
+
+    @property
+    def draws(self) -> bool:
+        """Whether `draw_together` draws its tokens: of a dense head, and of one that is bounded."""
+        return self.estimator is None or self.bounded
+
+    def draw_together(
+        self, hidden: np.ndarray, asked: Sequence[_native.Sampling], *, whole: bool = False
+    ) -> list[tuple[int, Read]]:
+        """A token for each of hidden states float32 [n, width], as `engine.sampling.sample` draws it.
+
+        From bounds, if there are any and `whole` does not ask for all rows. Token -1: what was read does not
+        settle it.
+        """
+        bounded = self.bounded and not whole
+        drawn = _native.sample(self._native, np.ascontiguousarray(hidden), list(asked), bounded)
+        return [(token, self.read(rows) if bounded else self._read_all()) for token, rows in drawn]
 
     def logits(self, hidden: np.ndarray) -> tuple[np.ndarray, Read]:
         """Float32 [vocabulary]: of an exact head all rows, read whole.

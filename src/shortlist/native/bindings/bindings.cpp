@@ -10,6 +10,7 @@ namespace shortlist {
 
 // Each in bind_*.cpp; packers and tensor types beside the rows, neurons beside the decoder.
 void bind_rows(nb::module_& m);
+void bind_sampling(nb::module_& m);
 void bind_packer(nb::module_& m);
 void bind_types(nb::module_& m);
 void bind_channels(nb::module_& m);
@@ -27,6 +28,7 @@ NB_MODULE(_native, m) {
   nb::exception<NotFinite>(m, "NotFinite", nb::module_::import_("shortlist.errors").attr("CheckpointError").ptr());
   m.doc() = "Packed rows, the decoder and the head: the hot path of shortlist.";
   bind_rows(m);
+  bind_sampling(m);
   bind_packer(m);
   bind_types(m);
   bind_channels(m);

@@ -6,6 +6,9 @@
 
 namespace shortlist {
 
+// Noise is between these: engine/noise.py says why.
+constexpr double kMinNoise = -2.86, kMaxNoise = 17.33;
+
 inline uint64_t mix64(uint64_t z) {
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
   z = (z ^ z >> 27) * 0x94D049BB133111EBull;
