@@ -35,9 +35,7 @@ CAP_SLACK = 1e-6
 
 def softcap(logits: np.ndarray, cap: float | None) -> np.ndarray:
     """`cap * tanh(logits / cap)`, elementwise and in float32; without a cap the logits as they are."""
-    if cap is None:
-        return logits
-    return _native.softcap(np.ascontiguousarray(logits).reshape(-1), cap).reshape(logits.shape)
+    return logits if cap is None else _native.softcap(logits.reshape(-1), cap).reshape(logits.shape)
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Head:
 
     @property
     def draws(self) -> bool:
-        """Whether `draw_together` draws its tokens: of a dense head, and of one that is bounded."""
+        """Whether `draw_together` draws its tokens."""
         return self.estimator is None or self.bounded
 
     def draw_together(
@@ -153,8 +151,7 @@ class Head:
     ) -> list[tuple[int, Read]]:
         """A token for each of hidden states float32 [n, width], as `engine.sampling.sample` draws it.
 
-        From bounds, if there are any and `whole` does not ask for all rows. Token -1: what was read does not
-        settle it.
+        From bounds, unless there are none or `whole` asks for all rows. Token -1: they do not settle it.
         """
         bounded = self.bounded and not whole
         drawn = _native.sample(self._native, np.ascontiguousarray(hidden), list(asked), bounded)

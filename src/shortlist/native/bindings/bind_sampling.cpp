@@ -29,6 +29,29 @@ nb::list of_draws(const std::vector<Drawn>& draws) {
   return all;
 }
 
+nb::tuple from_bounds(In1<float> lower, In1<float> upper, In1<float> logits, const Asked& asked, int members) {
+  const int64_t rows = static_cast<int64_t>(logits.shape(0));
+  check_size(lower.shape(0), rows, "lower"), check_size(upper.shape(0), rows, "upper");
+  if (members < 1) throw std::invalid_argument("at least one member is needed");
+  std::vector<int32_t> listed;
+  const Lot::Reader read = [&](const int32_t* wanted, int64_t count, float* values) {
+    listed.insert(listed.end(), wanted, wanted + count);
+    for (int64_t i = 0; i < count; i++) values[i] = logits.data()[wanted[i]];
+  };
+  Lot lot(asked.of(rows), !std::equal(lower.data(), lower.data() + rows, upper.data()));
+  lot.seat(members);
+  const int64_t block = std::min(Lot::kMost, (rows + members - 1) / members);
+  for (int64_t at = 0; at < rows; at += block) {
+    const int64_t n = std::min(block, rows - at);
+    float low[Lot::kMost], high[Lot::kMost];
+    std::copy_n(lower.data() + at, n, low);
+    std::copy_n(upper.data() + at, n, high);
+    lot.take(static_cast<int>(at / block % members), low, high, at, n, read);
+  }
+  const Drawn d = lot.settle(read);
+  return nb::make_tuple(d.token, listed);
+}
+
 }  // namespace
 
 void bind_sampling(nb::module_& m) {
@@ -60,28 +83,7 @@ void bind_sampling(nb::module_& m) {
       "(token, rows read whole) for each of hidden [n, width]; token -1: bounds do not settle it. `bounded`: from the upper planes of 8-bit rows.");
   m.def(
       "sample_from_bounds",
-      [](In1<float> lower, In1<float> upper, In1<float> logits, const Asked& asked, int members) {
-        const int64_t rows = static_cast<int64_t>(logits.shape(0));
-        check_size(lower.shape(0), rows, "lower"), check_size(upper.shape(0), rows, "upper");
-        if (members < 1) throw std::invalid_argument("at least one member is needed");
-        std::vector<int32_t> listed;
-        const Lot::Reader read = [&](const int32_t* wanted, int64_t count, float* values) {
-          listed.insert(listed.end(), wanted, wanted + count);
-          for (int64_t i = 0; i < count; i++) values[i] = logits.data()[wanted[i]];
-        };
-        Lot lot(asked.of(rows), !std::equal(lower.data(), lower.data() + rows, upper.data()));
-        lot.seat(members);
-        const int64_t block = std::min(Lot::kMost, (rows + members - 1) / members);
-        for (int64_t at = 0; at < rows; at += block) {
-          const int64_t n = std::min(block, rows - at);
-          float low[Lot::kMost], high[Lot::kMost];
-          std::copy_n(lower.data() + at, n, low);
-          std::copy_n(upper.data() + at, n, high);
-          lot.take(static_cast<int>(at / block % members), low, high, at, n, read);
-        }
-        const Drawn d = lot.settle(read);
-        return nb::make_tuple(d.token, listed);
-      },
+      from_bounds,
       "lower"_a, "upper"_a, "logits"_a, "asked"_a, "members"_a = 1, "(token, rows read) of the same draw from given bounds [rows] of given logits.");
   m.def(
       "softcap",
