@@ -39,7 +39,7 @@ class Tokenizer:
     Attributes
     ----------
     name : str
-        Of the checkpoint, for messages.
+        Name of the checkpoint, for messages.
     bos_id : int or None
         The token that starts a text.
     eos_ids : frozenset of int

@@ -1,8 +1,8 @@
-// What the machine can read: the ceiling that every decode speed is shown against.
+// The read bandwidth of the machine, the ceiling beside every decode speed.
 #pragma once
 #include <cstddef>
 
 namespace shortlist {
-// Gigabytes per second that the pool's threads reach summing `bytes` of memory with wide loads; the best of `runs`.
+// Gigabytes per second at which the pool's threads sum `bytes` of memory with wide loads; the best of `runs`.
 double read_bandwidth(size_t bytes, int runs);
 }  // namespace shortlist

@@ -1,5 +1,5 @@
-// Memory for weights: large mappings on 2 MB pages, because every token walks through all of them and small pages
-// would miss the TLB at each step. An Arena packs many small matrices into few mappings.
+// Memory for weights: large mappings on 2 MB pages, because every token reads all of them, and small pages would miss
+// the TLB at each page. An Arena packs many small matrices into few mappings.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -18,16 +18,16 @@ constexpr size_t kSmallPage = 4096, kHugePage = size_t{2} << 20;
 
 class Mapping {
  public:
-  // Huge pages from one of them on: less would be all rounding.
+  // Huge pages for sizes from one page on; smaller blocks would waste most of a page.
   explicit Mapping(size_t bytes) {
     const size_t page = bytes < kHugePage ? kSmallPage : kHugePage;
     bytes_ = (bytes + page - 1) / page * page;
-    mapped_ = bytes_ + (page == kHugePage ? page : 0);  // one more, so that the start can be aligned
+    mapped_ = bytes_ + (page == kHugePage ? page : 0);  // one page more, to align the start
     base_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base_ == MAP_FAILED) throw std::bad_alloc();
     data_ = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(base_) + page - 1) / page * page);
 #if defined(MADV_HUGEPAGE)
-    if (page == kHugePage) madvise(data_, bytes_, MADV_HUGEPAGE);  // advice only: without it everything still works, slower
+    if (page == kHugePage) madvise(data_, bytes_, MADV_HUGEPAGE);  // advice only: without huge pages everything works, but slower
 #endif
   }
   ~Mapping() { munmap(base_, mapped_); }
@@ -48,8 +48,8 @@ struct Block {
   uint8_t* data = nullptr;
 };
 
-// Takes mappings of `chunk` bytes, few and large: each ends in a page that is filled in part. What is not touched costs
-// no memory. With a chunk of 0 every block gets a mapping of its own.
+// Takes few large mappings of `chunk` bytes, because each ends in a partly filled page. Pages that are not accessed cost
+// no memory. With a chunk of 0 every block gets its own mapping.
 class Arena {
  public:
   explicit Arena(size_t chunk = size_t{256} << 20) : chunk_(chunk) {}

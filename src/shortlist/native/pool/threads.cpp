@@ -16,7 +16,7 @@ namespace shortlist {
 
 namespace {
 
-// What this thread did in Signal::wait: sleep until it was told, and then wait for a processor.
+// The times that this thread spent in Signal::wait: asleep until the signal, and then waiting for a core.
 thread_local std::chrono::nanoseconds slept{0}, late{0};
 
 std::chrono::nanoseconds clock_now() { return std::chrono::steady_clock::now().time_since_epoch(); }
@@ -29,11 +29,11 @@ inline void relax() {
 #endif
 }
 
-// A phase of a decode step takes some 20 microseconds, and its members end it a few apart.
+// A phase of a decode step takes about 20 microseconds, and members end it a few microseconds apart.
 constexpr auto kSpinInTeam = std::chrono::microseconds(50);
-// A program that shares a processor takes it for a millisecond or more at a time; what the system itself does takes less.
+// Another program on the same core takes it for a millisecond or more at a time; the system's own work takes less.
 constexpr auto kHeldUp = std::chrono::microseconds(1000);
-// The next token usually follows within this.
+// The next token usually follows within this time.
 constexpr auto kSpinBetweenJobs = std::chrono::microseconds(300);
 
 }  // namespace
@@ -44,7 +44,7 @@ void Signal::announce() {
   count_.fetch_add(1);
   if (!asleep_.load()) return;
   woken_.store(clock_now());
-  { std::lock_guard lock(mutex_); }  // who is about to sleep has looked at the count before, or sees the new one
+  { std::lock_guard lock(mutex_); }  // a thread about to sleep has checked the count before, or sees the new one
   wake_.notify_all();
 }
 
@@ -86,12 +86,12 @@ void Barrier::break_up() {
 
 namespace {
 
-// What a member of a team did since this was made.
+// The CPU time and waits of a member of a team since the construction.
 class Watch {
  public:
-  // `late_before`: what `late` was when the member was called to work.
+  // `late_before`: the value of `late` when the member was called to work.
   explicit Watch(std::chrono::nanoseconds late_before) : late_before_(late_before) {}
-  // Whether the thread was ready to run for longer than kHeldUp, and a tenth of the time, without a processor.
+  // Whether the thread was ready but without a core for longer than kHeldUp and for a tenth of the time.
   bool held_up() const {
     const State now;
     const auto all = now.at - start_.at, missing = all - (now.used - start_.used) - (now.asleep - start_.asleep), late_here = late - late_before_;
@@ -149,17 +149,17 @@ struct Pool::Job {
   const Work& work;
   const int size;
   Barrier barrier;
-  std::atomic<int> held_up{0};  // members
+  std::atomic<int> held_up{0};  // number of members
   std::mutex mutex;
   std::exception_ptr error;  // the first one
 
-  // One member's part; where it fails, the others are freed from their barriers.
+  // Runs one member's part; if it fails, the others are released from their barriers.
   void member(int id) {
     Team team(id, size, barrier);
     try {
       work(team);
     } catch (const Barrier::Broken&) {
-      // another member failed first and said why
+      // another member failed first, and its error is kept
     } catch (...) {
       {
         std::lock_guard lock(mutex);
@@ -174,7 +174,7 @@ namespace {
 
 thread_local Workers current_workers;
 
-// A job on the threads of an OpenMP runtime, which starts fewer than were asked for inside another team.
+// A job on the threads of an OpenMP runtime, which may start fewer threads inside another team.
 template <class Job>
 struct Borrowed {
   const Work& work;
@@ -208,7 +208,7 @@ static int processors() {
 Pool& Pool::instance() {
   static Pool* pool = new Pool(processors());  // never destroyed: its threads sleep until the process ends
 #if defined(__unix__) || defined(__APPLE__)
-  // A fork leaves the threads behind, and locks and condition variables that count them: the child starts with a new pool.
+  // A forked child has no threads, but locks and condition variables that count them: it starts with a new pool.
   static const int at_fork = pthread_atfork(nullptr, nullptr, [] {
     pool = new Pool(pool->threads());
     pool->forked_ = true;

@@ -1,8 +1,8 @@
-// One pool of threads for the whole process. Work is a team: every thread runs the same function and meets the others
-// at barriers, so that a decode step of a hundred small products wakes its threads once, not a hundred times.
+// One pool of threads for the whole process. A job runs on a team: every thread runs the same function and waits for the
+// others at barriers, so that a decode step of a hundred small products wakes its threads once, not a hundred times.
 //
-// Who waits spins for a moment, as what it waits for usually follows at once, then sleeps. On a busy machine the thread that is
-// waited for may have lost its processor to another program: spinning would only take another processor from it.
+// A waiting thread spins for a moment, because the signal usually follows at once, and then sleeps. On a busy machine the thread
+// that must signal may have lost its core to another program: spinning would take another core from it.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -16,19 +16,19 @@
 
 namespace shortlist {
 
-// Something that one thread announces, again and again, and that others wait for.
+// An event that one thread announces repeatedly, and others wait for.
 class Signal {
  public:
-  // How often it was announced: what is read before the reason for waiting is checked, so that nothing is missed.
+  // The number of announcements. Read it before you check the reason for waiting, so that none is missed.
   uint32_t count() const { return count_.load(); }
   void announce();
-  // Until it was announced after `seen` was read.
+  // Waits for an announcement after `seen` was read.
   void wait(uint32_t seen, std::chrono::nanoseconds spin);
 
  private:
   std::atomic<uint32_t> count_{0};
   std::atomic<int> asleep_{0};
-  std::atomic<std::chrono::nanoseconds> woken_{};  // when sleepers were last told, on the steady clock
+  std::atomic<std::chrono::nanoseconds> woken_{};  // time of the last announcement to sleepers, on the steady clock
   std::mutex mutex_;
   std::condition_variable wake_;
 };
@@ -37,7 +37,7 @@ class Barrier {
  public:
   explicit Barrier(int count) : count_(count) {}
   void wait();      // throws Broken when another member failed
-  void break_up();  // frees all who wait, and who come later
+  void break_up();  // releases all waiting threads, and those that come later
   struct Broken {};
 
  private:
@@ -71,16 +71,16 @@ class Team {
 using Work = std::function<void(Team&)>;
 using Prepare = std::function<void(int members)>;
 
-// How another runtime starts a team of threads: OpenMP's, by the names that GCC's library exports.
+// The functions by which another runtime starts a team: those of OpenMP, as GCC's library exports them.
 struct Runtime {
   void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
   int (*team_size)() = nullptr;
 };
 
-// Which threads compute what a thread of the program calls. A scope says it for the calls of the thread that opens it.
+// The threads that compute the calls of a thread of the program. A scope sets them for the thread that opens it.
 struct Workers {
-  int threads = 0;  // 0: as it was around the scope, and the pool's default outside of all
-  Runtime runtime;  // if there, its threads instead of the pool's
+  int threads = 0;  // 0: the number of the enclosing scope, or the pool's default
+  Runtime runtime;  // if set, its threads are used instead of the pool's
 
   class Scope;
 };
@@ -97,41 +97,41 @@ class Workers::Scope {
   const Workers before_;
 };
 
-// How many members a team may have on a machine that runs other programs too. Every barrier waits for the slowest member, and a
-// member that shares a processor with a busy program is slower than all the work of a team without it: it is left out, and tried
-// again later, after longer pauses the more often that was in vain. One late job proves nothing, as a virtual machine is held up now
-// and then: members are left out where more than one job in kForgiven + 1 is late, kPatience / kForgiven of them in a row at least.
+// The number of members of a team on a machine that runs other programs, too. Every barrier waits for the slowest member, and a
+// member that shares a core with a busy program is slower than the whole work of a smaller team. So it is left out and tried again
+// later, after a longer pause each time that fails. One late job proves nothing, because a virtual machine is sometimes held up:
+// members are left out where more than one job in kForgiven + 1 is late, and at least kPatience / kForgiven of them in a row.
 class Crowd {
  public:
   using Clock = std::chrono::steady_clock;
-  // Members of the next team, at most `wanted`.
+  // The number of members of the next team, at most `wanted`.
   int admitted(int wanted, Clock::time_point now);
-  // A team of `size` has worked, and `held_up` of its members had to wait for a processor.
+  // Records that a team of `size` has worked, and that `held_up` of its members had to wait for a core.
   void report(int size, int held_up, Clock::time_point now);
 
  private:
   static constexpr std::chrono::milliseconds kShortest{20}, kLongest{2000};
-  static constexpr int kForgiven = 4, kPatience = 12;  // jobs in time that make up for a late one; when patience ends
+  static constexpr int kForgiven = 4, kPatience = 12;  // jobs in time that offset a late one; the count at which members are left out
   int most_ = 1 << 20;
   int late_ = 0;
   std::chrono::milliseconds pause_ = kShortest;
   Clock::time_point next_try_{};
-  std::optional<Clock::time_point> larger_since_;  // the last try, as long as it goes well
+  std::optional<Clock::time_point> larger_since_;  // the last trial of a larger team, while it goes well
 };
 
 class Pool {
  public:
   static Pool& instance();
-  // The default of calls that no scope gives a number of threads: as many as the process may use, until it is set. Jobs that run are
-  // not touched.
+  // The default number of threads of calls without a scope: all cores that the process may use, until it is set. Running jobs are not
+  // affected.
   void set_threads(int threads) { threads_.store(threads); }
   int threads() const { return threads_.load(); }
-  // Runs work(team) on every thread and returns when all are done. An exception in any of them is rethrown here. One job runs at a
-  // time, and others wait for it.
+  // Runs work(team) on every thread and returns when all are done. An exception of a member is rethrown here. One job runs at a time;
+  // others wait for it.
   void run(const Work& work) {
     run([](int) {}, work);
   }
-  // Calls prepare(members) first, when no other job runs and the team can only be smaller: the place to size what each member needs.
+  // Calls prepare(members) first, when no other job runs and the team can only become smaller: there the buffers of members are sized.
   void run(const Prepare& prepare, const Work& work);
 
  private:
@@ -142,12 +142,12 @@ class Pool {
 
   std::mutex running_;  // one job at a time
   std::atomic<int> threads_;
-  std::vector<std::unique_ptr<Signal>> starts_;  // of each thread, of which there are as many as the largest team had, but its caller
+  std::vector<std::unique_ptr<Signal>> starts_;  // one for each thread; there are as many as the largest team had, without its caller
   Crowd crowd_;
   Job* job_ = nullptr;
   std::atomic<int> unfinished_{0};
   Signal finished_;
-  bool forked_ = false;  // the threads of an OpenMP runtime do not survive a fork: from then on the pool's own do all work
+  bool forked_ = false;  // an OpenMP runtime's threads do not survive a fork: afterwards the pool's own threads do all work
 };
 
 }  // namespace shortlist

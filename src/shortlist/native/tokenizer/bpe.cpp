@@ -15,7 +15,7 @@ namespace {
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr uint64_t kNoPair = ~uint64_t{0};
 
-// A power of two that leaves half of a hash table empty.
+// The size of a hash table: a power of two, of which at least half stays empty.
 size_t table_size(size_t count) {
   size_t size = 16;
   while (size < 2 * count) size *= 2;
@@ -31,7 +31,7 @@ size_t character_length(std::string_view text) {
   if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
   for (size_t i = 1; i < length; i++)
     if ((byte(i) & 0xC0) != 0x80) return 0;
-  // Longer than needed, half of a surrogate pair, beyond the last character.
+  // An overlong form, half of a surrogate pair, or a number beyond the last character.
   const bool wrong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) >= 0xA0) || (first == 0xF0 && byte(1) < 0x90) ||
                      (first == 0xF4 && byte(1) >= 0x90);
   return wrong ? 0 : length;
@@ -110,7 +110,7 @@ int32_t Vocabulary::find(std::string_view piece) const { return slots_[slot(piec
 // ---- pair encoding ------------------------------------------------------------------------------------------------
 
 struct Bpe::Symbol {
-  uint32_t start, length;  // length 0: it was joined to its left neighbour
+  uint32_t start, length;  // length 0: joined to its left neighbour
   int32_t previous, next;  // -1: none
   int32_t id;              // -1: a character that is not in the vocabulary
 };
@@ -191,7 +191,7 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>& ids) const {
   struct Candidate {
     float score;
     int32_t left, id;
-    uint32_t length;  // of the union; it is another one once a part was joined to something else
+    uint32_t length;  // length of the union; it differs once a part was joined to another neighbour
     bool operator<(const Candidate& other) const { return score != other.score ? score < other.score : left > other.left; }
   };
   std::priority_queue<Candidate> candidates;

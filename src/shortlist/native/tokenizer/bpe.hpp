@@ -1,5 +1,5 @@
-// Byte-pair encoding with a vocabulary that takes little more memory than its text: a model of 100 MB may have a
-// vocabulary of 262,144 pieces, which maps of strings would blow up to as much again.
+// Byte-pair encoding with a vocabulary that takes little more memory than its text. A model of 100 MB may have a
+// vocabulary of 262,144 pieces, for which maps of strings would take another 100 MB.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,40 +29,40 @@ class Strings {
   std::vector<uint32_t> ends_;
 };
 
-// Where the strings after a length of 8 bytes each end, for whoever only skips them; throws std::invalid_argument if
-// they do not fit into `bytes`.
+// The end of `count` strings, each after its length of 8 bytes, for readers that skip them; throws std::invalid_argument
+// if they do not fit into `bytes`.
 size_t skip_strings(const uint8_t* data, size_t bytes, size_t count);
 
-// Strings that are found by their content: a hash table of nothing but ids.
+// Strings with a lookup by content: a hash table that holds only ids.
 class Vocabulary {
  public:
   explicit Vocabulary(std::shared_ptr<const Strings> pieces);
 
   size_t size() const { return pieces_->size(); }
   std::string_view operator[](size_t id) const { return (*pieces_)[id]; }
-  // -1: it is not there. Of several that are equal it is the last, as in llama.cpp.
+  // The id of a piece, or -1. Among equal pieces the last one is found, as in llama.cpp.
   int32_t find(std::string_view piece) const;
-  size_t repeated() const { return repeated_; }  // pieces that are equal to a later one
+  size_t repeated() const { return repeated_; }  // number of pieces that equal a later one
 
  private:
-  size_t slot(std::string_view piece) const;  // that it is in, or an empty one
+  size_t slot(std::string_view piece) const;  // the slot of a piece, or an empty slot
 
   std::shared_ptr<const Strings> pieces_;
   std::vector<int32_t> slots_;
   size_t repeated_ = 0;
 };
 
-// Joins, again and again, the neighbours whose union has the best score, the leftmost of equals. Where two kinds of
-// vocabulary differ is what scores a union: its place in a list of pairs, or the piece that it is.
+// Repeatedly joins the two neighbours whose union has the best score; among equals, the leftmost. The two kinds of
+// vocabulary differ in the score of a union: the rank of its pair in a list, or a score of the piece.
 class Bpe {
  public:
-  // Pairs "left right", best first. `whole_words`: a word that is a piece needs none of them. Characters that are not
-  // in the vocabulary are dropped, before anything is joined. Throws std::invalid_argument if a part or a union is not in the vocabulary.
+  // Pairs "left right", best first. `whole_words`: a word that is a piece is taken without joins. Characters that are not
+  // in the vocabulary are dropped before joining. Throws std::invalid_argument if a part or a union is not in the vocabulary.
   static Bpe from_merges(std::shared_ptr<const Vocabulary> vocabulary, const Strings& merges, bool whole_words);
 
-  // SentencePiece's: a score for each piece, -infinity for those that text is not merged into. Characters that are not
-  // in the vocabulary become the pieces "<0xE2>" of their bytes or, if there are none, `unknown` (-1: dropped), one for
-  // several in a row.
+  // SentencePiece: a score for each piece, -infinity for pieces that no join makes. Characters that are not in the
+  // vocabulary become the pieces "<0xE2>" of their bytes. Without such pieces, a run of them becomes one `unknown`
+  // (-1: dropped).
   static Bpe from_scores(std::shared_ptr<const Vocabulary> vocabulary, std::vector<float> scores, int32_t unknown);
 
   // Appends the ids of one word.
@@ -81,9 +81,9 @@ class Bpe {
 
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::vector<uint64_t> pairs_;  // hash table: ids of left and right
-  std::vector<Join> joins_;      // for each of its slots
+  std::vector<Join> joins_;      // for each slot of `pairs_`
   std::vector<float> scores_;    // for each piece; empty where pairs are scored
-  std::vector<int32_t> bytes_;   // pieces that stand for bytes; empty unless there are all 256
+  std::vector<int32_t> bytes_;   // pieces for bytes; empty unless there are all 256
   int32_t unknown_ = -1;
   bool whole_words_ = false;
 };

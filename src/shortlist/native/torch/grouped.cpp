@@ -12,19 +12,19 @@ namespace shortlist {
 
 namespace {
 
-constexpr int kOutputs = 8 * kFloatTile;  // outputs that a thread takes at a time
-constexpr int64_t kAhead = 12;         // rows that are fetched before they are needed
-constexpr int kWidest = 32;            // the most columns of a panel
-constexpr int64_t kDepth = 256;        // columns of a block that stay in the nearest cache
-constexpr int64_t kMost = 512;         // rows of a group in one go: enough that reading its matrix again costs nothing
-constexpr int64_t kPanels = 1 << 19;   // floats of panels that are packed before they are used
+constexpr int kOutputs = 8 * kFloatTile;  // outputs of a thread at a time
+constexpr int64_t kAhead = 12;         // rows are prefetched this many steps ahead
+constexpr int kWidest = 32;            // largest number of columns of a panel
+constexpr int64_t kDepth = 256;        // columns of a block, which fit the first-level cache
+constexpr int64_t kMost = 512;         // rows of a group in one pass: with more, reading its matrix again costs nothing
+constexpr int64_t kPanels = 1 << 19;   // floats of panels that are packed together
 
 // Consecutive rows of one group, as columns in panels [depth, lanes * vectors].
 struct Piece {
   int64_t group, first, count;
-  bool starts;  // it is the first of its group
-  int vectors;  // registers of a panel's row; none: rows as they are
-  int64_t at = 0;  // of its first panel
+  bool starts;  // first piece of its group
+  int vectors;  // registers of a panel's row; 0: rows are not packed
+  int64_t at = 0;  // offset of its first panel
 
   int64_t width() const { return vectors ? vectors * kernels().lanes : kFew; }
   int64_t panels(int64_t columns) const { return (columns + width() - 1) / width(); }
@@ -39,11 +39,11 @@ std::vector<Piece> pieces_of(const std::vector<int64_t>& load) {
   return pieces;
 }
 
-// Runs pack(team, piece, panels) and then work(block, piece, panels) for every piece and every block of `outputs`. A block is one
-// thread's for all pieces that are packed together, which may thus add to the same outputs.
+// Runs pack(team, piece, panels) and then work(block, piece, panels) for every piece and every block of `outputs`. One thread
+// computes a block for all pieces that are packed together, so these may add to the same outputs.
 template <class Size, class Pack, class Work>
 void each_block(std::vector<Piece> pieces, int64_t outputs, Size size, Pack pack, Work work) {
-  std::vector<size_t> ends;  // of the pieces that are packed together
+  std::vector<size_t> ends;  // end of each range of pieces that are packed together
   int64_t room = 0, used = 0;
   for (size_t i = 0; i < pieces.size(); i++) {
     if (used && used + size(pieces[i]) > kPanels) {
@@ -77,7 +77,7 @@ void interleave(Rows rows, int64_t depth, int64_t count, float* out) {
   for (int64_t k = 0; k < depth; k++) {
     const float* from = rows(k);
     float* to = out + k * kFloatTile;
-    // Rows lie far apart, which processors do not foresee.
+    // Rows are far apart, so the hardware does not prefetch them.
     const float* ahead = rows(std::min(k + kAhead, depth - 1));
     for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(ahead + i);
     for (int64_t i = 0; i < whole; i += kFloatTile) std::memcpy(to + i * depth, from + i, kFloatTile * sizeof(float));
@@ -106,7 +106,7 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
     for (int64_t p = 0; p < piece.count; p += width) {
       const float* from[kWidest];
       const int64_t inside = std::min(width, piece.count - p);
-      for (int64_t i = 0; i < width; i++) from[i] = x.row(piece.first + p + std::min(i, inside - 1));  // what is beyond is never read
+      for (int64_t i = 0; i < width; i++) from[i] = x.row(piece.first + p + std::min(i, inside - 1));  // padding is never read
       float* to = panels + p * depth;
       for (int64_t k = share.begin; k < share.end; k++)
         for (int64_t i = 0; i < width; i++) to[k * width + i] = from[i][k];
@@ -118,7 +118,7 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
     const int64_t count = std::min<int64_t>(kOutputs, outputs - begin), width = piece.width(), all = piece.panels(piece.count);
     const float* w = weights + piece.group * rows * columns;
     if (!piece.vectors) kernels().float_dots(w + begin * columns, panels, static_cast<int>(count), static_cast<int>(piece.count), depth, sums);
-    // A matrix that meets one panel is read once, as it lies.
+    // A matrix with a single panel is read once, unpacked.
     const int64_t step = all == 1 && !transposed ? depth : kDepth;
     for (int64_t d = 0; piece.vectors && d < depth; d += step) {
       const int64_t n = std::min(step, depth - d);
@@ -158,7 +158,7 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
 void grouped_outer(const std::vector<int64_t>& load, const GatheredRows& left, const GatheredRows& right, float* out) {
   const int64_t matrix = left.width * right.width;
   std::vector<Piece> pieces = pieces_of(load);
-  for (size_t g = 0; g < load.size(); g++)  // a piece of no rows: clears
+  for (size_t g = 0; g < load.size(); g++)  // a piece without rows clears its outputs
     if (!load[g]) pieces.push_back({static_cast<int64_t>(g), 0, 0, true, 2});
 
   auto size = [&](const Piece& piece) { return piece.panels(right.width) * piece.width() * piece.count; };

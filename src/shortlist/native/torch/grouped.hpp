@@ -1,15 +1,15 @@
-// Grouped products: many float32 matrices, each with the rows that are its own, forward and backward. What the experts of a
-// mixture compute in PyTorch on a processor.
+// Grouped products: many float32 matrices, each with its own rows, forward and backward. They compute the experts of a mixture
+// for PyTorch on the CPU.
 //
-// Threads share out blocks of outputs, so each weight is read once by one of them and nobody waits within a product. The matrix is
-// taken as it lies; the rows that meet it, which are few, are packed into panels of one or two registers.
+// Blocks of outputs are distributed over threads, so one thread reads each weight once and no thread waits within a product. The
+// matrix is not packed; its rows, which are few, are packed into panels of one or two registers.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 namespace shortlist {
 
-// Rows of [*, width], gathered: row p is the one that index[p] names, or p itself without an index.
+// Rows of [*, width], gathered: row p is x[index[p]], or x[p] without an index.
 struct GatheredRows {
   const float* data;
   int64_t width;
@@ -18,7 +18,8 @@ struct GatheredRows {
   const float* row(int64_t p) const { return data + (index ? index[p] : p) * width; }
 };
 
-// Where results go: written to row p or, with an index, added to the row that index[p] names, times scale[p] if there are scales.
+// The target of results: without an index, result p is written to row p; with one, it is added to row index[p], times scale[p] if
+// there are scales.
 struct ScatteredRows {
   float* data;
   int64_t width;

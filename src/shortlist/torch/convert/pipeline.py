@@ -140,7 +140,7 @@ def convert_checkpoint(
 
 
 def _check(path: Path, folder: Path) -> None:
-    """What can be known before a minute is spent: whether a model can be converted into a folder."""
+    """Check at the start, before minutes are spent, that a model can be converted into a folder."""
     if folder.exists():
         raise UsageError(f"{folder} exists: name a folder that does not")
     check_writable(folder)

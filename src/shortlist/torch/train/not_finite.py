@@ -58,7 +58,7 @@ def first_in_forward(model: nn.Module, tokens: Tensor) -> str | None:
 
         return look
 
-    # Of nested modules the innermost ends first, so the message names it.
+    # The innermost of nested modules ends first, so the message names it.
     hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
     try:
         with torch.no_grad():
