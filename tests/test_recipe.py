@@ -217,7 +217,10 @@ def change_tensor(folder):
         (lambda f: edit(f, lambda d: d["measured"].update(frontier={})), "frontier of measured is a dict"),
         (lambda f: edit(f, lambda d: d["measured"].update(whole={"seconds_per_token": [1]})), "damaged"),
         (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=2**63)), "out of range"),
-        (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=2**31)), "probes|int"),
+        (
+            lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=2**31)),
+            "<= 2147483647 - at .*selector",
+        ),
         (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(probes=1.5)), "probes"),
         (lambda f: edit(f, lambda d: d["sites"]["head"]["selector"].update(most=True)), "most"),
         (lambda f: edit(f, lambda d: d["sites"]["head"].update(units=2**40)), "units"),

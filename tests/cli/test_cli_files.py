@@ -10,12 +10,15 @@ from shortlist import checkpoints
 from shortlist import recipe as recipes
 from shortlist.cli import run_command
 from shortlist.cli.fit import describe_fit
-from shortlist.estimators import BitPlanes, Int4Copy
+from shortlist.cli.inspect import describe_recipe
+from shortlist.engine.choose_head import how_often_it_differs
+from shortlist.estimators import BitPlanes, Exact, Int4Copy, Magnitude
 from shortlist.fit.channels import unfitted_parts
 from shortlist.recipe import Recipe
 from shortlist.selectors import Certified, Threshold, TopK
 from shortlist.sites.base import Part
 from shortlist.sites.channels import ChannelSite
+from shortlist.sites.neurons import FIRES
 
 TEXT = "the cat and the dog and the bird " * 8
 
@@ -276,3 +279,32 @@ def test_version(capsys, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda name: f"1.2 of {name}")
     assert run_command(["--version"]) == 0
     assert capsys.readouterr().out == "1.2 of shortlist\n"
+
+
+def test_sites_that_are_alike_are_shown_in_one_line():
+    neurons = Part(Exact(), Threshold(FIRES), 9, 9, {})
+    layers = {f"layers.{i}.neurons": neurons for i in range(3)} | {"layers.3.neurons": None}
+    places = {"layers.0.o": {"keep": 0.5}}
+    channels = Part(Magnitude(False), Threshold(0.25), 9, 9, {})
+    recipe = Recipe(
+        "tiny",
+        "f",
+        {"head": HEADS["estimated"], **layers, "layers.0.o": channels},
+        {"places": places},
+        {"head": HEADS["exact"]},
+    )
+    table = describe_recipe(recipe.summary())
+    shown = [tuple(str(cell) for cell in column.cells) for column in table.columns]
+    assert list(zip(*shown, strict=True))[:7] == [
+        ("recipe, head", "estimated: int4_copy (), top_k (count 4, fetch None)"),
+        ("", how_often_it_differs({})),
+        ("recipe, neurons of 3 layers", f"exact: exact (), threshold (threshold {FIRES}, sigma 0.0)"),
+        ("recipe, layers.3.neurons", "dense"),
+        (
+            "recipe, layers.0.o",
+            "50% of the channels, estimated: magnitude (weighted False, rest 0), "
+            "threshold (threshold 0.25, sigma 0.0)",
+        ),
+        ("fitted too, head", "exact: bit_planes (), certified (probes 256)"),
+        ("measured", "the recipe does not say what its whole measured: use eval"),
+    ]

@@ -8,12 +8,18 @@ import pytest
 from builders import tiny_gguf
 
 from shortlist import checkpoints
-from shortlist.estimators import Magnitude
-from shortlist.fit.channels import KEEPS, Fitted, fit_sites, prices, unfitted_parts
+from shortlist.estimators import Exact, Magnitude
+from shortlist.fit import channels
+from shortlist.fit.channels import KEEPS, ChannelTuner, Fitted, fit_sites, prices, unfitted_parts
 from shortlist.fit.channels import weigh as weigh_site
-from shortlist.fit.spend import Candidate
+from shortlist.fit.payoff import Payoff
+from shortlist.fit.spend import Candidate, steps_by_price
+from shortlist.measure.interleaved import Times
 from shortlist.model.decoder import Decoder
+from shortlist.recipe import Recipe
+from shortlist.selectors import Threshold
 from shortlist.sites.base import Part, sites_of
+from shortlist.sites.neurons import FIRES
 
 INPUTS, OUTPUTS, TOKENS = 48, 80, 200
 
@@ -152,4 +158,102 @@ def test_no_gain_is_believed_and_thresholds_are_0_after_an_interrupt(fitted):
     decoder = Thresholds()
     with pytest.raises(KeyboardInterrupt):
         prices(fitted, decoder, Interrupted())
+    assert decoder.now == dict.fromkeys(LOSS, 0.0)
+
+
+def tuner_of(checkpoint=None):
+    """A tuner whose decoders are the sites that they have a shortlist at."""
+    work: Any = SimpleNamespace(
+        checkpoint=checkpoint,
+        decoder=lambda sites: {name for name, part in sites.items() if part},
+        tokens=np.arange(9),
+        stage=lambda name: lambda share: None,
+    )
+    return ChannelTuner(work)
+
+
+def recipe(**sites):
+    parts = {f"layers.0.{kind}": part and Part(*part, 9, 9, {}) for kind, part in sites.items()}
+    return Recipe("tiny", "f00d", {"head": None, **parts})
+
+
+BY_CHANNEL = (Magnitude(False), Threshold(0.5))
+
+
+@pytest.mark.parametrize(("seconds", "pays"), [(0.9, True), (0.999, False), (1.0, False), (1.1, False)])
+def test_channels_pay_where_decoding_with_all_of_them_is_faster(monkeypatch, seconds, pays):
+    def take_turns(ways, *_):
+        taken = {name: seconds if "layers.0.o" in sites else 1.0 for name, sites in ways.items()}
+        return {name: Times(np.full(24, each)) for name, each in taken.items()}
+
+    monkeypatch.setattr(channels, "step", lambda decoder, tokens: decoder)
+    monkeypatch.setattr(channels, "take_turns", take_turns)
+    assert tuner_of().pays(recipe(qkv=BY_CHANNEL), recipe(qkv=BY_CHANNEL, o=BY_CHANNEL)) == pays
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(sites, *_args, **_options):
+    raise Stop(sites)
+
+
+@pytest.mark.parametrize("with_neurons", [False, True])
+def test_kinds_are_timed_beside_what_was_found_before(tmp_path, monkeypatch, with_neurons):
+    timed = []
+
+    def time_channels(without, decoder, tokens, report):
+        timed.append((without, decoder - without))
+        return Payoff(2.0, {0.9: 1.0}, {0: 0.9, 1: None}[len(timed) % 2])
+
+    monkeypatch.setattr(channels, "time_channels", time_channels)
+    monkeypatch.setattr(channels, "fit_sites", stop)
+    tiny_gguf("arcee", tmp_path / "tiny.gguf", "Q8_0")
+    base = recipe(neurons=(Exact(), Threshold(FIRES)) if with_neurons else None)
+    with checkpoints.open_checkpoint(tmp_path / "tiny.gguf") as checkpoint:
+        tuner = tuner_of(checkpoint)
+        tuner.work.prefix, tuner.work.weights = [], ""
+        with pytest.raises(Stop) as fitted:
+            next(tuner.changes(base, 1.0))
+    kinds = ["qkv", "o"] if with_neurons else ["qkv", "o", "gate_up", "down"]
+    assert timed == [
+        ({"layers.0.neurons"} if with_neurons else set(), {f"layers.0.{kind}", f"layers.1.{kind}"})
+        for kind in kinds
+    ]
+    assert list(tuner.notes["channel_seconds"]) == kinds
+    assert tuner.notes["channel_seconds"]["o"] == {"dense": 2.0, "by_keep": {0.9: 1.0}, "largest_keep": 0.9}
+    assert {site.kind for site in fitted.value.args[0]} == set(kinds[1::2]), "only kinds that pay are fitted"
+
+
+def test_a_change_is_lowered_to_steps_that_cost_less(fitted):
+    tuner = tuner_of()
+    tuner._fitted = {
+        site: Fitted(Part(*BY_CHANNEL, 9, 9, {}), some.candidates) for site, some in fitted.items()
+    }
+    steps = steps_by_price(prices(fitted, Thresholds(), Reference()))
+    change = tuner._change(steps, 5.0)
+    assert change.parts.keys() == change.measured["places"].keys() == set(LOSS)
+    assert change.parts["layers.1.o"].selector == Threshold(pytest.approx(0.6))
+    fewer = tuner.lower(change)
+    assert fewer is not None
+    assert fewer.loss == pytest.approx(sum(step.loss for step in fewer.steps))
+    assert fewer.loss <= 0.7 * sum(step.loss for step in steps)
+    assert list(fewer.steps) == steps[: len(fewer.steps)]
+    assert tuner.lower(tuner._change(steps[:1], 5.0)) is None
+
+
+@pytest.mark.parametrize(("agreement", "loss"), [(0.9, 0.35), (0.89, np.inf)])
+def test_a_combination_is_measured_with_all_its_thresholds(fitted, agreement, loss):
+    tuner, decoder = tuner_of(), Thresholds()
+    tuner.work.min_agreement = 0.9
+    steps = steps_by_price(prices(fitted, Thresholds(), Reference()))
+
+    def measure(decoder, report):
+        decoder.seen.append(dict(decoder.now))
+        return SimpleNamespace(divergence=0.35, agreement=agreement)
+
+    reference: Any = SimpleNamespace(measure=measure)
+    assert tuner._loss(steps, decoder, reference) == loss
+    assert decoder.seen == [{"layers.0.o": pytest.approx(0.6), "layers.1.o": pytest.approx(0.6)}]
     assert decoder.now == dict.fromkeys(LOSS, 0.0)

@@ -38,6 +38,7 @@ class Decoder:
     def __init__(self, clock, inputs=None, seconds=1.0):
         self.clock, self.inputs, self.seconds = clock, inputs or {}, seconds
         self.thresholds, self.steps = dict.fromkeys(self.inputs, 0.0), []
+        self.ran: list | None = None
 
     def new_cache(self, capacity):
         return SimpleNamespace(length=0, truncate=lambda length: None, capacity=capacity)
@@ -55,6 +56,8 @@ class Decoder:
 
     def forward(self, tokens, cache):
         self.steps.append((len(tokens), self.share()))
+        if self.ran is not None:
+            self.ran.append(self)
         self.clock[0] += self.seconds * (self.share() if self.inputs else 1.0)
 
 
@@ -67,6 +70,7 @@ def test_each_share_is_timed_with_thresholds_of_its_own(monkeypatch):
     clock, heard = [0.0], []
     monkeypatch.setattr("shortlist.measure.interleaved.perf_counter", lambda: clock[0])
     dense, decoder = Decoder(clock), Decoder(clock, inputs, seconds=1.25)
+    dense.ran = decoder.ran = ran = []
     payoff = time_channels(dense, decoder, np.arange(100), heard.append)
     assert payoff.dense == pytest.approx(1.0)
     assert payoff.by_keep == pytest.approx({0.9: 1.125, 0.65: 0.8125, 0.4: 0.5}, abs=0.01)
@@ -74,6 +78,8 @@ def test_each_share_is_timed_with_thresholds_of_its_own(monkeypatch):
     assert heard[-1] == 1
     assert heard == sorted(heard)
     assert {count for count, _ in decoder.steps} == {CONTEXT, 1}
+    timed = ran[1 + len(TIMED_KEEPS) :]
+    assert timed == [dense, decoder] * (len(timed) // 2), "no decoder finds its own weights in the cache"
 
 
 def test_a_step_stays_at_its_position(tmp_path):

@@ -98,6 +98,15 @@ def test_what_does_not_pay_in_the_end_is_dropped_and_costs_nothing(search):
     assert found.recipe.measured == {"seconds": 5}, "what was measured is told all the same"
 
 
+def test_nothing_is_timed_where_nothing_was_found(search):
+    def never(*_):
+        raise AssertionError
+
+    found = search(fake([], pays=never), fake([Change({"head": EXACT}, 0.0)]))
+    found.run()
+    assert sites(found) == [{"head": None}, {"head": EXACT}]
+
+
 def test_an_interrupt_keeps_what_was_found_and_noted(search):
     found = search(fake([Change({"head": EXACT}, 0.0), None], told={"seconds": 5}), fake([]))
     with pytest.raises(KeyboardInterrupt):

@@ -114,3 +114,40 @@ def test_lowered_steps_cost_a_share_and_are_fewer():
     assert lowered(steps, 0.05) == []
     assert lowered(steps, 1.0) == steps[:2], "one fewer at least"
     assert lowered([], 0.7) == []
+
+
+def asked(steps, limit, measure):
+    """How many steps each measurement is of, and how many are found in the end."""
+    counts, found = [], 0
+
+    def counted(some):
+        counts.append(len(some))
+        return measure(some)
+
+    for some, _ in spend(steps, limit, counted):
+        found = len(some)
+    return counts, found
+
+
+def some_steps(*losses):
+    return steps_by_price([Candidate(f"layers.{i}.o", 0.5, 1, loss) for i, loss in enumerate(losses)])
+
+
+def test_steps_that_cost_nothing_are_all_measured_at_once():
+    assert asked(some_steps(*[0.0] * 10), 1.0, lambda some: 0.0) == ([10], 10)
+    assert asked(some_steps(*[-1.0] * 10), 1.0, lambda some: 0.0) == ([10], 10)
+    assert asked(some_steps(0.5), 1.0, lambda some: 0.5) == ([1], 1)
+
+
+def test_steps_that_were_expected_to_cost_nothing_and_do_are_halved():
+    assert asked(some_steps(*[0.0] * 8), 2.5, len) == ([8, 4, 2, 3], 2)
+
+
+def test_measured_over_expected_says_how_far_to_go_next():
+    assert asked(some_steps(*[1.0] * 20), 6.0, lambda some: 2 * len(some)) == ([6, 3, 4], 3)
+    assert asked(some_steps(*[1.0] * 20), 6.0, lambda some: 0.5 * len(some)) == ([6, 12, 16, 14, 13], 12)
+
+
+def test_a_candidate_at_the_price_of_its_neighbours_is_left_out():
+    (step,) = steps_by_price([Candidate("layers.0.o", 0.9, 10, 1.0), Candidate("layers.0.o", 0.8, 20, 2.0)])
+    assert (step.saved, step.loss, step.candidate.keep) == (20, 2.0, 0.8)

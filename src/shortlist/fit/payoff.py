@@ -72,12 +72,16 @@ def time_channels(
         Called with the share of the work that is done.
     """
     sizes = {site: np.abs(inputs) for site, inputs in decoder.all_inputs(tokens[:CONTEXT]).items()}
-    ways = {"dense": step(dense, tokens)}
+    ways, one_step = {}, step(dense, tokens)
     for keep in TIMED_KEEPS:
+        # In turns: a decoder that runs twice in a row finds some of its weights in the cache.
+        ways[f"dense before {keep}"] = one_step
         thresholds = {site: Threshold.calibrated(size, keep).threshold for site, size in sizes.items()}
         ways[str(keep)] = _with(decoder, thresholds, step(decoder, tokens))
     times = take_turns(ways, progress)
-    return Payoff.of(times["dense"], {keep: times[str(keep)] for keep in TIMED_KEEPS})
+    return Payoff.of(
+        times[f"dense before {TIMED_KEEPS[0]}"], {keep: times[str(keep)] for keep in TIMED_KEEPS}
+    )
 
 
 def _with(decoder: Any, thresholds: Mapping[str, float], way: Callable[[], None]) -> Callable[[], None]:
