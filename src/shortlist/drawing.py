@@ -1,4 +1,4 @@
-"""How figures look: colours that colour-blind eyes tell apart (Okabe and Ito, 2008), and a shape with each.
+"""The style of figures: colours for colour-blind readers (Okabe and Ito, 2008), each with its own shape.
 
 Text and axes take the colour of the page's text, so that figures follow light, dark and printed pages.
 """
@@ -23,7 +23,7 @@ SIZE = (4.8, 4.0)  # inches; a phone shows about 4, so that text keeps its size 
 
 
 class Look(NamedTuple):
-    """Of one series."""
+    """The colour, shape and line of one series."""
 
     colour: str
     marker: str

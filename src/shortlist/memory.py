@@ -1,4 +1,4 @@
-"""How much memory this process has held."""
+"""Measures the peak memory of this process."""
 
 import sys
 from pathlib import Path

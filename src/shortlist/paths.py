@@ -1,4 +1,4 @@
-"""Where this program keeps what it can fetch or compute again, and how files are written."""
+"""The cache folder, for files that can be fetched or computed again, and atomic writing of files."""
 
 import fcntl
 import os

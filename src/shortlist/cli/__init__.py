@@ -19,7 +19,7 @@ from shortlist.errors import ShortlistError, UsageError, one_line
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
-# Of standard output; files that commands write have errors of their own.
+# Errors of standard output; files that commands write have their own errors.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Without rich's markup, --help starts in half the time.
@@ -68,7 +68,7 @@ def _shortlist(
 def main() -> None:
     """Entry point of the `shortlist` command."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # no failure where a terminal lacks a character
     raise SystemExit(run_command(sys.argv[1:]))
 
 
@@ -77,7 +77,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         _check_text(arguments)
         code = app(arguments, prog_name="shortlist", standalone_mode=False)
-        sys.stdout.flush()  # here rather than at exit, where a closed pipe could no longer be caught
+        sys.stdout.flush()  # here, because a closed pipe could not be caught at exit
         return code or 0
     except ShortlistError as error:
         return _fail(error, error.exit_code)
@@ -107,7 +107,7 @@ def _check_text(arguments: Sequence[str]) -> None:
 
 
 def _drop_output() -> None:
-    """The interpreter flushes standard output once more when it exits: let that go nowhere."""
+    """Discard the last output, which the interpreter would flush at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -60,7 +60,7 @@ def bench(
     options = BenchOptions(
         threads=threads,
         peers=tuple(dict.fromkeys(peer or ())),
-        heads=HEADS if synthetic is None else ("dense",),  # random rows: none stands out
+        heads=HEADS if synthetic is None else ("dense",),  # random rows: no winner stands out
         decode_tokens=tokens,
         repetitions=repetitions,
         ffn=ffn,
@@ -98,7 +98,7 @@ def print_report(report: dict[str, Any], title: str) -> None:
 
 
 def sentence(name: str, ratio: float) -> str:
-    """What a ratio says: `shortlist_exact/llama.cpp` of decoding speeds, with ` prefill` of reading."""
+    """A ratio in words: `shortlist_exact/llama.cpp` is one of decode speeds, with ` prefill` of prefill."""
     from shortlist.peers.bench import NAMES
 
     engines, _, prefill = name.partition(" ")
@@ -113,7 +113,7 @@ def _called(run: dict[str, Any]) -> str:
 
 
 def table(report: dict[str, Any], title: str) -> "Table":
-    """One row per run that succeeded; speeds in GB/s beside what the machine can read."""
+    """A table with a row per successful run; speeds in GB/s beside the machine's read bandwidth."""
     from rich.table import Table
 
     machine = report["machine"]

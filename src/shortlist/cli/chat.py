@@ -49,7 +49,7 @@ def chat(
         options = chat_options(loaded.sampling_defaults, given)
         refuse_unused_sampling(given, options)
         conversation = Conversation(loaded, system, options)
-        # A model without a template, or whose template takes no system message, says so now.
+        # Raises at once where a model has no template, or a template without system messages.
         conversation.encode([{"role": "user", "content": "Hi"}])
         if interactive:
             print("/help lists the commands.", file=sys.stderr)
@@ -109,7 +109,7 @@ def answer(conversation: Conversation, message: str, *, interactive: bool, json:
 
 
 def run_slash_command(conversation: Conversation, line: str) -> None:
-    """Carry out `/reset`, `/system`, `/stats` or `/help`; what they say goes to standard error."""
+    """Run `/reset`, `/system`, `/stats` or `/help`; their output goes to standard error."""
     command, _, rest = line.strip().partition(" ")
     match command:
         case "/reset":
@@ -127,5 +127,5 @@ def run_slash_command(conversation: Conversation, line: str) -> None:
 
 
 def sampling_of(conversation: Conversation) -> str:
-    """How the tokens of the answers are chosen, in one line."""
+    """The sampling options of the answers, in one line."""
     return describe_sampling(conversation.options, conversation.model.sampling_defaults)

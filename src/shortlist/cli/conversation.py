@@ -1,4 +1,4 @@
-"""The state of a chat: its messages, and what is asked for each answer."""
+"""The state of a chat: its messages, and the options of its answers."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from shortlist.engine.model import Model
 
 ROOM = 1 / 4
-"""Share of the context that is kept free for an answer whose length was not limited."""
+"""Share of the context that is reserved for an answer without a limit."""
 
 
 class Conversation:
-    """Messages that go back and forth between a user and a model.
+    """A conversation between a user and a model.
 
     Parameters
     ----------
@@ -22,16 +22,16 @@ class Conversation:
     system
         System message at the start; empty for none.
     options
-        Of every answer; left out, greedy ones as long as the context allows.
+        Options of every answer; by default, greedy answers as long as the context allows.
 
     Attributes
     ----------
     turns : list of message
-        A user's and the model's in turns, the oldest first, without the system message.
+        Messages of the user and of the model, alternating, the oldest first, without the system message.
     latest : Generation or None
         The latest answer.
     dropped : int
-        How many of the oldest exchanges were forgotten to make room for the latest answer.
+        Number of oldest exchanges that were dropped to make space for the latest answer.
     """
 
     def __init__(
@@ -48,21 +48,21 @@ class Conversation:
         self.dropped = 0
 
     def answer(self, message: str, on_prompt: Callable[[int, int], None] | None = None) -> Iterator[str]:
-        """Stream the answer to `message`, and remember both.
+        """Stream the answer to `message`, and store both.
 
-        An answer that is abandoned is remembered as far as it came; a message that got no answer at all is
-        forgotten. Where the context is full, the oldest exchanges are forgotten, whole ones.
+        An abandoned answer is stored as far as it was generated; a message without any answer is dropped.
+        Where the context is full, whole exchanges are dropped, the oldest first.
 
         Parameters
         ----------
         message
         on_prompt
-            As for `Model.stream`.
+            The argument of `Model.stream`.
 
         Raises
         ------
         UsageError
-            The message alone does not fit the context, or the template does not take it.
+            The message alone does not fit in the context, or the template refuses it.
         """
         turns, tokens = self._fitting([*self.turns, {"role": "user", "content": message}])
         stream = self.model.stream(tokens, self.options, on_prompt=on_prompt)
@@ -71,16 +71,16 @@ class Conversation:
         return self._remembering(turns, stream)
 
     def encode(self, turns: list[dict[str, str]]) -> list[int]:
-        """The tokens of the system message and these turns, up to the beginning of an answer."""
+        """Encode the system message and these turns, up to the start of an answer."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return self.model.tokenizer.encode_chat(system + turns)
 
     def reset(self) -> None:
-        """Forget all messages but the system message."""
+        """Drop all messages but the system message."""
         self.turns = []
 
     def _fitting(self, turns: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[int]]:
-        """The latest turns that leave room for an answer, and their tokens; the last is always there."""
+        """The latest turns that leave space for an answer, and their tokens; always with the last turn."""
         room = self.options.max_tokens or int(ROOM * self.model.context)
         tokens = self.encode(turns)
         while len(turns) > 1 and len(tokens) + room > self.model.context:

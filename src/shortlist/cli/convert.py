@@ -1,4 +1,4 @@
-"""`shortlist convert`: a dense model into a mixture of experts."""
+"""`shortlist convert`: converts a dense model to a mixture of experts."""
 
 import sys
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Healing:
-    """How long a converted model is trained."""
+    """The limits of training a converted model."""
 
     heal_minutes: Annotated[
         float | None,
@@ -48,13 +48,13 @@ class Healing:
 
     @property
     def minutes(self) -> float | None:
-        """3, unless something else is said."""
+        """The limit in minutes; 3 if there is no limit at all."""
         return 3.0 if self.heal_minutes is None and self.heal_tokens is None else self.heal_minutes
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a model is converted to."""
+    """The mixture that a conversion makes: experts, active share, layers and seed."""
 
     experts: Annotated[int | None, typer.Option("--experts", help="In each converted layer.")] = None
     active: Annotated[
@@ -70,7 +70,7 @@ class Mixture:
     seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0
 
     def __post_init__(self) -> None:
-        self.parsed()  # what is wrong is said before anything is loaded
+        self.parsed()  # raises before anything is loaded
 
     def parsed(self) -> tuple[int | None, float | None, tuple[int, ...] | None, int]:
         """The parameters of `ConvertOptions`."""
@@ -139,12 +139,12 @@ def convert(
 
 
 def parse_layers(value: str) -> tuple[int, ...]:
-    """`3,5,24-26` as (3, 5, 24, 25, 26).
+    """Parse a list of layers: `3,5,24-26` is (3, 5, 24, 25, 26).
 
     Raises
     ------
     UsageError
-        It is not such a list.
+        The value is no such list.
     """
     found: list[int] = []
     try:
@@ -164,7 +164,7 @@ def _print(result: "Conversion", output: str) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
-    # In two lines, so that a row fits on one.
+    # Headings of two lines, so that a row fits on one.
     for column in ("perplexity", "active\nFFN", "active\nparameters", "read per\ntoken", "native\ntokens/s"):
         table.add_column(column, justify="right")
     for stage in result.stages:

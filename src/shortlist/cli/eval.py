@@ -1,4 +1,4 @@
-"""`shortlist eval`: what a shortlisted model costs in quality and saves in bytes, against the dense one."""
+"""`shortlist eval`: quality and bytes of a shortlisted model against the dense one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +79,7 @@ def _has_dense_layers(loaded: "Model") -> bool:
 
 @contextmanager
 def _dense(loaded: "Model", name: str, options: dict[str, Any]) -> "Iterator[Model]":
-    """The same model, loaded once more with all of its layers dense unless they are that already."""
+    """The same model with dense layers: the loaded one if its layers are dense, else loaded once more."""
     if _has_dense_layers(loaded):
         yield loaded
         return
@@ -88,7 +88,7 @@ def _dense(loaded: "Model", name: str, options: dict[str, Any]) -> "Iterator[Mod
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Dense and shortlisted side by side."""
+    """Print dense and shortlisted side by side."""
     from rich.table import Table
 
     dense, shortlisted = report["dense"], report["shortlisted"]

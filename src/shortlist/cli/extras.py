@@ -1,4 +1,4 @@
-"""Commands that need more than the native runtime say so in one line, before they do anything."""
+"""Checks that the packages of an extra are installed, before a command starts its work."""
 
 from importlib.util import find_spec
 
@@ -8,7 +8,7 @@ PACKAGES = {
     "torch": ("torch", "transformers"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "llguidance"),
 }
-"""What the extras of this project bring that is imported, by the extra's name."""
+"""Imported packages of each extra, by the extra's name."""
 
 
 def require(extra: str, what: str) -> None:
@@ -17,9 +17,9 @@ def require(extra: str, what: str) -> None:
     Parameters
     ----------
     extra
-        Of `PACKAGES`.
+        A name in `PACKAGES`.
     what
-        Needs it, for the message.
+        The command that needs it, for the message.
     """
     if missing := [name for name in PACKAGES[extra] if find_spec(name) is None]:
         names, verb = " and ".join(missing), "are" if len(missing) > 1 else "is"

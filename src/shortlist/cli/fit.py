@@ -36,7 +36,7 @@ def fit(
 
 
 def fitted(model: str, threads: int | None = None) -> "Recipe":
-    """The recipe of a model's head from the cache, fitted now, with a bar, where there is none."""
+    """The recipe of a model's head from the cache; if there is none, fit it now, with a progress bar."""
     from shortlist.fit.fitting import fit as fit_head
 
     with stage_bars(FIT_STAGES) as report:
@@ -44,7 +44,7 @@ def fitted(model: str, threads: int | None = None) -> "Recipe":
 
 
 def describe_fit(model: str, recipe: "Recipe") -> list[str]:
-    """What fitting came to, in sentences."""
+    """The result of fitting, in sentences."""
     from shortlist.engine.choose_head import how_often_it_differs
 
     seconds = recipe.measured["head"]["seconds_per_token"]

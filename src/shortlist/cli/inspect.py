@@ -1,4 +1,4 @@
-"""`shortlist inspect`: what a model is, where its bytes are, and what its recipe measured."""
+"""`shortlist inspect`: a model's configuration, the bytes of its parts, and its recipe's measurements."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from shortlist.spec.config import ModelConfig
 
-BAR = 24  # characters of a bar that stands for all bytes
-LEAST_BAR, BESIDE_BAR = 4, 50  # on a narrow terminal, and what stands beside it, about
+BAR = 24  # characters of a bar for all bytes
+LEAST_BAR, BESIDE_BAR = 4, 50  # on a narrow terminal; about the width of the text beside it
 
 
 def inspect(model: shared.ModelName, recipe: shared.Recipe = None, json: shared.Json = False) -> None:
@@ -39,7 +39,7 @@ def inspect(model: shared.ModelName, recipe: shared.Recipe = None, json: shared.
 
 
 def describe_config(config: "ModelConfig") -> dict[str, Any]:
-    """The configuration, its long lists shortened to what people ask for."""
+    """The configuration, with long lists shortened."""
     report = asdict(config)
     del report["rope_frequencies"]
     windows = report.pop("windows")
@@ -49,7 +49,7 @@ def describe_config(config: "ModelConfig") -> dict[str, Any]:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """For people: a few lines, a bar for each part, the recipe."""
+    """Print a few lines, a bar for each part, and the recipe."""
     from rich.table import Table
 
     config, parts = report["config"], report["parts"]
@@ -89,7 +89,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def describe_mixture(mixture: dict[str, Any]) -> str:
-    """How many experts there are, and how many of them a token computes."""
+    """The number of experts, and the number that a token uses."""
     shared = f", and a shared one of {mixture['shared_width']}" if mixture["shared_width"] else ""
     return (
         f"{mixture['experts']} of width {mixture['width']} in {mixture['layers']} layers, "
@@ -98,14 +98,14 @@ def describe_mixture(mixture: dict[str, Any]) -> str:
 
 
 def describe_recipe(summary: dict[str, Any]) -> "Table":
-    """What is shortlisted where, and what that measured against dense."""
+    """A table of the recipe's sites, and of its measurements against dense."""
     from rich.table import Table
 
     from shortlist.engine.choose_head import how_often_it_differs
 
     table = Table.grid(padding=(0, 2))
     measured = summary["measured"]
-    alike: dict[tuple[str, str], list[str]] = {}  # neurons are mostly the same in all layers
+    alike: dict[tuple[str, str], list[str]] = {}  # most layers have the same neurons
     for name, part in summary["sites"].items():
         text = _described(part, measured.get("places", {}).get(name, {}))
         alike.setdefault((name.rpartition(".")[2], text), []).append(name)

@@ -1,4 +1,4 @@
-"""Messages typed or pasted at a prompt: one line, or several."""
+"""Reads messages typed or pasted at a prompt, of one line or several."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ BLOCK = '"""'
 
 
 def message_reader() -> Callable[[], str]:
-    """A function that asks for one message.
+    """Make a function that asks for one message.
 
     It raises EOFError at the end of the input, KeyboardInterrupt on Ctrl-C, and UsageError where a line is
     not UTF-8.
@@ -76,9 +76,9 @@ class TerminalReader:
 
 
 def line_reader() -> Callable[[str], str]:
-    """A function that shows a prompt, where a person types, and reads one line."""
+    """Make a function that shows a prompt on a terminal and reads one line."""
     if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):  # not on every platform
+        with contextlib.suppress(ImportError):  # readline is not on every platform
             import readline  # noqa: F401  gives input() editing and history
         return input
 
@@ -106,7 +106,7 @@ def is_unfinished(text: str) -> bool:
 
 
 def as_message(text: str) -> str:
-    """The message that typed lines make."""
+    """Join typed lines to a message."""
     lines = iter(text.split("\n"))
 
     def read(_prompt: str) -> str:

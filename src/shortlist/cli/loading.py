@@ -1,4 +1,4 @@
-"""Load a model for a command: `--exact` against `--head`, and once per model what fitting it would gain."""
+"""Loads a model for a command: resolves `--exact` and `--head`, and hints once per model at fitting."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from shortlist.engine.model import Model
 
 WORTH_A_HINT = 1.1
-"""Times as fast that a model must become by fitting."""
+"""Smallest gain in speed by fitting for which the hint is printed."""
 
 
 def load_model(name: str, *, head: "HeadName", exact: bool, hint: bool = False, **options: Any) -> "Model":
-    """`shortlist.load` with the options of a command; the model's warnings go to standard error.
+    """Call `shortlist.load` with the options of a command; the model's warnings go to standard error.
 
     Parameters
     ----------
     hint
-        Say on standard error, where that is a terminal and the first time only, that fitting would make this
-        model faster.
+        Whether to print a hint that fitting would make this model faster: the first time only, on standard
+        error, where that is a terminal.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def load_model(name: str, *, head: "HeadName", exact: bool, hint: bool = False, 
 
 
 def _hint(name: str, model: "Model") -> None:
-    """One line, unless the cache folder remembers that it was said of this model."""
+    """Print the hint, unless the cache folder records that it was printed for this model."""
     from shortlist.engine.choose_head import gain_of_fitting
     from shortlist.paths import cache_folder
 
@@ -52,7 +52,7 @@ def _hint(name: str, model: "Model") -> None:
     try:
         said.parent.mkdir(parents=True, exist_ok=True)
         said.touch()
-    except OSError:  # where nothing can be remembered, it would be said every time
+    except OSError:  # without a record, the hint would be printed every time
         return
     note(
         f"hint: shortlist fit {name} takes about a minute, and this model then writes "

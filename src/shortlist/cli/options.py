@@ -54,7 +54,7 @@ Context = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores by default.")]
 
-# None: not given. Then `run` is greedy and keeps all tokens, and `chat` does what the model's files say.
+# None: not given. Then `run` is greedy and keeps all tokens, and `chat` follows the model's files.
 Temperature = Annotated[
     float | None, typer.Option("--temperature", help="Divides the logits; 0 is greedy: the likeliest token.")
 ]
@@ -82,7 +82,7 @@ Stop = Annotated[
 
 @dataclass(frozen=True)
 class Loading:
-    """How a command loads its model: options of `shortlist.load`."""
+    """Options for loading a model, those of `shortlist.load`."""
 
     head: Head = "auto"
     exact: Exact = False
@@ -95,7 +95,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a command chooses tokens: options of `GenerationOptions`."""
+    """Options for choosing tokens, those of `GenerationOptions`."""
 
     temperature: Temperature = None
     top_k: TopK = None
@@ -107,9 +107,9 @@ class Sampling:
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command take groups of options: a parameter of a dataclass's type stands for all of its fields.
+    """Let a command take groups of options: a parameter of a dataclass type is replaced by its fields.
 
-    The command line sees the fields in the parameter's place, and the command gets the group.
+    The command line has the fields instead of the parameter, and the command gets the dataclass.
     """
     hints = get_type_hints(command, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
@@ -132,7 +132,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         return command(**given)
 
-    del flat.__wrapped__  # whose signature would be read instead
+    del flat.__wrapped__  # typer would read the signature of the wrapped function
     flat.__annotations__ = {each.name: each.annotation for each in parameters}
     flat.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     return flat

@@ -1,4 +1,4 @@
-"""How commands print: JSON for machines, short tables for people."""
+"""Prints results: JSON for programs, short tables for people."""
 
 import json
 import sys
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on one line of standard output."""
+    """Print one JSON document on one line of standard output."""
     print(json.dumps(value), flush=True)
 
 
 def megabytes(count: float) -> str:
-    """Bytes for people, in units of 1000."""
+    """Format bytes for people, in decimal units."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on standard error, where that is a terminal; call what it yields with the share that is done."""
+    """A bar on standard error, where that is a terminal; yields a function that takes the share done."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -38,7 +38,7 @@ def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
 def stage_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, float], None]]:
     """A bar for each stage, by its name, on standard error, with the time left, where that is a terminal.
 
-    Yields what is to be called with a stage and its share that is done; a smaller share begins it again.
+    Yields a function that takes a stage and its share done; a smaller share begins the stage again.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -63,7 +63,7 @@ def stage_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, float], None
 
 
 def print_stats(stats: "RunStats", notes: Sequence[str] = ()) -> None:
-    """What a generation cost, and notes on how, on standard error: standard output holds the text alone."""
+    """Print the cost of a generation and notes on standard error; standard output holds only the text."""
     from rich.table import Table
 
     from shortlist.memory import peak_rss_bytes

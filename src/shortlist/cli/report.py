@@ -58,7 +58,7 @@ def report(
 
 
 def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | None) -> "Subject":
-    """The model as its recipe has it, and dense; all are closed with the stack."""
+    """Open the model with its recipe, and dense; the stack closes both."""
     from shortlist.checkpoints import open_checkpoint, resolve
     from shortlist.report.measure import Subject
 
@@ -81,12 +81,12 @@ def _subject(stack: ExitStack, model: str, recipe: str | None, threads: int | No
 
 
 def _checked(page: Path) -> Path:
-    """The place of the page, before any work is done for it.
+    """Check the path of the page before the work begins.
 
     Raises
     ------
     UsageError
-        Nothing can be written there.
+        No file can be written there.
     """
     if page.is_dir():
         raise UsageError(f"{page} is a folder: name a file, such as {page / 'report.html'}")
@@ -107,13 +107,13 @@ def _json(figures: dict[str, Any]) -> str:
 
 @contextmanager
 def _stages() -> Iterator[Callable[[str, float], None]]:
-    """A bar on standard error, where that is a terminal, that says what is being measured."""
+    """A progress bar with the present measurement, on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     console = Console(stderr=True)
-    # The bar takes what is left of a line, so that a narrow terminal shows the whole stage.
+    # The bar takes the rest of a line, so that a narrow terminal shows the whole stage.
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True, expand=True

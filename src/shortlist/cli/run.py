@@ -72,7 +72,7 @@ def run(
             for piece in stream:
                 if not json:
                     print(piece, end="", flush=True)
-        finally:  # an interrupted text keeps what was written so far
+        finally:  # an interrupted text keeps its written part
             progress.clear()
             _end({"model": model, "notes": notes, **stream.generation.to_dict()} if json else None)
             if stats:
@@ -80,7 +80,7 @@ def run(
 
 
 def _end(document: dict[str, Any] | None) -> None:
-    """What comes after the text: all of it as JSON, where that is asked for, else the end of its line."""
+    """Print the end of the output: the JSON document with `--json`, else a newline."""
     if document is None:
         print(flush=True)
     else:

@@ -22,7 +22,7 @@ KEYS_VARIABLE = "SHORTLIST_API_KEYS"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes on: options of `ServerSettings`."""
+    """Options of a server, those of `ServerSettings`."""
 
     slots: Annotated[int, typer.Option("--slots", min=1, help="Requests worked on at once.")] = 8
     queue: Annotated[
@@ -109,7 +109,7 @@ def _refuse_unused(limits: Limits, loaded: "Model") -> None:
 
 
 def _name_of(model: str) -> str:
-    """What clients call a model: the name that it was given, or that of its file without the folders."""
+    """The name of a model for clients: the name that the user gave, or its file name without folders."""
     path = Path(model)
     return path.name.removesuffix(".gguf") if path.exists() else model
 

@@ -1,4 +1,4 @@
-"""What the stages of fitting and tuning are called on a progress bar."""
+"""Names of the stages of fitting and tuning on a progress bar."""
 
 FIT_STAGES = {
     "write": "writing calibration text",

@@ -1,4 +1,4 @@
-"""Tables that are never cropped: full width in files and pipes, records where a terminal is too narrow."""
+"""Prints tables without cropping: full width in files and pipes, records on a narrow terminal."""
 
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FILE_WIDTH = 10_000
-"""Columns of what goes to a file or a pipe: whatever reads it wants each row on one line."""
+"""Columns of a table in a file or a pipe, whose readers want each row on one line."""
 
 
 def console(stream: TextIO | None = None) -> "Console":
-    """A console on standard output, or another stream, that colours no numbers and crops nothing in files."""
+    """A console on standard output, or another stream, without colours of numbers or cropping in files."""
     from rich.console import Console
 
     target: TextIO = sys.stdout if stream is None else stream
@@ -23,8 +23,8 @@ def console(stream: TextIO | None = None) -> "Console":
 def print_table(out: "Console", table: "Table") -> None:
     """Print all of a table.
 
-    Where it has headings and the terminal is too narrow, each row becomes a few lines instead, one for each
-    column. Without headings, cells wrap.
+    If it has headings and the terminal is too narrow, each row is printed as lines, one for each column.
+    Without headings, cells wrap.
     """
     for column in table.columns:
         column.overflow = "fold"  # rich would replace the end of a long word by three dots

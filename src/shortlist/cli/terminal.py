@@ -1,4 +1,4 @@
-"""What a chat does with a terminal: words that are not cut, typing that waits, a prompt that takes long."""
+"""The terminal of a chat: word wrap, typing ahead, and the progress of a long prompt."""
 
 import io
 import shutil
@@ -13,18 +13,18 @@ from typing import TextIO
 ANNOUNCE_PASTES, NO_PASTES = "\033[?2004h", "\033[?2004l"
 TAB = 8
 PATIENCE = 1.0
-"""Seconds of reading a prompt after which it is shown how far that is."""
+"""Seconds of prefill after which its progress is shown."""
 
 
 class WordWrap:
-    """Writes a text as it comes and moves a word to the next line where it would cross the edge.
+    """Writes a text piece by piece, and moves a word that does not fit to the next line.
 
     Parameters
     ----------
     write
         Takes text for a terminal.
     width
-        The columns of the terminal, asked for each time because windows change.
+        Returns the columns of the terminal; called each time, because windows change.
     """
 
     def __init__(self, write: Callable[[str], object], width: Callable[[], int]):
@@ -62,7 +62,7 @@ class WordWrap:
         self._write("".join(out))
 
     def _broken(self, room: int, cells: int) -> str:
-        """What moves the word to a line of its own, or breaks it where it is too long for one."""
+        """The output that moves a word to the next line, or breaks it if it is longer than a line."""
         if not 0 < cells < min(self._column, room + 1):
             self._column, self._word = 0, ""
             return "\n"
@@ -71,7 +71,7 @@ class WordWrap:
 
 
 def answer_writer() -> Callable[[str], None]:
-    """What writes an answer to standard output: in whole words where that is a terminal."""
+    """Make the function that writes an answer to standard output, with word wrap on a terminal."""
 
     def write(text: str) -> None:
         print(text, end="", flush=True)
@@ -81,9 +81,9 @@ def answer_writer() -> Callable[[str], None]:
 
 @contextmanager
 def typing_waits() -> Iterator[None]:
-    """Keep what is typed meanwhile for the next prompt: neither shown among the answer nor lost.
+    """Keep typed text for the next prompt while an answer is written: it is neither shown nor lost.
 
-    Nothing happens where standard input is no terminal.
+    Has no effect where standard input is no terminal.
     """
     try:
         keyboard = sys.stdin.fileno()
@@ -92,7 +92,7 @@ def typing_waits() -> Iterator[None]:
         yield
         return
     waiting = termios.tcgetattr(keyboard)
-    # By character: a terminal that waits for whole lines drops what does not fit one.
+    # Character mode: in line mode, a terminal drops text beyond its longest line.
     waiting[3] = waiting[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
     termios.tcsetattr(keyboard, termios.TCSADRAIN, waiting)
     try:
@@ -109,7 +109,7 @@ def announce_pastes(wanted: bool = True) -> None:
 
 
 class PromptProgress:
-    """Says on a terminal how much of a long prompt was read; call it with tokens read and all."""
+    """Shows the progress of a long prompt on a terminal; call it with the tokens read and the total."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = monotonic):
         self._stream, self._clock = stream or sys.stderr, clock
@@ -128,14 +128,14 @@ class PromptProgress:
             self.clear()
 
     def clear(self) -> None:
-        """Take it away again."""
+        """Remove the progress line."""
         if self._shown:
             self._shown = False
             print("\r\033[K", end="", file=self._stream, flush=True)
 
 
 def note(text: str) -> None:
-    """Say something beside the result: a line on standard error, which a terminal gets in whole words."""
+    """Print a line beside the result, on standard error, with word wrap on a terminal."""
     line = f"shortlist: {text}"
     if sys.stderr.isatty():
         columns = shutil.get_terminal_size().columns

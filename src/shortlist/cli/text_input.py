@@ -1,4 +1,4 @@
-"""Text that comes from outside: a prompt on standard input, a text file."""
+"""Reads text from outside: a prompt on standard input, or a text file."""
 
 import fcntl
 import os
@@ -12,15 +12,15 @@ from shortlist.errors import UsageError
 
 
 def read_prompt(prompt: str | None) -> str:
-    """The prompt of a command; `-`, or none with something piped in, reads standard input.
+    """The prompt of a command. `-`, or no prompt while input is piped in, reads standard input.
 
-    One newline at the end of standard input is dropped, because `echo` adds one. Text that waits there beside
-    a prompt is an error.
+    One newline at the end of standard input is dropped, because `echo` adds one. Text on standard input in
+    addition to a prompt is an error.
 
     Raises
     ------
     UsageError
-        There is no prompt, or two, it is empty, or it is not UTF-8.
+        There is no prompt, or two; or it is empty or not UTF-8.
     """
     if prompt not in (None, "-") and _text_waits():
         raise UsageError(
@@ -37,7 +37,7 @@ def read_prompt(prompt: str | None) -> str:
 
 
 def _text_waits() -> bool:
-    """Whether standard input is a file or a pipe with something in it."""
+    """Whether standard input is a file or pipe that holds text."""
     try:
         source = sys.stdin.fileno()
         kind = os.fstat(source).st_mode
@@ -48,17 +48,17 @@ def _text_waits() -> bool:
         count = array("i", [0])
         fcntl.ioctl(source, termios.FIONREAD, count)
         return count[0] > 0
-    except (OSError, ValueError):  # closed, or not a file at all
+    except (OSError, ValueError):  # closed, or no file
         return False
 
 
 def read_text(path: str) -> str:
-    """The text of a file.
+    """Read a text file.
 
     Raises
     ------
     UsageError
-        It cannot be read, or is not UTF-8.
+        The file cannot be read, or is not UTF-8.
     """
     try:
         data = Path(path).read_bytes()
@@ -68,12 +68,12 @@ def read_text(path: str) -> str:
 
 
 def decode(data: bytes, source: str) -> str:
-    """UTF-8 text.
+    """Decode UTF-8.
 
     Raises
     ------
     UsageError
-        It is not UTF-8; the message names `source` and the byte.
+        The data is not UTF-8; the message names `source` and the byte.
     """
     try:
         return data.decode()

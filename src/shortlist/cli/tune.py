@@ -86,12 +86,12 @@ def tune(
 
 
 def parse_share(value: str, option: str) -> float:
-    """`0.5%` as 0.005.
+    """Parse a percentage: `0.5%` is 0.005.
 
     Raises
     ------
     UsageError
-        It is not a number with a per cent sign: 0.5 alone might mean either.
+        The value is no number with a per cent sign; 0.5 alone is ambiguous.
     """
     try:
         if not value.endswith("%"):
@@ -102,7 +102,7 @@ def parse_share(value: str, option: str) -> float:
 
 
 def print_report(summary: dict[str, Any], tuned: "Tuned", output: str) -> None:
-    """What the recipe does and measured, and how to use it."""
+    """Print the recipe, its measurements and the command that uses it."""
     out = console()
     print_table(out, describe_recipe(summary))
     if tuned.interrupted:

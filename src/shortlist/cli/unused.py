@@ -1,4 +1,4 @@
-"""Options that could change nothing are errors, so that nobody believes that they did something."""
+"""Refuses options that would have no effect, so that nobody believes that they had one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ GREEDY = "at temperature 0, which always takes the likeliest token: give --tempe
 
 
 def refuse_unused(option: str, useless: bool, why: str) -> None:
-    """Raise `UsageError` where an option was given that does nothing.
+    """Raise `UsageError` for an option without effect.
 
     Parameters
     ----------
     option
-        As it is spelled, `--seed`.
+        The option as it is spelled, `--seed`.
     useless
-        Whether it was given and can change nothing.
+        Whether it was given and has no effect.
     why
         The reason and the next step, after "does nothing".
     """
@@ -26,14 +26,14 @@ def refuse_unused(option: str, useless: bool, why: str) -> None:
 
 
 def refuse_unused_sampling(given: Mapping[str, Any], options: GenerationOptions) -> None:
-    """Raise `UsageError` for what was given of a draw where no token is drawn.
+    """Raise `UsageError` for sampling options where decoding is greedy.
 
     Parameters
     ----------
     given
         The options that were given, by the names of their fields.
     options
-        What holds in the end.
+        The resulting options.
     """
     neutral = {"top_k": 0, "top_p": 1, "min_p": 0, "seed": None}
     for name, value in neutral.items():
