@@ -1,12 +1,16 @@
 """Sites of a checkpoint: which there are, their tables and bytes, what fits them."""
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from builders import tiny_gguf, tiny_hf
 
+from shortlist import _native
 from shortlist.checkpoints import open_checkpoint
+from shortlist.checkpoints.base import TYPES, StoredTensor
 from shortlist.checkpoints.packing import unpacked
 from shortlist.errors import UsageError
 from shortlist.estimators import Exact, Int4Copy, Magnitude
@@ -69,6 +73,23 @@ def test_the_sites_of_models(open_tiny):
 def test_a_site_that_is_not_there_says_why(open_tiny, name, reason):
     with pytest.raises(UsageError, match=f"there is no site {name} in this model, because {reason}"):
         site_class(name)(name, open_tiny("llama"))
+
+
+@pytest.mark.parametrize("type", [name for name, kind in TYPES.items() if name != "TERNARY"])
+def test_types_that_native_channels_refuse_have_no_sites(type):
+    """A site is there exactly where the native constructor takes its matrices."""
+    kind, rows, cols = TYPES[type], 4, 256
+    data = np.zeros(rows * cols // kind.weights * kind.bytes, np.uint8)
+    tensors = {"layers.0.o": StoredTensor("o", type, (rows, cols), data)}
+    checkpoint: Any = SimpleNamespace(tensors=tensors)
+    reason = ChannelSite.missing(checkpoint, 0, "o")
+    packed = _native.Rows.pack(data, type, rows, cols)
+    if reason is None:
+        assert _native.Channels(packed).inputs == cols
+        return
+    assert reason == f"matrices of type {type} are not stored by input channel"
+    with pytest.raises(ValueError, match="not stored by input channel"):
+        _native.Channels(packed)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import Checkpoint
+from shortlist.checkpoints.base import TYPES, Checkpoint
 from shortlist.checkpoints.packing import pack_floats, unpacked
 from shortlist.estimators.base import Array
 from shortlist.selectors.threshold import Threshold
@@ -33,7 +33,10 @@ class ChannelSite(Site):
     @classmethod
     def missing(cls, checkpoint: Checkpoint, layer: int | None, kind: str) -> str | None:
         found = _tensors(checkpoint, layer, kind)
-        return None if found else f"layer {layer} has no {' or '.join(MATRICES[kind])}"
+        if not found:
+            return f"layer {layer} has no {' or '.join(MATRICES[kind])}"
+        other = [type for name in found if not _by_channel(type := checkpoint.tensors[name].type)]
+        return f"matrices of type {other[0]} are not stored by input channel" if other else None
 
     def table(self, weights: str = "") -> np.ndarray:
         columns = [unpacked(self._matrix(name, weights)).T for name in self.tensors]
@@ -67,6 +70,12 @@ class ChannelSite(Site):
         rest = None if inner is None else _native.Channels(pack_floats(inner, "q8"), into.arena)
         assert isinstance(part.selector, Threshold)
         return matrices, _native.ChannelInput(part.selector.threshold, part.state.get("norms"), rest)
+
+
+def _by_channel(name: str) -> bool:
+    """Whether matrices of a type can lie by channel, as the constructor of native `Channels` says."""
+    kind = TYPES[name]
+    return not kind.quantized or (kind.scale == "f16" and kind.bits >= 4 and not kind.looked_up)
 
 
 def _tensors(checkpoint: Checkpoint, layer: int | None, kind: str) -> list[str]:
