@@ -25,38 +25,8 @@ from shortlist.estimators.base import (
     table_shape,
 )
 
-# The bound. Legend: g a group of 32 inputs, i an input of it;
-#   weight = s_g (u_i - 128), u_i = 16 hi_i + lo_i in 0..255, s_g a 16-bit float;
-#   query  ~ d_g q_i, q_i an integer in -127..127, d_g a 32-bit float, zero or normal. The rounding of the
-#            query is no error here: dense value and estimate start from the same q and d.
-#
-#   D = sum_g s_g d_g sum_i (u_i - 128) q_i             what the dense kernel computes
-#   E = sum_g s_g d_g sum_i (16 hi_i + 7.5 - 128) q_i   what the upper plane knows of it
-#   A = sum_g |s_g| d_g sum_i |q_i|                     the same scales and the L1 norm of the query's group
-#
-# 1. The lower plane. |lo_i - 7.5| <= 7.5, so |D - E| <= 7.5 A.
-#
-# 2. Rounding, for e = 2^-24 and gamma(K) = K e / (1 - K e). Sums of integers within a group stay below
-#    383 * 127 * 32 < 2^21, so they are exact in int32 and as float32 (halves included). Everything else is
-#    a sum of products s d I, where I is such an integer; whichever way the kernel cuts the groups into
-#    lanes, and also when it adds (u q) and (-128 q) as separate terms, the magnitudes of the terms add up to
-#    at most (255 + 128) A < 384 A. If no product passes more than K roundings (two for s d I, one for each
-#    addition on its path), then
-#        |fl(D) - D| <= 384 gamma(K) A,   |fl(E) - E| <= 384 gamma(K) A,   A <= fl(A) / (1 - gamma(K)).
-#    K = 2 groups + 16 covers one accumulator, lanes that are added up at the end, and separate corrections.
-#
-# 3. Together. |fl(D) - fl(E)| <= (7.5 + 768 gamma(K)) A. Written in terms of fl(A), with the roundings of the
-#    bound itself (7.5 (gamma(K) + 4 e) and smaller terms, far below 256 gamma(K)):
-#        bound = (7.5 + 1024 gamma(K)) fl(A)
-#    Rounding to nearest is monotone and fl(D) is a float, so fl(fl(E) - bound) <= fl(D) <= fl(fl(E) + bound):
-#    taking the sum and the difference in float32 needs no further allowance.
-#
-# 4. Underflow, gradual or flushed to zero, changes a product or a sum by at most 2^-126. Within a group that
-#    error is multiplied by integers that add up to less than 2^21, so D and E move by less than 2^-104 per
-#    group each, and 7.5 A by less than that: add groups * 2^-102.
-#
-# 5. Overflow. |s| < 2^16, so while sum_g d_g sum_i |q_i| < 2^100 every sum above stays below
-#    384 * 2^116 < 2^125. Beyond that, and for a query that is not finite, nothing is known: bound = infinity.
+# Why the bound always holds is derived above the kernel that ships, `upper_rows8` in
+# native/kernels/strips.inl. It covers any order of the sums, this one too, and these are its constants.
 LOWER_HALF_RANGE = 7.5
 ROUNDING_WEIGHT = 1024.0
 UNDERFLOW_PER_GROUP = 2.0**-102
@@ -65,8 +35,8 @@ SMALLEST_NORMAL = 2.0**-126
 
 
 def bound_factor(groups: int) -> float:
-    """Factor on fl(A) that makes the bound hold, for rows of this many groups; derived above."""
-    roundings = (2 * groups + 16) * 2.0**-24
+    """Factor that makes the bound hold for rows of this many groups, padded to an even number."""
+    roundings = (2 * (groups + groups % 2) + 16) * 2.0**-24
     return LOWER_HALF_RANGE + ROUNDING_WEIGHT * roundings / (1 - roundings)
 
 
@@ -163,7 +133,7 @@ class BitPlanes(Estimator):
 
         norms = query_scales * xp.sum(xp.abs(codes), axis=-1)  # d_g times the L1 norm of group g
         bound = bound_factor(groups) * xp.sum(xp.abs(scales) * norms[..., None, :], axis=-1)
-        bound = bound + groups * UNDERFLOW_PER_GROUP
+        bound = bound + (groups + groups % 2) * UNDERFLOW_PER_GROUP
 
         known = (xp.sum(norms, axis=-1) < LARGEST_QUERY)[..., None]
         values = xp.where(known, values, xp.zeros_like(values))

@@ -72,7 +72,7 @@ SCORERS: dict[str, Callable[[Part, _native.Rows], _native.Scorer]] = {
 POLICIES: dict[str, Callable[[Any], _native.Policy]] = {
     "certified": lambda one: _native.Policy.probes(1.0, None, one.probes),
     "confidence": lambda one: _native.Policy.probes(one.sigma, one.most, one.probes),
-    "threshold": lambda one: _native.Policy.threshold(one.threshold),
+    "threshold": lambda one: _native.Policy.threshold(one.threshold, one.sigma),
     "top_k": lambda one: _native.Policy.kth_best(one.fetch or one.count),
 }
 """Selectors that have a native twin at the head.

@@ -150,13 +150,14 @@ void bind_heads(nb::module_& m) {
           "fetch"_a, "The score of the so many best row.")
       .def_static(
           "threshold",
-          [](float threshold) {
+          [](float threshold, float times) {
             Policy policy;
+            policy.times = times;
             policy.mark = Policy::Mark::Threshold;
             policy.threshold = threshold;
             return policy;
           },
-          "threshold"_a, "A given score.");
+          "threshold"_a, "times"_a = 0.0f, "A given score, which the upper end is to reach.");
 
   nb::class_<Scorer>(m, "Scorer", "An estimator's kernel: it scores all rows of a head.").def_prop_ro("nbytes", &Scorer::bytes, "Bytes that a query reads.");
   nb::class_<ExactProducts, Scorer>(m, "ExactProducts", "The product itself.").def(nb::init<Matrix>(), "rows"_a);

@@ -122,12 +122,41 @@ static void dot_rows8(const RowsView& m, const Batch& x, Row row, int64_t count,
   });
 }
 
-// Why the radius always holds. With e = 2^-24, A = sum_g |scale_g| d_g sum|q| and real arithmetic, the lower nibbles
-// (0 to 15, 7.5 + [-7.5, 7.5]) move the value by at most 7.5 A. Rounding: both the dense value and the middle are sums over
-// groups of whole numbers (halves for the middle), exact and of at most 128 sum|q|, times fl(scale d). Their terms' magnitudes add up
-// to at most 128 A, and each passes through at most groups + 1 roundings. estimators/bit_planes.py allows any kernel K = 2 groups + 16
-// roundings and terms of 384 A, says step by step what follows, and is the twin of the factor taken here: 7.5 + 1024 K e / (1 - K e).
-// The slack covers underflow, and is infinite where a sum could overflow.
+// Why the radius always holds. estimators/bit_planes.py is the readable twin, with the same constants.
+//
+// Legend: g a group of 32 inputs, i an input of it;
+//   weight = s_g (u_i - 128), u_i = 16 hi_i + lo_i in 0..255, s_g a 16-bit float;
+//   query  ~ d_g q_i, q_i an integer in -127..127, d_g a 32-bit float, zero or normal. The rounding of the
+//            query is no error here: dense value and estimate start from the same q and d.
+//
+//   D = sum_g s_g d_g sum_i (u_i - 128) q_i             what the dense kernel computes
+//   E = sum_g s_g d_g sum_i (16 hi_i + 7.5 - 128) q_i   what the upper plane knows of it
+//   A = sum_g |s_g| d_g sum_i |q_i|                     the same scales and the L1 norm of the query's group
+//
+// 1. The lower plane. |lo_i - 7.5| <= 7.5, so |D - E| <= 7.5 A.
+//
+// 2. Rounding, for e = 2^-24 and gamma(K) = K e / (1 - K e). Sums of integers within a group stay below
+//    383 * 127 * 32 < 2^21, so they are exact in int32 and as float32 (halves included). Everything else is
+//    a sum of products s d I, where I is such an integer; whichever way the kernel cuts the groups into
+//    lanes, and also when it adds (u q) and (-128 q) as separate terms, the magnitudes of the terms add up to
+//    at most (255 + 128) A < 384 A. If no product passes more than K roundings (two for s d I, one for each
+//    addition on its path), then
+//        |fl(D) - D| <= 384 gamma(K) A,   |fl(E) - E| <= 384 gamma(K) A,   A <= fl(A) / (1 - gamma(K)).
+//    K = 2 groups + 16 covers one accumulator, lanes that are added up at the end, and separate corrections.
+//
+// 3. Together. |fl(D) - fl(E)| <= (7.5 + 768 gamma(K)) A. Written in terms of fl(A), with the roundings of the
+//    bound itself (7.5 (gamma(K) + 4 e) and smaller terms, far below 256 gamma(K)):
+//        bound = (7.5 + 1024 gamma(K)) fl(A)
+//    Rounding to nearest is monotone and fl(D) is a float, so fl(fl(E) - bound) <= fl(D) <= fl(fl(E) + bound):
+//    taking the sum and the difference in float32 needs no further allowance.
+//
+// 4. Underflow, gradual or flushed to zero, changes a product or a sum by at most 2^-126. Within a group that
+//    error is multiplied by integers that add up to less than 2^21, so D and E move by less than 2^-104 per
+//    group each, and 7.5 A by less than that: add groups * 2^-102.
+//
+// 5. Overflow. |s| < 2^16, so while sum_g d_g sum_i |q_i| < 2^100 every sum above stays below
+//    384 * 2^116 < 2^125. Beyond that, and for a query that is not finite, nothing is known: bound = infinity.
+// Here a term is a whole number of a group (a half in E) times fl(s d), and passes at most groups + 2 roundings.
 template <class Row>
 static void upper_rows8(const RowsView& m, const Batch& x, Row row, int64_t count, int64_t known, float* middle, float* radius, size_t stride) {
   const size_t groups = static_cast<size_t>(m.padded / 32);

@@ -97,9 +97,10 @@ void Selection::gather(const Team& team, int64_t begin, int64_t end) {
     return best_places(values, n, count, sample, room, mine.reached.data());
   }
   room.resize(std::max(room.size(), static_cast<size_t>(end - begin)));
-  const int64_t count = policy_.mark == Policy::Mark::Threshold
-                            ? reaching_alone(values, begin, end, policy_.threshold, room.data())
-                            : kernels().reaching(values + begin, scores_.margins(query_) + begin, policy_.times * scores_.scale(query_), end - begin, mark(),
+  const float to_reach = policy_.mark == Policy::Mark::Threshold ? policy_.threshold : mark();
+  const int64_t count = policy_.times == 0.0f && policy_.mark == Policy::Mark::Threshold  // a margin of infinity says nothing then
+                            ? reaching_alone(values, begin, end, to_reach, room.data())
+                            : kernels().reaching(values + begin, scores_.margins(query_) + begin, policy_.times * scores_.scale(query_), end - begin, to_reach,
                                                  static_cast<int32_t>(begin), room.data());
   mine.reached.assign(room.begin(), room.begin() + count);
 }
