@@ -2,6 +2,7 @@
 # make test          the test suite; make test-slow runs the tests that need real models or more time
 # make lint          formatting, lint, the direction of imports, and types
 # make sanitize      the native module watched for errors of memory and races: its tests, 5 minutes of fuzzing
+# make test-arm      the kernels for ARM processors, cross-compiled and emulated, beside the portable ones
 # make bench         shortlist against the engines that people use, on SmolLM2 (BENCH="MODEL ..." for others)
 # make constraints   resolves the dependencies anew and writes constraints.txt
 #
@@ -15,7 +16,7 @@ BIN := .venv/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check --quiet
 NATIVE := CMakeLists.txt pyproject.toml constraints.txt $(wildcard src/shortlist/native/*/*)
 
-.PHONY: demo test test-slow lint sanitize sanitize-smoke bench constraints clean
+.PHONY: demo test test-slow test-arm lint sanitize sanitize-smoke bench constraints clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime.stamp
@@ -39,6 +40,9 @@ sanitize: .venv/dev.stamp
 
 sanitize-smoke: .venv/dev.stamp
 	$(BIN)/python scripts/sanitize.py address --smoke
+
+test-arm:
+	@bash scripts/check_kernels.sh aarch64-linux-gnu-g++ qemu-aarch64
 
 bench: .venv/bench.stamp
 	$(BIN)/shortlist bench $(BENCH) --fit

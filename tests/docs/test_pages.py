@@ -85,6 +85,20 @@ def test_every_command_is_one_that_the_program_takes():
                 check(words[words.index("|") + 1 :] if "|" in words else words)
 
 
+def test_diffs_show_lines_that_are_there():
+    path, seen = "", 0
+    for block in (block for page in PAGES for block in blocks(page) if block.language == "diff"):
+        for line in block.text.splitlines():
+            if line.startswith("+++ b/"):
+                path = line.removeprefix("+++ b/")
+            elif line.startswith("+"):
+                assert line[1:] in (ROOT / path).read_text(encoding="utf-8").splitlines(), (
+                    f"{block}: {path}: {line}"
+                )
+                seen += 1
+    assert seen
+
+
 def test_every_block_says_its_language():
     unknown = [str(block) for page in PAGES for block in blocks(page) if block.language not in LANGUAGES]
     assert not unknown, f"choose one of {sorted(LANGUAGES)}"

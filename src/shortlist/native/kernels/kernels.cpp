@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace shortlist {
 
 namespace portable {
@@ -15,39 +19,38 @@ extern const Kernels table;
 namespace avx512 {
 extern const Kernels table;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const Kernels table;
+}
 #endif
 
 namespace {
 
-bool available(const std::string& isa) {
+// The set of that name, or nullptr where this processor does not have it.
+const Kernels* find(const std::string& isa) {
 #if defined(__x86_64__)
-  if (isa == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  if (isa == "avx512")
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+  if (isa == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
+    return &avx512::table;
+  if (isa == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return &avx2::table;
+#elif defined(__aarch64__)
+  constexpr unsigned long dot_product = 1ul << 20;  // HWCAP_ASIMDDP
+  if (isa == "neon" && (getauxval(AT_HWCAP) & dot_product)) return &neon::table;
 #endif
-  return isa == "portable";
-}
-
-const Kernels& named(const std::string& isa) {
-#if defined(__x86_64__)
-  if (isa == "avx512") return avx512::table;
-  if (isa == "avx2") return avx2::table;
-#endif
-  return portable::table;
+  return isa == "portable" ? &portable::table : nullptr;
 }
 
 const Kernels& choose() {
-  if (const char* forced = std::getenv("SHORTLIST_ISA"); forced && *forced) {
-    std::string isa = forced;
-    if (isa != "avx512" && isa != "avx2" && isa != "portable")
-      throw std::runtime_error("SHORTLIST_ISA is '" + isa + "'; it can be avx512, avx2 or portable");
-    if (!available(isa)) throw std::runtime_error("SHORTLIST_ISA is '" + isa + "', which this processor does not have");
-    return named(isa);
+  constexpr const char* best_first[] = {"avx512", "avx2", "neon", "portable"};
+  const char* forced = std::getenv("SHORTLIST_ISA");
+  bool known = !forced || !*forced;
+  for (const char* isa : best_first) {
+    if (forced && *forced && std::string(forced) != isa) continue;
+    known = true;
+    if (const Kernels* found = find(isa)) return *found;
   }
-  for (const char* isa : {"avx512", "avx2"})
-    if (available(isa)) return named(isa);
-  return portable::table;
+  throw std::runtime_error(std::string("SHORTLIST_ISA is '") + forced + (known ? "', which this processor does not have" : "'; it can be avx512, avx2, neon or portable"));
 }
 
 }  // namespace
@@ -56,5 +59,7 @@ const Kernels& kernels() {
   static const Kernels& chosen = choose();
   return chosen;
 }
+
+const Kernels& portable_kernels() { return portable::table; }
 
 }  // namespace shortlist

@@ -70,7 +70,10 @@ struct Kernels {
 };
 
 // The set in use: the best of the processor, or the one that the environment variable SHORTLIST_ISA names
-// (avx512, avx2 or portable), read once. Throws std::runtime_error when that one is unknown or missing here.
+// (avx512, avx2, neon or portable), read once. Throws std::runtime_error when that one is unknown or missing here.
 const Kernels& kernels();
+
+// The readable twins of all others.
+const Kernels& portable_kernels();
 
 }  // namespace shortlist

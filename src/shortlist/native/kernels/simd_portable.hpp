@@ -1,4 +1,4 @@
-// Eight float lanes in plain C++: the readable twin of the vector paths, and what other processors (ARM) compile.
+// Eight float lanes in plain C++: the readable twin of the vector paths, and what other processors compile.
 #pragma once
 #include <cmath>
 #include <cstdint>
