@@ -9,6 +9,7 @@ far it then is off, in octaves.
 """
 
 import numpy as np
+from computed_ranks import energy_rank, intrinsic_dimension, relevance_rank, score_variances
 from real_tables import (
     Ffn,
     arguments_of,
@@ -20,7 +21,6 @@ from real_tables import (
 )
 
 from shortlist.estimators import LowRank
-from shortlist.estimators.defaults import energy_rank, intrinsic_dimension, relevance_rank, score_variances
 
 RANKS = tuple(round(8 * 2 ** (step / 2)) for step in range(12))  # 8 to 362, by half octaves
 FFN_RECALL, HEAD_RECALL = 0.6, 0.95

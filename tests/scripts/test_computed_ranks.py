@@ -2,21 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from shortlist.errors import UsageError
-from shortlist.estimators.defaults import (
-    NORMAL_ERROR,
-    default_rank,
+from benchmarks.systems.computed_ranks import (
     energy_rank,
-    enough_bits,
     intrinsic_dimension,
     relevance_rank,
     score_variances,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shortlist.errors import UsageError
 from shortlist.estimators.low_rank import LowRank
-from shortlist.estimators.quantized import Quantized
 
 
 def problem(directions=6, width=40):
@@ -54,7 +50,6 @@ def test_energy_that_is_held_is_the_share_of_the_scores_that_is_explained():
 def test_relevance_counts_what_stands_out():
     assert relevance_rank(np.array([10.0, 5.0, 0.1, 0.1, 0.1])) == 2
     assert relevance_rank(np.ones(7)) == 7
-    assert default_rank(np.ones(70)) == 96
 
 
 @pytest.mark.parametrize("dimension", [2, 5])
@@ -65,23 +60,3 @@ def test_intrinsic_dimension_is_that_of_the_surface(dimension):
     assert intrinsic_dimension(bent) == pytest.approx(dimension, rel=0.15)
     with pytest.raises(UsageError, match="at least 3"):
         intrinsic_dimension(np.ones((10, 4), np.float32))
-
-
-def test_bits_leave_the_share_that_was_asked_for():
-    table, queries = problem(directions=40)
-    scores = queries @ table.T
-    for share in (0.8, 0.95, 0.98):
-        bits = enough_bits(table, queries, share)
-        values = Quantized(bits).score(Quantized(bits).fit(table, queries), queries).values
-        assert np.mean((values - scores) ** 2) / np.mean(scores**2) <= (1 - share) * 1.05
-    assert enough_bits(table, queries, 0.8) < enough_bits(table, queries, 0.98)
-    assert enough_bits(table, queries, 1.0) == 4
-
-
-def test_rounding_errors_are_those_of_normal_numbers():
-    numbers = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
-    for bits, wanted in NORMAL_ERROR.items():
-        estimator = Quantized(bits, "row")
-        state = estimator.fit(numbers, np.eye(32, dtype=np.float32))
-        decoded = estimator.decode(state, slice(0, 2000), 32)
-        assert np.mean((decoded - numbers) ** 2) <= wanted * 1.1

@@ -1,19 +1,13 @@
-"""Ranks and bits that are computed from a table and its queries instead of typed in."""
+"""Ranks that are computed from a table and its queries instead of typed in."""
 
 from __future__ import annotations
-
-from math import ceil
 
 from array_api_compat import array_namespace
 
 from shortlist.errors import UsageError
 from shortlist.estimators.base import Array, PackedTable
 from shortlist.estimators.directions import second_moment
-from shortlist.estimators.int8_codes import GROUP
 from shortlist.estimators.low_rank import table_gram
-
-# Mean squared error of the best 2^bits evenly spaced levels for normal numbers of variance 1 (Max, 1960).
-NORMAL_ERROR = {1: 0.3634, 2: 0.1188, 3: 0.0374, 4: 0.0115}
 
 
 def score_variances(table: Array | PackedTable, queries: Array) -> Array:
@@ -75,25 +69,3 @@ def intrinsic_dimension(queries: Array) -> float:
     if nearest.shape[0] < 3 or not xp.sum(logs) > 0:
         raise UsageError("an intrinsic dimension needs at least 3 queries that differ")
     return float(nearest.shape[0] / xp.sum(logs))
-
-
-def enough_bits(table: Array | PackedTable, queries: Array, share: float = 0.9) -> int:
-    """Fewest bits, 1 to 4, whose rounding leaves a share of the scores' variance; 4 where none does.
-
-    Rounding errs alike in all directions, so it weighs on the scores by the traces of table and queries,
-    however few directions the scores themselves lie in.
-    """
-    xp = array_namespace(queries)
-    gram, covariance = table_gram(table, queries), second_moment(queries)
-    noise = xp.linalg.trace(gram) * xp.linalg.trace(covariance) / gram.shape[0]
-    unit = float(noise / xp.sum(gram * covariance))
-    return min((bits for bits, error in NORMAL_ERROR.items() if error * unit <= 1 - share), default=4)
-
-
-def default_rank(variances: Array) -> int:
-    """`relevance_rank` at the mean, rounded up to whole groups of the stored codes.
-
-    Of the rules here it came nearest to a sweep over the feed-forward layers of SmolLM2-135M. It is far too
-    low for a head, whose scores all rise and fall together along one direction (docs/lab-notes.md).
-    """
-    return ceil(relevance_rank(variances) / GROUP) * GROUP
