@@ -16,6 +16,7 @@ import numpy as np
 from shortlist import _native
 from shortlist.engine.noise import MAX_NOISE, MIN_NOISE
 from shortlist.engine.options import SamplingOptions
+from shortlist.selectors.base import best
 
 REACH = MAX_NOISE - MIN_NOISE
 
@@ -134,10 +135,8 @@ def first_maximum(rows: np.ndarray, values: np.ndarray) -> int:
 
 def top_k(values: np.ndarray, k: int) -> np.ndarray:
     """Where the k greatest values are, greatest first and the first among equals first."""
-    count = len(values)
-    threshold = np.partition(values, count - k)[count - k] if k < count else -np.inf
-    kept = np.flatnonzero(values >= threshold)
-    return kept[np.argsort(-values[kept], kind="stable")[:k]]
+    kept = best(values, k)
+    return kept[np.argsort(-values[kept], kind="stable")]
 
 
 def nucleus(rows: np.ndarray, values: np.ndarray, share: float) -> np.ndarray:
