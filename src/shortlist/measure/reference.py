@@ -16,7 +16,7 @@ import numpy as np
 
 from shortlist.measure.paired import Interval
 from shortlist.measure.teacher_forced import Forward, windows
-from shortlist.sites.head import softcap
+from shortlist.sites.head import Head
 
 LIKELIEST, SAMPLED = 96, 96
 BATCH = 32  # positions whose logits are held at once
@@ -69,7 +69,7 @@ class Reference:
     progress : callable, optional
         Called with the share of the work that is done.
     cap : float, optional
-        Of `ModelConfig.logit_cap`.
+        `ModelConfig.logit_cap`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Reference:
         progress: Callable[[float], None] | None = None,
         cap: float | None = None,
     ):
-        self._rows, self._cap = head_rows, cap
+        self._head = Head(head_rows, cap)
         self._tokens, self._prefix = tokens, prefix
         random = np.random.default_rng(0)
         self._parts = [
@@ -109,11 +109,11 @@ class Reference:
         )
 
     def _all_logits(self, hidden: np.ndarray) -> np.ndarray:
-        return softcap(self._rows.matmul(hidden), self._cap)
+        return self._head.logits_together(hidden)
 
     def _logits(self, hidden: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        listed = [self._rows.matvec_rows(state, rows) for state, rows in zip(hidden, indices, strict=True)]
-        return softcap(np.stack(listed), self._cap)
+        listed = [self._head.exact_rows(state, rows) for state, rows in zip(hidden, indices, strict=True)]
+        return np.stack(listed)
 
 
 def _keep(logits: np.ndarray, targets: np.ndarray, random: np.random.Generator) -> _Rows:

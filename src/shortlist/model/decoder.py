@@ -201,7 +201,7 @@ class Decoder:
 
     @property
     def logit_cap(self) -> float | None:
-        """What the model caps its logits with; they are `heads.softcap` of what the head's rows give."""
+        """What the model caps its logits with; `sites.head.Head` applies it."""
         return self.config.logit_cap
 
     @property
