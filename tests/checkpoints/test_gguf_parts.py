@@ -14,7 +14,7 @@ PARTS = 3
 
 
 def split(whole: Path, folder: Path, changed: int = 1, **changes: Any) -> list[Path]:
-    """What `llama-gguf-split` makes of a file; `changes` are keys of the part `changed`."""
+    """Write the parts of a file like `llama-gguf-split`; `changes` are keys of the part `changed`."""
     reader = gguf.GGUFReader(whole)
     folder.mkdir()
     each = -(-len(reader.tensors) // PARTS)

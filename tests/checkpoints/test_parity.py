@@ -31,7 +31,7 @@ def logits_of(model: Any) -> np.ndarray:
 
 
 def theirs(folder: Path) -> np.ndarray:
-    """What `from_pretrained` makes of a folder."""
+    """The model that `from_pretrained` loads from a folder."""
     import torch
     from transformers import AutoModelForCausalLM
 

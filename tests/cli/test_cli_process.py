@@ -1,4 +1,4 @@
-"""What only a process of its own can show: signals, pipes, the time to start."""
+"""Tests that need a separate process: signals, pipes, the time to start."""
 
 import os
 import signal

@@ -22,7 +22,7 @@ MODEL = "/models/tiny.gguf"
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What `measure` was asked, and instead of a model its name."""
+    """The arguments of `measure`, with a name instead of a model."""
     asked = {}
 
     def measure(subject, text, *, progress):

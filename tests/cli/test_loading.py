@@ -1,4 +1,4 @@
-"""What is said when a command loads a model: warnings always, a hint on fitting once."""
+"""Messages when a command loads a model: warnings always, a hint on fitting once."""
 
 import io
 import sys
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def asked(monkeypatch, tmp_path):
-    """What `load` was asked; `asked.model` is what it returns, and `asked.gain` what fitting would gain."""
+    """The arguments of `load`; it returns `asked.model`, and `asked.gain` is the gain by fitting."""
     monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
     decoder = SimpleNamespace(fingerprint="f00d")
     model = SimpleNamespace(recipe=None, warnings=[], decoder=decoder, head=None)

@@ -1,4 +1,4 @@
-"""What a chat does with a terminal."""
+"""The terminal of a chat."""
 
 import io
 import os

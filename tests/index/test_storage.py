@@ -1,4 +1,4 @@
-"""What an index file gives back, and which files are refused."""
+"""The contents of an index file, and files that are refused."""
 
 import json
 

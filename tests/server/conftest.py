@@ -34,7 +34,7 @@ def load_tiny(tiny_folder):
 
 @pytest.fixture(scope="module")
 def url(load_tiny):
-    """Where the tiny model is served."""
+    """The address of the tiny model's server."""
     with load_tiny() as model, serving(model) as address:
         yield address
 

@@ -1,4 +1,4 @@
-"""What the endpoints answer, on a tiny model that is served and on the same model alone."""
+"""Answers of the endpoints: a served tiny model against the same model alone."""
 
 import base64
 import codecs

@@ -1,4 +1,4 @@
-"""How long answers are, what they cost, and what else is told of them."""
+"""The length, the cost and the other figures of answers."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What the server refuses, and how it stays usable while clients misbehave."""
+"""Requests that the server refuses, and its use while clients misbehave."""
 
 import http.client
 import json

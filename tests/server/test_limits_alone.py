@@ -40,7 +40,7 @@ def http(path="/v1/completions", method="POST", **headers):
 
 
 def ask(layer, scope, *pieces) -> Any:
-    """What is sent back: status, headers and body; nothing where nothing is."""
+    """The response: status, headers and body; empty where none is sent."""
     waiting = [
         {"type": "http.request", "body": piece, "more_body": place < len(pieces) - 1}
         for place, piece in enumerate(pieces or (b"",))
@@ -84,7 +84,7 @@ def test_what_is_no_request_passes(layer):
 
 
 def clock(inside):
-    """What is counted, and the layer."""
+    """The counts, and the layer."""
     counted = []
     metrics = SimpleNamespace(count_request=lambda *arguments: counted.append(arguments))
     service = SimpleNamespace(metrics=metrics, settings=SimpleNamespace(name="tiny"))

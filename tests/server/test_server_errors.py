@@ -1,4 +1,4 @@
-"""What a client is told of an exception."""
+"""The error that a client gets for an exception."""
 
 import json
 
@@ -106,7 +106,7 @@ class Asked(BaseModel, strict=True):
 
 @pytest.fixture(scope="module")
 def refused():
-    """What is told of a body that FastAPI refuses."""
+    """The error for a body that FastAPI refuses."""
     app = FastAPI()
 
     @app.post("/")

@@ -1,4 +1,4 @@
-"""What the endpoints share, without a server around it."""
+"""The parts that endpoints share, without a server."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Which blocks are found, and which are refused because of how their layers use them."""
+"""The blocks that are found, and those that are refused because of their use in a layer."""
 
 from typing import Any
 

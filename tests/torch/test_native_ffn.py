@@ -71,7 +71,7 @@ def test_other_types_go_elsewhere():
 
 
 def addresses(memory: Recycled, *shapes: tuple[int, int]) -> list[int]:
-    """Of tensors that are there together."""
+    """Tensors that exist at the same time."""
     return [tensor.data_ptr() for tensor in [memory.empty(*shape) for shape in shapes]]
 
 

@@ -65,9 +65,9 @@ class Mixture:
     ] = None
     layers: Annotated[
         str | None,
-        typer.Option("--layers", metavar="LIST", help="Which are converted, such as 24-29 or 3,5,7."),
+        typer.Option("--layers", metavar="LIST", help="The layers to convert, such as 24-29 or 3,5,7."),
     ] = None
-    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")] = 0
 
     def __post_init__(self) -> None:
         self.parsed()  # raises before anything is loaded
@@ -84,11 +84,11 @@ def convert(
     model: shared.ModelName,
     method: Annotated[
         Literal["read-me", "cluster", "upcycle", "ternary"],
-        typer.Option("--method", help="How feed-forward layers become experts."),
+        typer.Option("--method", help="The method that turns layers into experts."),
     ],
     output: Annotated[
         str,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Where the model is written; must not exist."),
+        typer.Option("-o", "--output", metavar="FOLDER", help="The folder to write, which must not exist."),
     ],
     *,
     text: Annotated[

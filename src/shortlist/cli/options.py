@@ -42,7 +42,7 @@ Ffn = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option("--recipe", metavar="FOLDER", help="What is shortlisted where, as tune writes it."),
+    typer.Option("--recipe", metavar="FOLDER", help="A recipe, as tune writes it."),
 ]
 Weights = Annotated[
     Literal["q8", "q4"] | None,

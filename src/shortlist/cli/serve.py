@@ -59,7 +59,8 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
     name: Annotated[
-        str | None, typer.Option("--name", help="What clients call the model; else MODEL without folders.")
+        str | None,
+        typer.Option("--name", help="Name of the model for clients; by default MODEL without folders."),
     ] = None,
     limits: Limits,
     drain: Annotated[

@@ -32,7 +32,10 @@ def train(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FOLDER", help="Of the run; left out, CONFIG without its ending."
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Folder of the run; by default CONFIG without its ending.",
         ),
     ] = None,
     plots: Annotated[

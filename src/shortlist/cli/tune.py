@@ -27,7 +27,7 @@ def tune(
         ),
     ],
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FOLDER", help="Where the recipe is written.")
+        str, typer.Option("-o", "--output", metavar="FOLDER", help="The folder of the recipe to write.")
     ],
     max_perplexity: Annotated[
         str, typer.Option("--max-perplexity", metavar="SHARE", help="By how much perplexity may rise.")

@@ -165,7 +165,7 @@ class EmbeddingBody(Body):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Whole | None = Field(None, ge=1, description="Only the width of the model.")
     pooling: Literal["mean", "last"] | None = Field(
-        None, description="Of the last hidden states; mean by default."
+        None, description="The pooling of the last hidden states; mean by default."
     )
 
 

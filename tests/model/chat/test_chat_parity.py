@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (a template stands on one line)
-"""What templates can do with the text of messages: as `transformers` renders it, character by character."""
+"""Operations of templates on texts of messages: the same characters as in `transformers`."""
 
 import pytest
 

@@ -164,7 +164,7 @@ def test_values_are_those_of_str(method, first, second, third, other):
 @example(["a", "b", "c"], 1, 2)
 @example(["a", "bcd", "e"], 2, -1)
 def test_characters_keep_their_origin(pieces, start, end):
-    """What comes from messages is written in capitals, and must be what the spans say."""
+    """Capitals mark the text from messages, which must equal the spans."""
     pieces = [piece.lower().replace("ß", "s") for piece in pieces]
     text = mixed(*pieces)
     capitals = "".join(piece.upper() if place % 2 else piece for place, piece in enumerate(pieces))

@@ -13,7 +13,7 @@ from shortlist.model.tokenizer.pre_tokenizers import PRE_TOKENIZERS
 
 
 def library_backend(metadata: dict[str, Any]) -> Backend:
-    """What the metadata says in the library's own words; SentencePiece's texts start with BOS."""
+    """The tokenizer of the metadata, made with the library; SentencePiece's texts start with BOS."""
     tokens = list(metadata["tokenizer.ggml.tokens"])
     types = metadata["tokenizer.ggml.token_type"]
     if metadata["tokenizer.ggml.model"] == "llama":
@@ -75,7 +75,7 @@ def merges_from_scores(scores: dict[str, float]) -> list[tuple[str, str]]:
     the span tokenized alone: the one pair that makes a piece is the last step of tokenizing the piece itself.
     """
     pairs = [pair for piece in scores if (pair := _last_merge(piece, scores))]
-    # Of equals the longest left part: a run grows from its left end.
+    # Among equals the longest left part: a run grows from its left end.
     return sorted(pairs, key=lambda pair: (-scores[pair[0] + pair[1]], -len(pair[0])))
 
 

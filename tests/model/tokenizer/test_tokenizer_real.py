@@ -119,7 +119,7 @@ class TestGemma:
         different = {
             text for text in TEXTS if gemma_tokenizer.encode(text, parse_special=True) != theirs.encode(text)
         }
-        # Of a longer run than any token they take 16 spaces at a time; Gemma's own tokenizer takes 31.
+        # In a run longer than any token they take 16 spaces at a time; Gemma's own tokenizer takes 31.
         assert different == {text for text in TEXTS if " " * 32 in text}
 
     def test_text_comes_back(self, gemma_tokenizer):

@@ -57,7 +57,7 @@ def test_gemma(tmp_path, parse_special):
     runs = tuple("▁" * length for length in range(2, 32))
     metadata, _ = sentence_piece(prefix=False, user_defined=(*runs, "\n", "\n\n", "<tool>"))
     ours, theirs = both(tmp_path, "gemma3", metadata)
-    # Of a longer run than any token they take 16 spaces at a time; SentencePiece takes the longest token.
+    # In a run longer than any token they take 16 spaces at a time; SentencePiece takes the longest token.
     expected = [text for text in TEXTS if " " * 32 in text]
     assert expected
     assert differences(ours, theirs, parse_special) == expected

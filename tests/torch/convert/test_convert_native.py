@@ -1,4 +1,4 @@
-"""How fast the native runtime decodes a folder."""
+"""The speed at which the native runtime decodes a folder."""
 
 import torch
 from builders import tiny_hf

@@ -1,4 +1,4 @@
-"""What holds for every way from dense to mixture."""
+"""Tests of every conversion method."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a token reads, counted by hand on a tiny model."""
+"""The reads of a token, counted by hand on a tiny model."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What holds for every gate: a new one is a row in GATES_UNDER_TEST."""
+"""Tests of every gate: a new one is a row in GATES_UNDER_TEST."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""What gates count between two steps of the optimizer."""
+"""The sums that gates collect between two steps of the optimizer."""
 
 import copy
 import warnings

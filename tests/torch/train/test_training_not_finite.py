@@ -1,4 +1,4 @@
-"""Where numbers stop being finite."""
+"""The module in which numbers stop being finite."""
 
 import pytest
 import torch

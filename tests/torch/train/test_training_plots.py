@@ -41,7 +41,7 @@ def test_a_dense_run_has_its_loss_alone(tmp_path):
 
 
 def maps_of(figure):
-    """What two layers' maps show."""
+    """The values in the maps of two layers."""
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes[:2]]
 
 
