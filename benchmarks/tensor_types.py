@@ -1,9 +1,10 @@
 """How fast each tensor type is read: products of one vector with a matrix larger than the caches.
 
 Beside the machine's read bandwidth and, where llama-cpp-python is installed, beside the dot product of its
-ggml library over the same bytes. Types and libraries take turns, and the best of all rounds counts, so that
-other programs disturb little. `packed` is the size in memory relative to the file; GB/s count the bytes that
-are read in memory, and `file` those of the file, in which both libraries can be compared.
+ggml library over the same bytes, row by row (llama.cpp repacks some types when it loads them). Types and
+libraries take turns, and the best of all rounds counts, so that other programs disturb little. `packed` is
+the size in memory relative to the file. GB/s count the bytes that are read in memory; `file` counts
+those of the file, in which both libraries can be compared.
 
     .venv/bin/python benchmarks/tensor_types.py [--megabytes 256] [--rounds 8] [--types Q3_K MXFP4]
 
