@@ -13,21 +13,31 @@ SOURCE = ROOT / "src/shortlist"
 
 # Folders and files under src/shortlist that are checked; the list grows until it is `["."]`.
 CHECKED = [
-    "cli",
+    "__init__.py",
+    "__main__.py",
     "checkpoints",
+    "cli",
+    "documents.py",
+    "drawing.py",
+    "errors.py",
     "index",
+    "memory.py",
     "model/chat",
     "model/tokenizer",
-    "peers",
-    "report",
-    "server",
-    "torch",
+    "native/bindings",
+    "native/formats",
+    "native/kernels",
     "native/pool",
     "native/tokenizer",
     "native/torch",
-    "drawing.py",
-    "memory.py",
+    "nearest.py",
+    "nn.py",
     "paths.py",
+    "peers",
+    "registry.py",
+    "report",
+    "server",
+    "torch",
 ]
 FIRST_WORDS = {"Of", "What", "Which", "Where", "How", "That", "Whose"}
 LONGEST_CELL = 40  # words
