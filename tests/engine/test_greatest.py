@@ -1,8 +1,13 @@
 import time
 
 import numpy as np
+from engine.fakes import FixedHead
 
+from shortlist.engine.adjust import Adjustment
+from shortlist.engine.exact_sampling import Asked
 from shortlist.engine.greatest import Greatest
+from shortlist.engine.options import SamplingOptions
+from shortlist.engine.sampling import sample
 
 STATES = np.zeros((4, 8), np.float32)
 
@@ -112,3 +117,34 @@ def test_each_number_of_texts_has_its_own_times(monkeypatch):
     assert taken(greatest, exact, 6) == "EDEDDD"
     assert taken(greatest, exact, 4, STATES[:2]) == "EDED"
     assert taken(greatest, exact, 2) == "DD"
+
+
+def test_draws_have_their_own_times_and_are_those_of_either_head(monkeypatch):
+    clock = Clock(monkeypatch)
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=50).astype(np.float32)
+    options = SamplingOptions(temperature=1.0, seed=3)
+    asked = [Asked(options, position, Adjustment(options, [], 50)) for position in range(4)]
+
+    def head(name, seconds):
+        class Timed(FixedHead):
+            def draw_together(self, hidden, asked):
+                clock.now += seconds
+                return super().draw_together(hidden, asked)
+
+            def argmax_together(self, hidden):
+                clock.now += seconds
+                return [(0, None)] * len(hidden)
+
+        one = Timed(logits, logits, logits)
+        one.name = name
+        return one
+
+    greatest, exact = Greatest(head("dense", 1.0)), head("exact", 2.0)
+    assert taken(greatest, exact, 6) == "EDEDDD"
+    steps, expected = [], [sample(logits, options, position) for position in range(4)]
+    for _ in range(6):
+        before = greatest.dense_steps
+        assert [draw.token for draw in greatest.draw(exact, STATES, asked)] == expected
+        steps.append(greatest.dense_steps - before)
+    assert steps == [0, 1, 0, 1, 1, 1]

@@ -14,7 +14,7 @@ import numpy as np
 
 from shortlist.engine.choose import Chosen
 from shortlist.engine.events import DoneEvent, Event, FailedEvent, PromptEvent, TokenEvent
-from shortlist.engine.exact_sampling import Asked, Draw, draw_together
+from shortlist.engine.exact_sampling import Asked
 from shortlist.engine.greatest import Greatest
 from shortlist.engine.schedule import StepCost, read_budget, share_out
 from shortlist.engine.sequence import Sequence
@@ -242,9 +242,9 @@ class Engine:
             hiddens = np.stack([hidden for _, hidden, _ in group])
             try:
                 if greatest:
-                    draws = [Draw(*winner) for winner in self._greatest(head, hiddens)]
+                    draws = self._greatest(head, hiddens)
                 else:
-                    draws = draw_together(head, hiddens, [asked for *_, asked in group if asked])
+                    draws = self._greatest.draw(head, hiddens, [asked for *_, asked in group if asked])
             except Exception as error:
                 for sequence, *_ in group:
                     self._end(sequence, error)

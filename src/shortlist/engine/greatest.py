@@ -1,10 +1,12 @@
-"""The greedy tokens of several texts at once, by whichever head is faster for so many."""
+"""The tokens of several texts at once, by whichever head is faster for so many."""
 
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shortlist.sites.head import Head, Read
+from shortlist.engine.exact_sampling import Asked, Draw, draw_together
+from shortlist.sites.head import Head
 
 SMOOTH = 0.2  # weight of the latest step in the mean of a head's seconds
 AGAIN = 128  # steps after which the slower head is timed again
@@ -31,27 +33,38 @@ class Greatest:
 
     def __init__(self, dense: Head):
         self._dense = dense
-        self._seconds: dict[tuple[int, bool], float] = {}
-        self._steps: dict[int, int] = {}
+        self._seconds: dict[tuple[int, bool, bool], float] = {}
+        self._steps: dict[tuple[int, bool], int] = {}
         self.dense_steps = 0
 
-    def __call__(self, head: Head, hidden: np.ndarray) -> list[tuple[int, Read]]:
-        """Token and what was read for it, for hidden states float32 [n, width] that `head` reads."""
-        count = len(hidden)
-        if count == 1 or not head.exact or head is self._dense:
-            return head.argmax_together(hidden)
-        dense = self._takes_dense(count)
+    def __call__(self, head: Head, hidden: np.ndarray) -> list[Draw]:
+        """The greatest logit of each of hidden states float32 [n, width] that `head` reads."""
+        return self._by_the_faster(
+            head, (len(hidden), True), lambda one: [Draw(*winner) for winner in one.argmax_together(hidden)]
+        )
+
+    def draw(self, head: Head, hidden: np.ndarray, asked: Sequence[Asked]) -> list[Draw]:
+        """What `draw_together` draws."""
+        return self._by_the_faster(head, (len(hidden), False), lambda one: draw_together(one, hidden, asked))
+
+    def _by_the_faster(
+        self, head: Head, step: tuple[int, bool], read: Callable[[Head], list[Draw]]
+    ) -> list[Draw]:
+        """Read one of the heads for a step of so many texts, greedy or not."""
+        if step[0] == 1 or not head.exact or head is self._dense:
+            return read(head)
+        dense = self._takes_dense(step)
         self.dense_steps += dense
         started = time.perf_counter()
-        winners = (self._dense if dense else head).argmax_together(hidden)
+        draws = read(self._dense if dense else head)
         seconds = time.perf_counter() - started
-        known = self._seconds.get((count, dense), seconds)
-        self._seconds[count, dense] = (1 - SMOOTH) * known + SMOOTH * seconds
-        return winners
+        known = self._seconds.get((*step, dense), seconds)
+        self._seconds[*step, dense] = (1 - SMOOTH) * known + SMOOTH * seconds
+        return draws
 
-    def _takes_dense(self, count: int) -> bool:
-        step = self._steps[count] = self._steps.get(count, -1) + 1
-        if step < 4:
-            return step % 2 == 1
-        dense = self._seconds[count, True] < self._seconds[count, False]
-        return dense != (step % AGAIN == 0)
+    def _takes_dense(self, step: tuple[int, bool]) -> bool:
+        count = self._steps[step] = self._steps.get(step, -1) + 1
+        if count < 4:
+            return count % 2 == 1
+        dense = self._seconds[*step, True] < self._seconds[*step, False]
+        return dense != (count % AGAIN == 0)
