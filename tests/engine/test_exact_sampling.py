@@ -275,7 +275,9 @@ def test_texts_of_a_real_head_draw_together_what_each_draws_from_its_logits(aske
         for state, text, drawn in zip(hidden, texts, draws, strict=True):
             expected = sample(text.adjust(head.logits(state)[0]), text.options, text.position)
             assert drawn.token == expected
-            assert draw_together(head, state[None], [text]) == [drawn]
+            # What is read depends on how many threads share out the rows; the token does not.
+            [alone] = draw_together(head, state[None], [text])
+            assert alone.token == expected
 
 
 def test_what_is_asked_of_a_draw_must_fit_the_head():
