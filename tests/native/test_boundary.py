@@ -29,24 +29,35 @@ def channels(rows: int, cols: int) -> _native.Channels:
 
 
 def new_decoder(**changes) -> _native.Decoder:
-    sizes = {"width": WIDTH, "heads": HEADS, "kv_heads": 1, "head_dim": HEAD_DIM, "ffn_width": FFN}
-    return _native.Decoder(
-        **{**sizes, **changes},
-        norm_eps=1e-5,
-        embedding_scale=1.0,
-        attention_scale=0.2,
-        activation="silu",
-        rope=[[1.0] * (HEAD_DIM // 2)],
-        rope_scales=[1.0],
-        embedding=pack(VOCABULARY, WIDTH),
-        final_norm=np.ones(WIDTH, np.float32),
+    given = {"embedding": pack(VOCABULARY, WIDTH), "final_norm": np.ones(WIDTH, np.float32), "norm_eps": 1e-5}
+    return _native.Decoder(**{**given, **changes})
+
+
+def tensors(names: str, changes=()) -> dict:
+    """Matrices of these names in their shapes, and those of `changes` instead or beside."""
+    found = dict(changes)
+    return {**{name: pack(*SHAPES[name]) for name in names.split()}, **found}
+
+
+def attention(changes=(), vectors=(), **options) -> _native.Attention:
+    sizes = {"heads": HEADS, "kv_heads": 1, "head_dim": HEAD_DIM, "scale": 0.2, "norm_eps": 1e-5}
+    rope = _native.Rope([1.0] * (HEAD_DIM // 2))
+    return _native.Attention(tensors("q k v o", changes), dict(vectors), **{**sizes, "rope": rope, **options})
+
+
+def ffn(changes=(), vectors=(), **options) -> _native.Ffn:
+    return _native.Ffn(tensors("gate up down", changes), dict(vectors), **{"activation": "silu", **options})
+
+
+def branch(*blocks, norm=True) -> _native.Branch:
+    return _native.Branch(
+        [(block, None, False) for block in blocks], norm=np.ones(WIDTH, np.float32) if norm else None
     )
 
 
-def add_layer(decoder: _native.Decoder, matrices=(), without=(), **options) -> None:
-    every = {name: pack(*shape) for name, shape in SHAPES.items() if name not in without}
-    norms = {name: np.ones(WIDTH, np.float32) for name in ("attention_norm", "ffn_norm")}
-    decoder.add_layer({**every, **dict(matrices)}, norms, **{"window": 0, "rope_table": 0, **options})
+def add_layer(decoder: _native.Decoder, *blocks) -> None:
+    """A layer of attention and an FFN, or of the blocks that are given in their place."""
+    decoder.add_layer([branch(block) for block in blocks or (attention(), ffn())])
 
 
 def run(decoder: _native.Decoder, count: int = 3) -> np.ndarray:
@@ -56,27 +67,32 @@ def run(decoder: _native.Decoder, count: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_matrix_by_channel_needs_a_shortlist_of_its_input(name):
+    make = attention if name in "qkvo" else ffn
     with pytest.raises(ValueError, match=f"'{name}' lies by channel, and its input has no shortlist"):
-        add_layer(new_decoder(), {name: channels(*SHAPES[name])})
+        make({name: channels(*SHAPES[name])})
+
+
+def by_channel(shortlist: _native.ChannelInput, **matrices) -> _native.Attention:
+    return attention({"o": channels(*SHAPES["o"]), **matrices}, inputs={"o": shortlist})
 
 
 def test_a_shortlist_serves_one_input():
     decoder, shared = new_decoder(), _native.ChannelInput(0.0, None, None)
-    add_layer(decoder, {"o": channels(*SHAPES["o"])}, inputs={"o": shared})
+    add_layer(decoder, by_channel(shared), ffn())
     with pytest.raises(ValueError, match="has some already"):
-        add_layer(decoder, {"o": channels(*SHAPES["o"])}, inputs={"o": shared})
+        by_channel(shared)
     assert np.isfinite(run(decoder)).all()
 
 
 def test_what_a_shortlist_leaves_goes_through_factors_that_fit():
     rest = _native.Channels(pack(32, WIDTH, "q8"))
     for outer in ((32, 32), (WIDTH, 64), None):
-        matrices = {"o": channels(*SHAPES["o"])} | ({"o_rest": pack(*outer, "q8")} if outer else {})
         with pytest.raises(ValueError, match="both factors of its low rank"):
-            add_layer(new_decoder(), matrices, inputs={"o": _native.ChannelInput(0.1, None, rest)})
+            by_channel(
+                _native.ChannelInput(0.1, None, rest), **({"o_rest": pack(*outer, "q8")} if outer else {})
+            )
     decoder = new_decoder()
-    matrices = {"o": channels(*SHAPES["o"]), "o_rest": pack(WIDTH, 32, "q8")}
-    add_layer(decoder, matrices, inputs={"o": _native.ChannelInput(0.1, None, rest)})
+    add_layer(decoder, by_channel(_native.ChannelInput(0.1, None, rest), o_rest=pack(WIDTH, 32, "q8")), ffn())
     assert np.isfinite(run(decoder)).all()
 
 
@@ -94,36 +110,59 @@ def mixture(hidden: int = 32, shared: int | None = None, inner: int | None = Non
     )
 
 
-FFN_PARTS = ("gate", "up", "down")
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [({}, {"hidden": 64}), ({"shared": 32}, {"shared": 64}), ({"inner": 32}, {"inner": 64})]
-)
-def test_mixtures_of_one_decoder_share_their_scratch(one, other):
-    decoder = new_decoder()
-    add_layer(decoder, without=FFN_PARTS, mixture=mixture(**one))
-    with pytest.raises(ValueError, match="of the same widths"):
-        add_layer(decoder, without=FFN_PARTS, mixture=mixture(**other))
-    add_layer(decoder, without=FFN_PARTS, mixture=mixture(**one, experts=5))
-    assert np.isfinite(run(decoder)).all()
-
-
-@pytest.mark.parametrize("parts", [{"shared": 64}, {"inner": 64}])
+@pytest.mark.parametrize("other", [{"hidden": 64}, {"shared": 64}, {"inner": 64}, {"experts": 5}], ids=str)
 @pytest.mark.parametrize("first", [0, 1])
-def test_mixtures_with_and_without_a_part_go_together(parts, first):
+def test_mixtures_of_any_sizes_go_together(other, first):
+    each = [{"hidden": 32, "shared": 32}, other]
+    alone = []
+    for options in each:
+        decoder = new_decoder()
+        add_layer(decoder, attention(), mixture(**options))
+        alone.append(run(decoder, 6))
     decoder = new_decoder()
-    for options in [{}, parts] if first else [parts, {}]:
-        add_layer(decoder, without=FFN_PARTS, mixture=mixture(**options))
-    assert np.isfinite(run(decoder, 6)).all()
+    for options in each[::-1] if first else each:
+        add_layer(decoder, mixture(**options))
+    together = run(decoder, 6)
+    assert np.isfinite(together).all()
+    assert not np.array_equal(alone[0], alone[1])
 
 
 def test_a_layer_that_is_refused_leaves_the_decoder_as_it_was():
-    decoder = new_decoder()
-    with pytest.raises(ValueError, match="'down' has the wrong shape"):
-        add_layer(decoder, {"down": pack(WIDTH, WIDTH)})
+    decoder, narrow = new_decoder(), _native.Laurel(pack(8, 32), pack(32, 8))
+    with pytest.raises(ValueError, match="a block is of another width than the decoder"):
+        add_layer(decoder, attention(), narrow)
     add_layer(decoder)
     assert _native.Cache(decoder, 8).token_bytes == 2 * HEAD_DIM * 2  # keys and values of one layer
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_matrix_of_another_shape_is_refused(name):
+    make = attention if name in "qkvo" else ffn
+    rows, cols = SHAPES[name]
+    for shape in ((rows + 32, cols), (rows, cols + 32)):
+        if name == "up" and shape[0] != rows:
+            continue  # the ups say how many neurons there are, and then the others do not fit
+        if name == "q" and shape[1] != cols:
+            continue  # likewise the queries, of the width
+        with pytest.raises(ValueError, match="has the wrong shape"):
+            make({name: pack(*shape)})
+
+
+@pytest.mark.parametrize("name", ["q_norm", "k_norm", "v_norm", "q_bias", "k_bias", "v_bias", "o_bias"])
+def test_a_vector_of_another_size_is_refused(name):
+    with pytest.raises(ValueError, match=name):
+        attention(vectors={name: np.ones(7, np.float32)})
+
+
+def test_a_name_that_a_block_does_not_have_is_refused():
+    for make in (
+        lambda: attention({"gate": pack(*SHAPES["gate"])}),
+        lambda: attention(vectors={"up_bias": np.ones(FFN, np.float32)}),
+        lambda: ffn({"q": pack(*SHAPES["q"])}),
+        lambda: ffn(inputs={"qkv": _native.ChannelInput(0.0, None, None)}),
+    ):
+        with pytest.raises(ValueError, match="is not one of this block"):
+            make()
 
 
 @pytest.mark.parametrize(
@@ -131,17 +170,83 @@ def test_a_layer_that_is_refused_leaves_the_decoder_as_it_was():
 )
 def test_sizes_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match=r"heads|RoPE"):
-        new_decoder(**changes)
+        attention(**changes)
 
 
-def test_a_negative_window_and_streams_without_a_decoder_of_streams_are_refused():
+def test_a_negative_window_and_a_table_larger_than_a_head_are_refused():
     with pytest.raises(ValueError, match="a window is negative"):
-        add_layer(new_decoder(), window=-1)
-    decoder, norm = new_decoder(), np.ones(WIDTH, np.float32)
-    every = {name: pack(*shape) for name, shape in SHAPES.items()}
-    vectors = {"attention_norm": norm, "ffn_norm": norm, "altup_router": norm}
-    with pytest.raises(ValueError, match="the decoder has none"):
-        decoder.add_layer(every, vectors, window=0, rope_table=0)
+        attention(window=-1)
+    with pytest.raises(ValueError, match="a RoPE table is larger than a head"):
+        attention(rope=_native.Rope([1.0] * (HEAD_DIM // 2 + 1)))
+    with pytest.raises(ValueError, match="at least one frequency"):
+        _native.Rope([])
+
+
+def test_a_block_is_part_of_one_layer():
+    decoder, block, other = new_decoder(), attention(), ffn()
+    with pytest.raises(ValueError, match="a block comes twice"):
+        add_layer(decoder, block, block)
+    add_layer(decoder, block, other)
+    for again in (decoder, new_decoder()):
+        with pytest.raises(ValueError, match="this one has a layer already"):
+            add_layer(again, block)
+    assert np.isfinite(run(decoder)).all()
+
+
+def test_keys_and_values_are_those_of_an_earlier_layer_of_the_same_decoder():
+    decoder, first = new_decoder(), attention()
+    queries = {name: pack(*SHAPES[name]) for name in ("q", "o")}
+
+    def reading(source):
+        sizes = {"heads": HEADS, "kv_heads": 1, "head_dim": HEAD_DIM, "scale": 0.2, "norm_eps": 1e-5}
+        return _native.Attention(queries, {}, source=source, **sizes)
+
+    with pytest.raises(ValueError, match="must name one before it"):
+        add_layer(decoder, reading(first))
+    add_layer(decoder, first)
+    add_layer(decoder, reading(first))
+    with pytest.raises(ValueError, match="must name one before it"):
+        add_layer(new_decoder(), reading(first))
+    with pytest.raises(ValueError, match="must name one before it that has them"):
+        reading(reading(first))
+    assert _native.Cache(decoder, 8).token_bytes == 2 * HEAD_DIM * 2
+    assert np.isfinite(run(decoder)).all()
+
+
+def test_angles_belong_to_one_decoder():
+    rope = _native.Rope([1.0] * (HEAD_DIM // 2))
+    add_layer(new_decoder(), attention(rope=rope))
+    other = new_decoder()
+    with pytest.raises(ValueError, match="belongs to one decoder"):
+        add_layer(other, attention(rope=rope))
+
+
+def test_a_layer_needs_branches_and_a_branch_blocks():
+    decoder = new_decoder()
+    with pytest.raises(ValueError, match="a layer needs a branch"):
+        decoder.add_layer([])
+    with pytest.raises(ValueError, match="a branch needs a block"):
+        decoder.add_layer([branch()])
+    with pytest.raises(ValueError, match="norm"):
+        decoder.add_layer([_native.Branch([(ffn(), None, False)], norm=np.ones(WIDTH - 1, np.float32))])
+    with pytest.raises(ValueError, match="norm of an output"):
+        decoder.add_layer([_native.Branch([(ffn(), np.ones(WIDTH - 1, np.float32), False)])])
+
+
+def test_a_branch_scales_what_it_adds():
+    def hidden(**options):
+        decoder = new_decoder()
+        decoder.add_layer(
+            [_native.Branch([(ffn(), None, False)], norm=np.ones(WIDTH, np.float32), **options)]
+        )
+        return run(decoder)
+
+    nothing = new_decoder()
+    nothing.add_layer([_native.Branch([(ffn(), np.zeros(WIDTH, np.float32), False)])])
+    assert np.array_equal(hidden(scale=0.0), run(nothing))
+    assert not np.array_equal(hidden(scale=0.5), hidden())
+    # The last norm takes a common factor away, up to its epsilon.
+    np.testing.assert_allclose(hidden(sum_scale=0.5), hidden(), rtol=1e-3)
 
 
 def test_nothing_stands_in_for_a_matrix():
@@ -151,7 +256,11 @@ def test_nothing_stands_in_for_a_matrix():
         lambda: _native.compute_each([None], np.ones((1, 64), np.float32), np.zeros((1, 1), np.int32), 1),
         lambda: _native.Cache(None, 8),
         lambda: new_decoder().forward(np.zeros(1, np.int32), [None], [1], VOCABULARY),
-        lambda: new_decoder().set_shared_router(None, *[None] * 5),
+        lambda: new_decoder(embedding=None),
+        lambda: new_decoder().add_layer([None]),
+        lambda: new_decoder().add_layer([_native.Branch([(None, None, False)])]),
+        lambda: _native.SharedRouter(*[None] * 6),
+        lambda: _native.Laurel(None, None),
         lambda: _native.Vocabulary(None),
     ):
         with pytest.raises((TypeError, ValueError)):
@@ -205,7 +314,7 @@ def test_threads_that_pack_together_pack_every_row_once():
 
 def test_inputs_are_recorded_while_a_decoder_works():
     decoder, recorded = new_decoder(), _native.ChannelInput(0.0, None, None)
-    add_layer(decoder, {"o": channels(*SHAPES["o"])}, inputs={"o": recorded})
+    add_layer(decoder, by_channel(recorded), ffn())
     recorded.record()
     run(decoder, 3)
     assert recorded.recorded().shape == (3, WIDTH)

@@ -199,10 +199,10 @@ def test_no_tokens():
 
 def test_bytes_are_those_of_the_rows():
     layer = Layer(experts=3, width=64, hidden=96, shared=32, format="q8")
-    assert layer.native.expert_bytes == sum(m.nbytes for m in layer.blocks[0])
     assert layer.shared is not None
-    shared = sum(m.nbytes for m in layer.shared)
-    assert layer.native.always_bytes == 4 * (3 * 64) + 4 * 64 + shared
+    every = [*layer.blocks, layer.shared]
+    routers = 4 * (3 * 64) + 4 * 64  # and the gate of the shared expert
+    assert layer.native.nbytes == routers + sum(m.nbytes for block in every for m in block)
 
 
 def test_sizes_that_do_not_fit_are_refused():

@@ -2,26 +2,20 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from shortlist import _native
 from shortlist.checkpoints.base import TYPES, Checkpoint
-from shortlist.checkpoints.packing import halves_order, pack_matrix, vector
 from shortlist.errors import CheckpointError, UsageError
-from shortlist.model.blocks.mixture import pack_mixture, pack_shared_router
-from shortlist.model.blocks.streams import pack_layer_streams, pack_streams
-from shortlist.sites.base import MATRICES, Packing, Part, Site, Way, site_class
+from shortlist.model.blocks.base import Packing
+from shortlist.model.blocks.layer import pack_layer
+from shortlist.model.blocks.streams import pack_streams
+from shortlist.sites.base import Part, Site, Way, site_class
 from shortlist.sites.neurons import Ffn, neuron_parts
-from shortlist.spec.families import BIASES, FAMILIES
 
 PREFILL_CHUNK = 256
 """Tokens per native call: enough to use the batched kernels well, few enough that Ctrl-C is heard soon."""
-
-ATTENTION = ("q", "k", "v", "o")
-FFN = ("gate", "up", "down")
-NORMS = ("attention_norm", "post_attention_norm", "ffn_norm", "post_ffn_norm", "q_norm", "k_norm")
 
 
 class Decoder:
@@ -86,118 +80,31 @@ class Decoder:
         self._workers = _native.Workers(self.threads)
         self.fingerprint = checkpoint.fingerprint
         self._source = str(checkpoint.path)
-        self._arena = _native.Arena()
+        self._tokens = 0
         with self._workers:
-            self._pack(checkpoint, weights, sites)
+            self._pack(Packing(weights or "", _native.Arena(), checkpoint, sites))
 
-    def _pack(
-        self, checkpoint: Checkpoint, weights: str | None, sites: Mapping[str, tuple[Site, Part]]
-    ) -> None:
+    def _pack(self, packing: Packing) -> None:
         config = self.config
-        packing = Packing(weights or "", self._arena)
-        table_format = "q8" if weights else ""
-
-        self.embedding = pack_matrix(checkpoint, "embedding", table_format, self._arena)
-        self.head_rows = self.embedding
-        if not config.tied_head:
-            self.head_rows = pack_matrix(checkpoint, "head", table_format, self._arena)
+        self.embedding = packing.table("embedding")
+        self.head_rows = self.embedding if config.tied_head else packing.table("head")
         self.head_rows.threads, self.head_rows.source = self.threads, self._source
-        tables = sorted({config.rope_of(i) for i in range(config.layers)})
         self._native = _native.Decoder(
-            width=config.width,
-            heads=config.heads,
-            kv_heads=config.kv_heads,
-            head_dim=config.head_dim,
-            ffn_width=config.ffn_width,
+            embedding=self.embedding,
+            final_norm=packing.norm("final_norm"),
             norm_eps=config.norm_eps,
             embedding_scale=config.embedding_scale,
-            attention_scale=config.attention_scale,
-            activation=config.activation,
-            rope=[list(frequencies) for frequencies, _ in tables],
-            rope_scales=[scale for _, scale in tables],
-            embedding=self.embedding,
-            final_norm=vector(checkpoint.tensors["final_norm"]) + np.float32(config.norm_offset),
-            laurel_rank=config.laurel_rank,
+            streams=pack_streams(packing),
         )
-        self._shared_bytes = self._neuron_bytes = self._each_bytes = self._tokens = 0
-        self._table_bytes = self.embedding.nbytes
-        if config.streams:
-            streams = pack_streams(checkpoint, weights or "", table_format, self._arena)
-            self._native.set_altup(**streams)
-            every = [*streams["expand"], *streams["merge"], streams["projection"]]
-            self._shared_bytes += sum(rows.nbytes for rows in every)
-            self._table_bytes += streams["table"].nbytes
-        if config.mixture and config.mixture.router_rank:
-            router = pack_shared_router(checkpoint, self._arena)
-            self._native.set_shared_router(**router)
-            self._shared_bytes += sum(router[name].nbytes for name in ("project", "up", "down"))
-        self._inputs: dict[str, _native.ChannelInput] = {}
-        self.listable_neurons = 0
-        self._mixtures: list[_native.Mixture] = []
-        for i in range(config.layers):
-            names = {name: f"layers.{i}.{name}" for name in ATTENTION + FFN + NORMS + BIASES}
-            mixed = config.is_mixture(i)
-            here = {kind: sites.get(f"layers.{i}.{kind}") for kind in (*MATRICES, "neurons")}
-            places = {kind: found for kind in MATRICES if (found := here[kind])}
-            elsewhere = {matrix for name in places for matrix in MATRICES[name]}
-            matrices: dict[str, Any] = {
-                name: pack_matrix(checkpoint, names[name], weights or "", self._arena, tiled=True)
-                for name in (ATTENTION if here["neurons"] else ATTENTION + FFN)
-                if names[name] in checkpoint.tensors and name not in elsewhere
-            }
-            vectors = {
-                n: vector(checkpoint.tensors[names[n]])
-                for n in NORMS + BIASES
-                if names[n] in checkpoint.tensors
-            }
-            for name in vectors.keys() & set(NORMS):
-                vectors[name] = vectors[name] + np.float32(config.norm_offset)
-            if FAMILIES[config.family].value_norm:
-                vectors["v_norm"] = np.ones(config.head_dim, np.float32)
-            if config.streams:
-                more_matrices, more_vectors = pack_layer_streams(checkpoint, i, weights or "", self._arena)
-                matrices |= more_matrices
-                vectors |= more_vectors
-            if config.rope_interleaved:
-                for name in vectors.keys() & {"q_bias", "k_bias"}:
-                    vectors[name] = halves_order(vectors[name][:, None], config.head_dim)[:, 0]
-            neurons, mixture = None, None
-            if mixed:
-                mixture = pack_mixture(checkpoint, i, weights or "", self._arena)
-                self._mixtures.append(mixture)
-                self._shared_bytes += mixture.always_bytes
-            elif here["neurons"]:
-                site, part = here["neurons"]
-                packed = site.install(part, packing)
-                self.listable_neurons += site.units
-                neurons, matrices["scores"] = packed.neurons, packed.scores
-                self._each_bytes = neurons.bytes_each
-                self._neuron_bytes += neurons.nbytes
-                if packed.margin is not None:
-                    vectors["margin"] = packed.margin
-            self._shared_bytes += sum(rows.nbytes for rows in matrices.values())
-            inputs = {}
-            for name, (site, part) in places.items():
-                by_name, inputs[name] = site.install(part, packing)
-                matrices.update(by_name)
-                self._inputs[site.name] = inputs[name]
-            self._native.add_layer(
-                matrices,
-                vectors,
-                window=config.windows[i],
-                rope_table=tables.index(config.rope_of(i)),
-                neurons=neurons,
-                inputs=inputs,
-                kv_layer=config.kv_source_of(i),
-                mixture=mixture,
-                cutoff=config.ffn_cutoff_of(i),
-            )
-        channel_bytes = sum(each.all_bytes for each in self._inputs.values())
-        expert_bytes = sum(each.expert_bytes * len(each.loads) for each in self._mixtures)
-        self.nbytes = self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
-        self.nbytes += self._table_bytes
-        if not config.tied_head:
-            self.nbytes += self.head_rows.nbytes
+        layers = [pack_layer(packing, i) for i in range(config.layers)]
+        for branches in layers:
+            self._native.add_layer(branches)
+        self._inputs = packing.inputs
+        blocks = [block for branches in layers for branch in branches for block in branch.blocks]
+        self._mixtures = [block for block in blocks if isinstance(block, _native.Mixture)]
+        self._neurons = [block for block in blocks if isinstance(block, _native.NeuronFfn)]
+        tables = {id(rows): rows.nbytes for rows in (self.embedding, self.head_rows)}
+        self.nbytes = self._native.nbytes + sum(tables.values())
 
     @property
     def logit_cap(self) -> float | None:
@@ -207,7 +114,12 @@ class Decoder:
     @property
     def neurons_read(self) -> int:
         """Neurons whose rows were read so far, over all tokens and layers; 0 where all are dense."""
-        return self._native.neurons_read
+        return sum(each.neurons_read for each in self._neurons)
+
+    @property
+    def listable_neurons(self) -> int:
+        """Neurons of all layers that a token may leave out."""
+        return sum(each.neurons for each in self._neurons)
 
     @property
     def channels_read(self) -> dict[str, int]:
@@ -254,15 +166,7 @@ class Decoder:
     @property
     def layer_bytes(self) -> int:
         """Packed bytes of the layers that a token reads: with shortlists, the mean so far."""
-        if not self._tokens:
-            channel_bytes = sum(each.all_bytes for each in self._inputs.values())
-            expert_bytes = sum(
-                each.expert_bytes * (each.per_token or len(each.loads)) for each in self._mixtures
-            )
-            return self._shared_bytes + self._neuron_bytes + channel_bytes + expert_bytes
-        bytes_read = sum(each.bytes_read for each in self._inputs.values())
-        bytes_read += sum(each.expert_bytes * int(each.loads.sum()) for each in self._mixtures)
-        return self._shared_bytes + (self._each_bytes * self.neurons_read + bytes_read) // self._tokens
+        return self._native.token_bytes(self._tokens)
 
     def new_cache(self, capacity: int | None = None, *, full_precision: bool = False) -> _native.Cache:
         """An empty KV cache. Memory is reserved at once, and used only as positions fill.

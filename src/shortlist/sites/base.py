@@ -194,7 +194,8 @@ class Site(ABC):
         return pack_matrix(self.checkpoint, name, weights, _native.Arena())
 
 
-class Packing(NamedTuple):
+@dataclass
+class Packing:
     """How the matrices of a layer are packed, and where to."""
 
     weights: str

@@ -1,7 +1,5 @@
 """Mixtures of experts: the tensors of one layer, packed for the native decoder."""
 
-from typing import Any
-
 import numpy as np
 
 from shortlist import _native
@@ -10,26 +8,23 @@ from shortlist.checkpoints.base import Checkpoint
 from shortlist.checkpoints.experts import TERNARY
 from shortlist.checkpoints.packing import pack_matrix, vector
 from shortlist.errors import CheckpointError
+from shortlist.model.blocks.base import Packing
 
 BLOCK = ("gate", "up", "down")
 
 
-def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _native.Arena) -> _native.Mixture:
+def pack_mixture(packing: Packing, layer: int) -> _native.Mixture:
     """The experts of one layer, each a few matrices of its own, and their router.
 
-    Parameters
-    ----------
-    weights
-        "q8" or "q4" quantizes float matrices; "" keeps them. The router and the gate of the shared expert
-        stay as they are: a rounding there changes which experts are chosen.
-    arena
-        Where the packed rows go.
+    The router and the gate of the shared expert are never quantized: a rounding there changes which experts
+    are chosen.
 
     Raises
     ------
     CheckpointError
         Codes of ternary experts are none.
     """
+    checkpoint, weights, arena = packing.checkpoint, packing.weights, packing.arena
     mixture = checkpoint.config.mixture
     assert mixture is not None
     prefix = f"layers.{layer}"
@@ -60,26 +55,31 @@ def pack_mixture(checkpoint: Checkpoint, layer: int, weights: str, arena: _nativ
         router_hidden_bias=values("router_hidden_bias", mixture.router_width),
         router_bias=values("router_bias", mixture.router_width),
         router_price=values("router_price", mixture.prices),
+        router_of_all=_shared_router(packing) if mixture.router_rank else None,
     )
 
 
-def pack_shared_router(checkpoint: Checkpoint, arena: _native.Arena) -> dict[str, Any]:
-    """What `_native.Decoder.set_shared_router` takes: matrices and vectors.
+def _shared_router(packing: Packing) -> _native.SharedRouter:
+    """The router that all mixtures share, packed with the first of them.
 
     Raises
     ------
     CheckpointError
         Not all of it is finite, which its choices would hide.
     """
+    if router := packing.shared.get("router"):
+        return router
+    checkpoint = packing.checkpoint
     names = ("project", "up", "down")
-    matrices = {name: pack_matrix(checkpoint, f"router_{name}", "", arena) for name in names}
+    matrices = {name: pack_matrix(checkpoint, f"router_{name}", "", packing.arena) for name in names}
     vectors = {
         name: vector(checkpoint.tensors[f"router_{name}"]) for name in ("decay", "up_bias", "down_bias")
     }
     values = [rows.unpack(np.arange(rows.rows, dtype=np.int32)) for rows in matrices.values()]
     if not all(np.isfinite(each).all() for each in (*values, *vectors.values())):
         raise CheckpointError(f"{checkpoint.path}: its router is not all numbers: convert it again")
-    return matrices | vectors
+    packing.shared["router"] = _native.SharedRouter(**matrices, **vectors)
+    return packing.shared["router"]
 
 
 def _expert_matrix(checkpoint: Checkpoint, name: str, weights: str, arena: _native.Arena) -> _native.Rows:

@@ -1,69 +1,45 @@
-"""What gemma3n has around a layer's attention and feed-forward part, packed: streams, layer inputs, LAuReL.
+"""Several residual streams around layers (AltUp) and an input of its own for every layer, packed.
 
-The native code that runs it says what it computes: native/blocks/altup.hpp, layer_inputs.hpp, laurel.hpp.
+The native code that runs it says what it computes: native/blocks/altup.hpp and layer_inputs.hpp.
 """
-
-from typing import Any
 
 import numpy as np
 
 from shortlist import _native
-from shortlist.checkpoints.base import Checkpoint
-from shortlist.checkpoints.packing import matrix_values, pack_matrix, vector
+from shortlist.checkpoints.packing import matrix_values, vector
+from shortlist.model.blocks.base import Packing
 
 
-def pack_streams(
-    checkpoint: Checkpoint, weights: str, table_format: str, arena: _native.Arena
-) -> dict[str, Any]:
-    """What `_native.Decoder.set_altup` takes, for a checkpoint with several streams.
-
-    Parameters
-    ----------
-    weights
-        "q8" or "q4" quantizes float matrices; "" keeps them.
-    table_format
-        The same for the table of layer inputs, of which a token reads one row.
-    arena
-        Where the packed rows go.
-    """
-    streams = checkpoint.config.streams
-    assert streams is not None
-
-    def pack(name: str) -> _native.Rows:
-        return pack_matrix(checkpoint, name, weights, arena, tiled=True)
-
-    return {
-        "active": streams.active,
-        "expand": [pack(f"expand_{i}") for i in range(1, streams.count)],
-        "merge": [pack(f"merge_{i}") for i in range(1, streams.count)],
-        "table": pack_matrix(checkpoint, "input_table", table_format, arena),
-        "projection": pack("input_projection"),
-        "norm": vector(checkpoint.tensors["input_table_norm"]),
-    }
+def pack_streams(packing: Packing) -> _native.AltUp | None:
+    """The streams of a checkpoint; None where it has a single one."""
+    config, tensors = packing.config, packing.checkpoint.tensors
+    streams = config.streams
+    if streams is None:
+        return None
+    return _native.AltUp(
+        width=config.width,
+        active=streams.active,
+        norm_eps=config.norm_eps,
+        activation=config.activation,
+        expand=[packing.matrix(f"expand_{i}") for i in range(1, streams.count)],
+        merge=[packing.matrix(f"merge_{i}") for i in range(1, streams.count)],
+        table=packing.table("input_table"),
+        projection=packing.matrix("input_projection"),
+        norm=vector(tensors["input_table_norm"]),
+        layers=[_layer(packing, i) for i in range(config.layers)],
+    )
 
 
-def pack_layer_streams(
-    checkpoint: Checkpoint, layer: int, weights: str, arena: _native.Arena
-) -> tuple[dict[str, _native.Rows], dict[str, np.ndarray]]:
-    """The matrices and the vectors that one layer adds to `_native.Decoder.add_layer`."""
-
-    def name(tensor: str) -> str:
-        return f"layers.{layer}.{tensor}"
-
-    matrices = {
-        tensor: pack_matrix(checkpoint, name(tensor), weights, arena, tiled=True)
-        for tensor in ("laurel_left", "laurel_right", "input_gate", "input_up")
-    }
-    vectors = {
-        tensor: vector(checkpoint.tensors[name(tensor)])
-        for tensor in ("laurel_norm", "altup_scale", "input_norm")
-    }
+def _layer(packing: Packing, layer: int) -> tuple[dict[str, _native.Rows], dict[str, np.ndarray]]:
+    """The matrices and the vectors of one layer."""
+    tensors = packing.checkpoint.tensors
+    matrices = {name: packing.matrix(f"layers.{layer}.{name}") for name in ("input_gate", "input_up")}
+    vectors = packing.vectors(layer, ("altup_scale", "input_norm"))
     coefficients = {
-        tensor: matrix_values(checkpoint.tensors[name(tensor)])
-        for tensor in ("altup_router", "altup_predict", "altup_correct")
+        name: matrix_values(tensors[f"layers.{layer}.{name}"])
+        for name in ("altup_router", "altup_predict", "altup_correct")
     }
     # The router reads its input normed and divided by the width: both go into its weights.
-    coefficients["altup_router"] *= vector(checkpoint.tensors[name("altup_router_norm")]) / np.float32(
-        checkpoint.config.width
-    )
-    return matrices, vectors | {tensor: values.reshape(-1) for tensor, values in coefficients.items()}
+    norm = vector(tensors[f"layers.{layer}.altup_router_norm"])
+    coefficients["altup_router"] *= norm / np.float32(packing.config.width)
+    return matrices, vectors | {name: values.reshape(-1) for name, values in coefficients.items()}

@@ -15,18 +15,41 @@ Expert expert_of(const nb::tuple& block) {
 }
 
 void check_routed(const Mixture& mixture) {
-  if (!mixture.router()) throw std::invalid_argument("a mixture without a router only works in a decoder that has one");
+  if (!mixture.router()) throw std::invalid_argument("a mixture without a router of its own works in a decoder alone");
+}
+
+// Runs work(pass) on the pool for so many tokens that no decoder brings.
+template <class Work>
+void run_alone(const Mixture& mixture, int tokens, const Work& work) {
+  Context context(mixture.width());
+  context.count = tokens;
+  auto reserve = [&](int members) {
+    context.members = members;
+    mixture.reserve(context);
+  };
+  Pool::instance().run(reserve, [&](Team& team) {
+    Pass pass(team, context);
+    work(pass);
+  });
 }
 
 }  // namespace
 
 void bind_moe(nb::module_& m) {
-  nb::class_<Mixture>(m, "Mixture", "A feed-forward layer of experts, of which a token computes those that its router chooses.")
+  nb::class_<SharedRouter, Prelude>(m, "SharedRouter", "One router for all mixtures of a decoder, which reads nothing but tokens.")
+      .def(
+          "__init__",
+          [](SharedRouter* self, const Matrix& project, In1<float> decay, const Matrix& up, In1<float> up_bias, const Matrix& down, In1<float> down_bias) {
+            new (self) SharedRouter(project, to_vector(decay), up, to_vector(up_bias), down, to_vector(down_bias));
+          },
+          nb::kw_only(), "project"_a, "decay"_a, "up"_a, "up_bias"_a, "down"_a, "down_bias"_a);
+
+  nb::class_<Mixture, Block>(m, "Mixture", "A feed-forward layer of experts, of which a token computes those that its router chooses.")
       .def(
           "__init__",
           [](Mixture* self, Matrix router, const nb::list& experts, int per_token, bool normalize, float margin, const std::string& activation,
              const std::optional<nb::tuple>& shared, Matrix shared_gate, Matrix router_hidden, const std::optional<In1<float>>& router_hidden_bias,
-             const std::optional<In1<float>>& router_bias, const std::optional<In1<float>>& router_price) {
+             const std::optional<In1<float>>& router_bias, const std::optional<In1<float>>& router_price, std::shared_ptr<SharedRouter> router_of_all) {
             auto vector = [](const std::optional<In1<float>>& values) { return values ? to_vector(*values) : Vector(); };
             std::optional<Router> rule;
             if (router) rule = Router{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias), vector(router_price)};
@@ -34,16 +57,14 @@ void bind_moe(nb::module_& m) {
             for (nb::handle block : experts) blocks.push_back(expert_of(nb::cast<nb::tuple>(block)));
             std::optional<Expert> always;
             if (shared) always = expert_of(*shared);
-            new (self) Mixture(std::move(rule), std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
+            new (self) Mixture(std::move(rule), std::move(router_of_all), std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
           },
           nb::kw_only(), "router"_a.none(), "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a, "shared"_a = nb::none(),
           "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(), "router_price"_a = nb::none(),
+          "router_of_all"_a = nb::none(),
           "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; routers and `shared_gate` are floats. Without `per_token` all "
-          "experts are chosen whose score is at least the largest plus `margin`; without a router one, by the decoder's. `router_price` is taken off the scores "
+          "experts are chosen whose score is at least the largest plus `margin`; without a router the one that `router_of_all` chose. `router_price` is taken off the scores "
           "for the choice, not for the weights.")
-      .def_prop_ro("expert_bytes", &Mixture::expert_bytes, "Packed bytes of one expert.")
-      .def_prop_ro("per_token", &Mixture::per_token, "Experts that a token computes; 0: it depends.")
-      .def_prop_ro("always_bytes", &Mixture::always_bytes, "Packed bytes of the router and of the shared expert, which every token reads.")
       .def_prop_ro(
           "loads",
           [](const Mixture& mixture) {
@@ -64,9 +85,7 @@ void bind_moe(nb::module_& m) {
             if (!tokens) return result;
             nb::gil_scoped_release release;
             const Activations inputs(x.data(), tokens, mixture.width());
-            MixtureScratch scratch;
-            auto reserve = [&](int members) { scratch.reserve(mixture, tokens, members); };
-            Pool::instance().run(reserve, [&](Team& team) { mixture.score(team, scratch, inputs.batch(tokens), out); });
+            run_alone(mixture, tokens, [&](Pass& pass) { mixture.score(pass, inputs.batch(tokens), out); });
             std::vector<Choice> chosen;
             for (int t = 0; t < tokens; t++) {
               float* weights = out + static_cast<size_t>(t) * static_cast<size_t>(experts);
@@ -88,9 +107,11 @@ void bind_moe(nb::module_& m) {
             if (!tokens) return result;
             nb::gil_scoped_release release;
             const Activations inputs(x.data(), tokens, mixture.width());
-            MixtureScratch scratch;
-            auto reserve = [&](int members) { scratch.reserve(mixture, tokens, members); };
-            Pool::instance().run(reserve, [&](Team& team) { mixture.run(team, scratch, inputs.batch(tokens), out, nullptr); });
+            run_alone(mixture, tokens, [&](Pass& pass) {
+              mixture.inner(pass, inputs.batch(tokens));
+              pass.team.barrier();
+              mixture.output(pass, out, nullptr);
+            });
             return result;
           },
           "x"_a, "What the mixture makes of tokens [n, width]: float32 [n, width].");

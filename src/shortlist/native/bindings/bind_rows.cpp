@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "bindings/bind_arrays.hpp"
+#include "kernels/kernels.hpp"
 #include "sites/heads.hpp"
 
 namespace shortlist {

@@ -1,7 +1,7 @@
 // The Python module shortlist._native: its parts, and the functions that belong to none.
 #include "pool/bandwidth.hpp"
 #include "bindings/bind_arrays.hpp"
-#include "blocks/decoder.hpp"
+#include "kernels/kernels.hpp"
 #include "sites/heads.hpp"
 #include "sites/neurons.hpp"
 #include "kernels/noise.hpp"
@@ -15,6 +15,7 @@ void bind_packer(nb::module_& m);
 void bind_types(nb::module_& m);
 void bind_channels(nb::module_& m);
 void bind_neurons(nb::module_& m);
+void bind_blocks(nb::module_& m);
 void bind_moe(nb::module_& m);
 void bind_decoder(nb::module_& m);
 void bind_heads(nb::module_& m);
@@ -33,6 +34,7 @@ NB_MODULE(_native, m) {
   bind_types(m);
   bind_channels(m);
   bind_neurons(m);
+  bind_blocks(m);
   bind_moe(m);
   bind_decoder(m);
   bind_heads(m);

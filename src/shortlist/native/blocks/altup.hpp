@@ -21,36 +21,44 @@ struct AltUpLayer {
   LayerInput input;
 };
 
-class AltUp {
+class AltUp : public Streams {
  public:
-  // `expand` and `merge`, [width, width] each, make the streams beyond the first from the embedding, and one of all again.
-  // Throws std::invalid_argument where they do not fit.
-  AltUp(int width, int active, float eps, std::vector<Matrix> expand, std::vector<Matrix> merge, LayerInputs inputs);
-  void reserve(int slots, int members);
-  // Throws std::invalid_argument where a tensor of layer `index` is missing or has another shape.
-  void check(const AltUpLayer& layer, int index) const;
-
-  // All streams of the tokens from their embeddings, [slots, width].
-  void start(const OwnTokens& own, const int32_t* tokens, const float* residual);
-  // Predicts the streams; the active one goes to `residual`, for the layer to work on.
-  void before(const OwnTokens& own, const AltUpLayer& layer, float* residual);
-  // Corrects the streams by `residual`, which the layer has computed, and adds the layer's own input.
-  void after(const OwnTokens& own, const AltUpLayer& layer, int index, Activation activation, const float* residual);
-  // All streams as one, in `residual`.
-  void finish(const OwnTokens& own, float* residual);
+  // `expand` and `merge`, [width, width] each, split the embedding into streams, and merge them back at the end. Throws
+  // std::invalid_argument where sizes do not fit.
+  AltUp(int width, int active, float eps, Activation activation, std::vector<Matrix> expand, std::vector<Matrix> merge, LayerInputs inputs,
+        std::vector<AltUpLayer> layers);
+  int width() const override { return width_; }
+  int layers() const override { return static_cast<int>(layers_.size()); }
+  Bytes bytes() const override;
+  void reserve(Context& context) const override;
+  void start(Pass& pass) const override;
+  // Predicts the streams; the active one goes to the residual stream, for the layer to work on.
+  void before(Pass& pass, int layer) const override;
+  // Corrects the streams by what the layer has computed, and adds the layer's own input.
+  void after(Pass& pass, int layer) const override;
+  void finish(Pass& pass) const override;
 
  private:
-  float* stream(int slot, int s) { return &streams_[(static_cast<size_t>(slot) * static_cast<size_t>(count_) + static_cast<size_t>(s)) * static_cast<size_t>(width_)]; }
-  // The product of one of `expand` or `merge`, for stream s of a token.
-  float* product(int64_t token, int s) { return &products_[static_cast<size_t>((token * (count_ - 1) + s - 1) * width_)]; }
+  struct Scratch {
+    explicit Scratch(const Sizes& sizes) : width(sizes[0]), count(sizes[1]), x(static_cast<int>(sizes[0])) {}
+    float* stream(int slot, int s) { return &streams[static_cast<size_t>((slot * count + s) * width)]; }
+    // The product of one of `expand` or `merge`, for stream s of a token.
+    float* product(int64_t token, int s) { return &products[static_cast<size_t>((token * (count - 1) + s - 1) * width)]; }
+    const int64_t width, count;
+    Activations x;
+    Vector streams, products;
+  };
+  Sizes sizes() const { return {width_, count_}; }
+  Scratch& scratch(const Pass& pass) const { return pass.context.get<Scratch>(sizes()); }
+  void check(const AltUpLayer& layer) const;
   void route(const AltUpLayer& layer, const float* x, float* modes) const;
 
   int width_, count_, active_;
   float eps_;
+  Activation activation_;
   std::vector<Matrix> expand_, merge_;
   LayerInputs inputs_;
-  Activations x_;
-  Vector streams_, products_;
+  std::vector<AltUpLayer> layers_;
 };
 
 }  // namespace shortlist

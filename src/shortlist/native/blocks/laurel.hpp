@@ -1,42 +1,35 @@
-// Learned augmented residual layer (LAuReL, low-rank form: https://arxiv.org/abs/2411.07501), as Gemma 3n has it around attention: beside
-// what attention adds, a low-rank map of attention's own input x joins the residual stream,
+// Learned augmented residual layer (LAuReL, low-rank form: https://arxiv.org/abs/2411.07501): beside what attention adds, a low-rank
+// map of attention's own input x joins the residual stream,
 //
 //   residual = (residual + attention(x) + x + norm(right (left x))) / sqrt(2)
 //
-// which halves the energy of what is twice as much.
+// which halves the energy of what is twice as much. The block is right (left x); the branch that holds it has the rest.
 #pragma once
-#include "blocks/linear.hpp"
+#include "blocks/block.hpp"
 
 namespace shortlist {
 
-struct LaurelLayer {
-  Linear left, right;  // [rank, width], [width, rank]
-  Vector norm;
-
-  explicit operator bool() const { return !norm.empty(); }
-};
-
-// The steps of one layer, beside those of attention, so that both share their barriers: a barrier between left and right, and
-// between right and add.
-class Laurel {
+class Laurel : public Block {
  public:
-  Laurel(int rank, int width, float eps) : rank_(rank), width_(width), eps_(eps), narrow_(rank) {}
-  void reserve(int slots);
-  // Throws std::invalid_argument where a tensor of the layer has another shape.
-  void check(const LaurelLayer& layer) const;
-
-  void left(Team& team, const LaurelLayer& layer, const Input& x);
-  void right(const OwnTokens& own, const LaurelLayer& layer);
-  // Adds x and its map to the residual stream, [slots, width].
-  void add(const OwnTokens& own, const LaurelLayer& layer, Activations& x, float* residual);
-  // Divides it by sqrt(2), when attention is added too.
-  void halve(const OwnTokens& own, float* residual) const;
+  // [rank, width], [width, rank]. Throws std::invalid_argument where they do not fit.
+  Laurel(Linear left, Linear right);
+  int width() const override { return static_cast<int>(left_.inputs()); }
+  Bytes bytes() const override { return Bytes::whole(left_.bytes() + right_.bytes()); }
+  void reserve(Context& context) const override;
+  void inner(Pass& pass, const Batch& x) override;
+  void output(Pass& pass, float* out, const Rows* next) override;
+  const Rows* first() const override { return left_.rows.get(); }
 
  private:
-  int rank_, width_;
-  float eps_;
-  Activations narrow_;
-  Vector low_, wide_, normed_;
+  struct Scratch {
+    explicit Scratch(const Sizes& sizes) : narrow(static_cast<int>(sizes[0])) {}
+    Vector low;
+    Activations narrow;
+  };
+  int rank() const { return static_cast<int>(left_.outputs()); }
+  Sizes sizes() const { return {rank()}; }
+
+  Linear left_, right_;
 };
 
 }  // namespace shortlist

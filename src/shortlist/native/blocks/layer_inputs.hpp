@@ -7,7 +7,7 @@
 //
 //   norm(up (activation(gate x) * input))
 #pragma once
-#include "blocks/linear.hpp"
+#include "blocks/block.hpp"
 #include "sites/neurons.hpp"
 
 namespace shortlist {
@@ -22,26 +22,29 @@ class LayerInputs {
   // `table` is [tokens, layers * size]; a token beyond it takes row 0. `projection` is [layers * size, width], `norm` [size].
   // Throws std::invalid_argument where they do not fit.
   LayerInputs(Matrix table, Matrix projection, Vector norm, int width, float eps);
-  void reserve(int slots, int members);
+  void reserve(Context& context) const;
   void check(const LayerInput& layer) const;
   int layers() const { return static_cast<int>(table_->view.cols) / size_; }
+  Bytes bytes() const { return {table_->bytes() + projection_->bytes(), projection_->bytes(), 0, 0}; }
 
   // The inputs of all layers, from the tokens and their embeddings.
-  void look_up(const OwnTokens& own, const int32_t* tokens, const Batch& embedded);
-  // What joins the streams after layer `index`, for x of every token, through of(). Ends with a barrier.
-  void apply(const OwnTokens& own, const LayerInput& layer, int index, Activation activation, const Batch& x);
-  const float* of(int64_t token) const { return &wide_[static_cast<size_t>(token) * static_cast<size_t>(width_)]; }  // before the norm
+  void look_up(Pass& pass, const Batch& embedded) const;
+  // What joins the streams after layer `index`, for x of every token, before its norm: [tokens, width]. Ends with a barrier.
+  const float* apply(Pass& pass, const LayerInput& layer, int index, Activation activation, const Batch& x) const;
 
  private:
-  float* input(int64_t token, int layer) { return &inputs_[static_cast<size_t>((token * layers() + layer) * size_)]; }
+  struct Scratch {
+    explicit Scratch(const Sizes& sizes) : narrow(static_cast<int>(sizes[0])) {}
+    Activations narrow;
+    Vector inputs, gated, wide;  // the first [tokens, layers, size]
+    std::vector<Vector> rows;    // of the table, per member
+  };
+  Sizes sizes() const { return {size_}; }
 
   Matrix table_, projection_;
   Vector norm_;
   int width_, size_;
   float eps_;
-  Activations narrow_;
-  Vector inputs_, gated_, wide_;
-  std::vector<Vector> rows_;  // of the table, per member
 };
 
 }  // namespace shortlist

@@ -102,6 +102,17 @@ std::vector<float> ChannelInput::recorded() {
   return std::exchange(kept_, {});
 }
 
+Input choose(Team& team, ChannelInput* input, const Batch& x, std::vector<Chosen>& chosen) {
+  if (!input) return {x};
+  const OwnTokens own(team, x.tokens);
+  Chosen* first = &chosen[own.alone ? static_cast<size_t>(team.id) : 0];
+  for (int64_t t = own.mine.begin; t < own.mine.end; t++) input->choose(x.token(static_cast<int>(t)), first[t]);
+  own.barrier();
+  if (team.id == 0)
+    for (int t = 0; t < x.tokens; t++) input->count(x.token(t), first[t]);
+  return {x, first};
+}
+
 // ---- products -----------------------------------------------------------------------------------------------------
 
 void check_matrix(const Linear& matrix, int64_t rows, int64_t cols, const char* name, const ChannelInput* input) {

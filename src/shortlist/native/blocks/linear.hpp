@@ -59,6 +59,7 @@ struct Linear {
   explicit operator bool() const { return rows || channels; }
   int64_t outputs() const { return rows ? rows->view.rows : channels->view.outputs; }
   int64_t inputs() const { return rows ? rows->view.cols : channels->view.inputs; }
+  size_t bytes() const { return rows ? rows->bytes() : 0; }  // those of channels are counted with their input
 };
 
 // What one token reads of the matrices that share an input.
@@ -101,6 +102,10 @@ struct Input {
   Batch x;
   const Chosen* chosen = nullptr;
 };
+
+// What each token reads of the matrices that share the input x; everything where there is no shortlist. `chosen` has room for the
+// lists of every token, and of every member.
+Input choose(Team& team, ChannelInput* input, const Batch& x, std::vector<Chosen>& chosen);
 
 // This member's share of out[t, r] = row r . x_t (+ bias), stride floats between tokens. Returns the share. The first rows
 // of the member's share of `next`, the matrix that comes after, are on their way to the cache when it returns.

@@ -59,24 +59,21 @@ void Router::choose(float* scores, std::vector<Choice>& chosen) const {
 
 // ---- scratch ------------------------------------------------------------------------------------------------------
 
-void MixtureScratch::Hidden::reserve(int64_t pairs, int64_t width) {
+MixtureScratch::MixtureScratch(const Sizes& widths)
+    : inner_(static_cast<int>(widths[2])), gathered_(static_cast<int>(widths[3])), routed_(widths[0]), shared_(widths[1]) {}
+
+void MixtureScratch::Hidden::reserve(int64_t pairs) {
   activations.reserve(static_cast<int>(pairs));
-  for (Vector* v : {&gate, &up})
-    if (v->size() < static_cast<size_t>(pairs * width)) v->resize(static_cast<size_t>(pairs * width));
+  for (Vector* v : {&gate, &up}) grow(*v, static_cast<size_t>(pairs * width));
 }
 
-void MixtureScratch::reserve(const Mixture& mixture, int tokens, int members) {
+void MixtureScratch::reserve(int tokens, int members, int experts, int most) {
   members_.resize(std::max(members_.size(), static_cast<size_t>(members)));
-  scores_.resize(std::max(scores_.size(), static_cast<size_t>(tokens) * static_cast<size_t>(mixture.experts())));
+  grow(scores_, static_cast<size_t>(tokens) * static_cast<size_t>(experts));
   chosen_.resize(std::max(chosen_.size(), static_cast<size_t>(tokens)));
-  if (mixture.router_ && mixture.router_->hidden && !inner_) inner_.emplace(static_cast<int>(mixture.router_->hidden->view.rows));
-  if (inner_) inner_->reserve(tokens);
-  if (!routed_) routed_.emplace(mixture.experts_[0].width());
-  if (!gathered_) gathered_.emplace(mixture.width());
-  routed_->reserve(mixture.router_ ? mixture.router_->most() : 1, mixture.experts_[0].width());
-  if (!mixture.shared_) return;
-  if (!shared_) shared_.emplace(mixture.shared_->width());
-  shared_->reserve(tokens, mixture.shared_->width());
+  inner_.reserve(tokens);
+  routed_.reserve(most);
+  shared_.reserve(tokens);
 }
 
 // ---- the layer ----------------------------------------------------------------------------------------------------
@@ -98,12 +95,15 @@ static void check_router(const Router& router, int64_t experts, int64_t width) {
     throw std::invalid_argument("a token cannot choose " + std::to_string(router.per_token) + " of " + std::to_string(experts) + " experts");
 }
 
-Mixture::Mixture(std::optional<Router> router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation)
-    : router_(std::move(router)), experts_(std::move(experts)), shared_(std::move(shared)), shared_gate_(std::move(shared_gate)), activation_(activation),
-      loads_(experts_.size()) {
+Mixture::Mixture(std::optional<Router> router, std::shared_ptr<SharedRouter> router_of_all, std::vector<Expert> experts, std::optional<Expert> shared,
+                 Matrix shared_gate, Activation activation)
+    : router_(std::move(router)), router_of_all_(std::move(router_of_all)), experts_(std::move(experts)), shared_(std::move(shared)),
+      shared_gate_(std::move(shared_gate)), activation_(activation), loads_(experts_.size()) {
   if (experts_.empty() || !experts_[0].up) throw std::invalid_argument("a mixture needs experts");
   const int64_t cols = experts_[0].up->view.cols, width = experts_[0].width();
   if (router_) check_router(*router_, this->experts(), cols);
+  if (!router_ && (!router_of_all_ || router_of_all_->experts() != this->experts() || router_of_all_->width() != cols))
+    throw std::invalid_argument("a mixture without a router needs a shared one with as many experts, of the same width");
   for (const Expert& expert : experts_) check_block(expert, width, cols, activation_, "experts");
   if (shared_) {
     if (!shared_->up) throw std::invalid_argument("the shared expert has no up projection");
@@ -112,36 +112,46 @@ Mixture::Mixture(std::optional<Router> router, std::vector<Expert> experts, std:
   if (shared_gate_) check_matrix({shared_gate_}, 1, cols, "shared_gate");
 }
 
-size_t Mixture::always_bytes() const {
-  const size_t router = router_ ? router_->rows->bytes() + (router_->hidden ? router_->hidden->bytes() : 0) : 0;
-  return router + (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
+Bytes Mixture::bytes() const {
+  size_t always = (shared_ ? shared_->bytes() : 0) + (shared_gate_ ? shared_gate_->bytes() : 0);
+  if (router_) always += router_->rows->bytes() + (router_->hidden ? router_->hidden->bytes() : 0);
+  const size_t each = experts_[0].bytes(), most = static_cast<size_t>(router_ ? router_->most() : 1);
+  return {always + each * experts_.size(), always, each * most, static_cast<int64_t>(each) * std::accumulate(loads_.begin(), loads_.end(), int64_t{0})};
 }
 
-bool Mixture::shares_scratch_with(const Mixture& other) const {
-  auto shared = [](const Mixture& m) { return m.shared_ ? m.shared_->width() : 0; };
-  auto inner = [](const Mixture& m) { return m.router_ && m.router_->hidden ? m.router_->hidden->view.rows : 0; };
-  const bool same = width() == other.width() && experts_[0].width() == other.experts_[0].width();
-  // Where one of two has no shared expert or no hidden router, the scratch is of the other's.
-  return same && (!shared(*this) || !shared(other) || shared(*this) == shared(other)) && (!inner(*this) || !inner(other) || inner(*this) == inner(other));
+Sizes Mixture::sizes() const {
+  return {experts_[0].width(), shared_ ? shared_->width() : 0, router_ && router_->hidden ? router_->hidden->view.rows : 0, width()};
 }
 
-void Mixture::run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next, const int32_t* route) {
-  MixtureScratch::Member& own = scratch.members_[static_cast<size_t>(team.id)];
-  const bool one = x.tokens == 1;
-  if (router_) score(team, scratch, x, scratch.scores_.data());
-  if (one)
+void Mixture::reserve(Context& context) const {
+  context.make<MixtureScratch>(sizes()).reserve(context.count, context.members, experts(), router_ ? router_->most() : 1);
+}
+
+std::vector<std::shared_ptr<Prelude>> Mixture::preludes() const {
+  if (router_) return {};
+  return {router_of_all_};
+}
+
+void Mixture::inner(Pass& pass, const Batch& x) {
+  MixtureScratch& scratch = pass.context.get<MixtureScratch>(sizes());
+  MixtureScratch::Member& own = scratch.members_[static_cast<size_t>(pass.team.id)];
+  const int32_t* route = router_ ? nullptr : router_of_all_->route(pass.context);
+  if (router_) score(pass, x, scratch.scores_.data());
+  if (pass.own.alone)
     plan_one(scratch, own, x, route);
   else
-    plan_many(team, scratch, x, route);
-  const Plan& plan = one ? own.plan : scratch.plan_;
-  hidden_units(team, plan, own);
-  team.barrier();
-  add_up(team, plan, own, x.tokens, out);
-  if (next) fetch_start(team, *next);
-  if (team.id == 0)
-    for (const auto& group : plan.groups)
-      if (group.hidden == &*scratch.routed_) loads_[static_cast<size_t>(group.block - experts_.data())] += group.count;
-  team.barrier();
+    plan_many(pass.team, scratch, x, route);
+  hidden_units(pass.team, plan(pass, scratch), own);
+}
+
+void Mixture::output(Pass& pass, float* out, const Rows* next) {
+  MixtureScratch& scratch = pass.context.get<MixtureScratch>(sizes());
+  const Plan& planned = plan(pass, scratch);
+  add_up(pass.team, planned, scratch.members_[static_cast<size_t>(pass.team.id)], pass.context.count, out);
+  if (next) fetch_start(pass.team, *next);
+  if (pass.team.id == 0)
+    for (const auto& group : planned.groups)
+      if (group.hidden == &scratch.routed_) loads_[static_cast<size_t>(group.block - experts_.data())] += group.count;
 }
 
 // This member's share of out[t, r] = row r . x_t + bias[r].
@@ -155,11 +165,12 @@ static Team::Range multiply_few(Team& team, const Rows& rows, const Vector& bias
   return share;
 }
 
-void Mixture::score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const {
+void Mixture::score(Pass& pass, const Batch& x, float* scores) const {
+  Team& team = pass.team;
   const Router& router = *router_;
   Batch inputs = x;
   if (router.hidden) {
-    Activations& inner = *scratch.inner_;
+    Activations& inner = pass.context.get<MixtureScratch>(sizes()).inner_;
     inputs = inner.batch(x.tokens);
     const auto share = multiply_few(team, *router.hidden, router.hidden_bias, x, inner.x(0), static_cast<size_t>(inputs.padded));
     for (int t = 0; t < x.tokens; t++)
@@ -182,7 +193,7 @@ float Mixture::shared_weight(const Batch& token) const {
 
 void Mixture::add_shared(Plan& plan, MixtureScratch& scratch, const Batch& x) const {
   if (!shared_) return;
-  plan.groups.push_back({&*shared_, x, static_cast<int>(plan.pairs.size()), x.tokens, &*scratch.shared_, 0});
+  plan.groups.push_back({&*shared_, x, static_cast<int>(plan.pairs.size()), x.tokens, &scratch.shared_, 0});
   for (int t = 0; t < x.tokens; t++) plan.pairs.push_back({t, shared_weight(x.token(t))});
 }
 
@@ -200,7 +211,7 @@ void Mixture::plan_one(MixtureScratch& scratch, MixtureScratch::Member& own, con
   own.plan.pairs.clear();
   for (const Choice& choice : own.chosen) {
     const int place = static_cast<int>(own.plan.pairs.size());
-    own.plan.groups.push_back({&experts_[static_cast<size_t>(choice.expert)], x, place, 1, &*scratch.routed_, place});
+    own.plan.groups.push_back({&experts_[static_cast<size_t>(choice.expert)], x, place, 1, &scratch.routed_, place});
     own.plan.pairs.push_back({0, choice.weight});
   }
   add_shared(own.plan, scratch, x);
@@ -219,13 +230,13 @@ void Mixture::plan_many(Team& team, MixtureScratch& scratch, const Batch& x, con
       for (const Choice& choice : scratch.chosen_[static_cast<size_t>(t)]) place[static_cast<size_t>(choice.expert) + 1]++;
     std::partial_sum(place.begin(), place.end(), place.begin());
     const int pairs = place.back();
-    scratch.gathered_->reserve(pairs);
-    scratch.routed_->reserve(pairs, experts_[0].width());
-    const Batch gathered = scratch.gathered_->batch(pairs);
+    scratch.gathered_.reserve(pairs);
+    scratch.routed_.reserve(pairs);
+    const Batch gathered = scratch.gathered_.batch(pairs);
     plan.groups.clear();
     for (int e = 0; e < experts; e++) {
       const int first = place[static_cast<size_t>(e)], count = place[static_cast<size_t>(e) + 1] - first;
-      if (count) plan.groups.push_back({&experts_[static_cast<size_t>(e)], gathered.slice(first, count), first, count, &*scratch.routed_, first});
+      if (count) plan.groups.push_back({&experts_[static_cast<size_t>(e)], gathered.slice(first, count), first, count, &scratch.routed_, first});
     }
     plan.pairs.resize(static_cast<size_t>(pairs));
     for (int t = 0; t < x.tokens; t++)
@@ -235,7 +246,7 @@ void Mixture::plan_many(Team& team, MixtureScratch& scratch, const Batch& x, con
   }
   team.barrier();
   const auto gathered = team.share(static_cast<int64_t>(plan.pairs.size()) - (shared_ ? x.tokens : 0));
-  for (int64_t p = gathered.begin; p < gathered.end; p++) scratch.gathered_->copy(x.token(plan.pairs[static_cast<size_t>(p)].token), static_cast<int>(p));
+  for (int64_t p = gathered.begin; p < gathered.end; p++) scratch.gathered_.copy(x.token(plan.pairs[static_cast<size_t>(p)].token), static_cast<int>(p));
   team.barrier();
 }
 

@@ -7,7 +7,8 @@
 #include <optional>
 #include <vector>
 
-#include "blocks/linear.hpp"
+#include "blocks/block.hpp"
+#include "blocks/shared_router.hpp"
 #include "sites/neurons.hpp"
 
 namespace shortlist {
@@ -44,13 +45,13 @@ struct Router {
   void choose(float* scores, std::vector<Choice>& chosen) const;
 };
 
-class Mixture;
-
-// What a forward pass through mixtures writes to; one for all layers of a decoder.
+// What a forward pass through mixtures of the same widths writes to.
 class MixtureScratch {
  public:
-  // Before a job: room for what each member of the team does, and for the scores of `tokens`.
-  void reserve(const Mixture& mixture, int tokens, int members);
+  // Widths of an expert, of the shared one, of the router's hidden layer (0: there is none), and of the mixture.
+  explicit MixtureScratch(const Sizes& widths);
+  // Room for what each member of the team does, and for `tokens` of which each chooses `most` of `experts`.
+  void reserve(int tokens, int members, int experts, int most);
 
  private:
   friend class Mixture;
@@ -60,8 +61,9 @@ class MixtureScratch {
   };
   // Hidden units of pairs of token and block, for blocks of one width.
   struct Hidden {
-    explicit Hidden(int64_t width) : activations(static_cast<int>(width)) {}
-    void reserve(int64_t pairs, int64_t width);
+    explicit Hidden(int64_t width) : width(width), activations(static_cast<int>(width)) {}
+    void reserve(int64_t pairs);
+    const int64_t width;
     Vector gate, up;
     Activations activations;
   };
@@ -87,37 +89,38 @@ class MixtureScratch {
   std::vector<Member> members_;
   Plan plan_;  // of several tokens
   Vector scores_;
-  std::optional<Activations> inner_;         // of the router
+  Activations inner_;                        // of the router
   std::vector<std::vector<Choice>> chosen_;  // by token
-  std::optional<Activations> gathered_;      // inputs of pairs, expert by expert
-  std::optional<Hidden> routed_, shared_;
+  Activations gathered_;                     // inputs of pairs, expert by expert
+  Hidden routed_, shared_;
 };
 
-class Mixture {
+class Mixture : public Block {
  public:
   // `shared` is computed for every token, times the sigmoid of the row `shared_gate`, if that is there. Without a router a token takes
-  // one expert, with weight 1, which run() is told. Throws std::invalid_argument where sizes do not fit.
-  Mixture(std::optional<Router> router, std::vector<Expert> experts, std::optional<Expert> shared, Matrix shared_gate, Activation activation);
+  // one expert, with weight 1, that `router_of_all` chose. Throws std::invalid_argument where sizes do not fit.
+  Mixture(std::optional<Router> router, std::shared_ptr<SharedRouter> router_of_all, std::vector<Expert> experts, std::optional<Expert> shared,
+          Matrix shared_gate, Activation activation);
 
-  int width() const { return experts_[0].up->view.cols; }
+  int width() const override { return experts_[0].up->view.cols; }
+  Bytes bytes() const override;
+  void reserve(Context& context) const override;
+  void inner(Pass& pass, const Batch& x) override;
+  void output(Pass& pass, float* out, const Rows* next) override;
+  const Rows* first() const override { return router_ ? router_->first().get() : nullptr; }
+  std::vector<std::shared_ptr<Prelude>> preludes() const override;
+
   int experts() const { return static_cast<int>(experts_.size()); }
   const std::optional<Router>& router() const { return router_; }
-  int per_token() const { return router_ ? router_->per_token : 1; }  // 0: it depends
   const std::vector<int64_t>& loads() const { return loads_; }  // tokens that chose each expert so far
-  size_t expert_bytes() const { return experts_[0].bytes(); }
-  size_t always_bytes() const;  // of router and shared expert
-  bool shares_scratch_with(const Mixture& other) const;  // whether one scratch serves both
-
   // The router's scores of all experts for x [tokens, width], [tokens, experts]: what one member of the team does. Ends with a barrier.
-  void score(Team& team, MixtureScratch& scratch, const Batch& x, float* scores) const;
-
-  // From x [tokens, width] to out, of the same shape: what one member of the team does. `next` is the matrix that comes after,
-  // `route` the tokens' experts, [tokens], where there is no router. Ends with a barrier.
-  void run(Team& team, MixtureScratch& scratch, const Batch& x, float* out, const Rows* next, const int32_t* route = nullptr);
+  void score(Pass& pass, const Batch& x, float* scores) const;
 
  private:
-  friend class MixtureScratch;
   using Plan = MixtureScratch::Plan;
+  Sizes sizes() const;
+  // What is computed in this pass: of one token each member has a plan of its own.
+  Plan& plan(Pass& pass, MixtureScratch& scratch) const { return pass.own.alone ? scratch.members_[static_cast<size_t>(pass.team.id)].plan : scratch.plan_; }
   float shared_weight(const Batch& token) const;
   void add_shared(Plan& plan, MixtureScratch& scratch, const Batch& x) const;
   // The experts of a token, by its scores, which are overwritten, or by `route`.
@@ -129,6 +132,7 @@ class Mixture {
   void add_up(Team& team, const Plan& plan, MixtureScratch::Member& own, int tokens, float* out) const;
 
   std::optional<Router> router_;
+  std::shared_ptr<SharedRouter> router_of_all_;
   std::vector<Expert> experts_;
   std::optional<Expert> shared_;
   Matrix shared_gate_;

@@ -113,7 +113,7 @@ struct NotFinite : std::runtime_error {
 class Rows {
  public:
   RowsView view;
-  Block primary, secondary;
+  Allocation primary, secondary;
   int threads = 0;     // that products with it run on; 0: those of the caller
   std::string source;  // the file that it is from, for messages
   size_t bytes() const { return static_cast<size_t>(view.rows) * view.row_bytes(); }

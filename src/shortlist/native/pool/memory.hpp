@@ -43,7 +43,7 @@ class Mapping {
 };
 
 // A piece of a mapping that keeps the mapping alive. Zero-filled.
-struct Block {
+struct Allocation {
   std::shared_ptr<Mapping> owner;
   uint8_t* data = nullptr;
 };
@@ -53,7 +53,7 @@ struct Block {
 class Arena {
  public:
   explicit Arena(size_t chunk = size_t{256} << 20) : chunk_(chunk) {}
-  Block take(size_t bytes) {
+  Allocation take(size_t bytes) {
     constexpr size_t slack = 4096;  // prefetches may run past the last row
     bytes = (bytes + slack + 63) / 64 * 64;
     std::lock_guard lock(mutex_);
@@ -61,9 +61,9 @@ class Arena {
       current_ = std::make_shared<Mapping>(std::max(bytes, chunk_));
       used_ = 0;
     }
-    Block block{current_, current_->data() + used_};
+    Allocation piece{current_, current_->data() + used_};
     used_ += bytes;
-    return block;
+    return piece;
   }
 
  private:

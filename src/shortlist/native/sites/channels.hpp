@@ -56,7 +56,7 @@ class Channels {
   ChannelsView view;
 
  private:
-  Block block_;
+  Allocation block_;
 };
 
 // The channels of one input that are read, ascending, in quads that stay within `granule` channels. A quad that is not full

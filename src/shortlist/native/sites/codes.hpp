@@ -35,7 +35,7 @@ class Codes {
   size_t bytes() const { return bytes_; }
 
  private:
-  Block block_;
+  Allocation block_;
   size_t bytes_ = 0;
 };
 

@@ -1,5 +1,7 @@
 #include "sites/heads.hpp"
 
+#include "kernels/kernels.hpp"
+
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>

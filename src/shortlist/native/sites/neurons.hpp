@@ -43,7 +43,7 @@ class Neurons {
 
  private:
   size_t stride_ = 0;
-  Block block_;
+  Allocation block_;
 };
 
 // What one member of a team does for one token, in two steps with a barrier between them. First its share of the list's

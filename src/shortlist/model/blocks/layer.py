@@ -1,0 +1,29 @@
+"""One layer: its residual branches, each of blocks and norms, packed for the native decoder."""
+
+import math
+
+from shortlist import _native
+from shortlist.model.blocks.attention import pack_attention
+from shortlist.model.blocks.base import Packing
+from shortlist.model.blocks.ffn import pack_ffn
+from shortlist.model.blocks.laurel import pack_laurel
+from shortlist.model.blocks.mixture import pack_mixture
+
+
+def pack_layer(packing: Packing, layer: int) -> list[_native.Branch]:
+    """Attention, then the feed-forward block, each with the norms that the checkpoint has."""
+    config = packing.config
+
+    def norm(name: str):
+        return packing.norm(f"layers.{layer}.{name}")
+
+    members = [(pack_attention(packing, layer), norm("post_attention_norm"), False)]
+    if config.laurel_rank:
+        members.insert(0, (pack_laurel(packing, layer), norm("laurel_norm"), True))
+    ffn = pack_mixture(packing, layer) if config.is_mixture(layer) else pack_ffn(packing, layer)
+    return [
+        _native.Branch(
+            members, norm=norm("attention_norm"), sum_scale=math.sqrt(0.5) if config.laurel_rank else 1.0
+        ),
+        _native.Branch([(ffn, norm("post_ffn_norm"), False)], norm=norm("ffn_norm")),
+    ]
