@@ -59,10 +59,8 @@ bench: .venv/bench.stamp
 	$(PIP) install --no-build-isolation --editable .
 	@touch $@
 
-# The stub tells pyright what the native module holds.
 .venv/dev.stamp: .venv/runtime.stamp
 	$(PIP) install --no-build-isolation --editable '.[dev]'
-	$(BIN)/python -m nanobind.stubgen -q -m shortlist._native -o src/shortlist/_native.pyi
 	@touch $@
 
 # llama.cpp is compiled here, for this machine's own processor, as its users are told to.

@@ -7,12 +7,14 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import shortlist
 
 
 def main() -> None:
-    model = None
+    model: Any = None
+    answer: dict[str, Any] = {}
     for line in sys.stdin:
         request = json.loads(line)
         start = time.perf_counter()

@@ -112,7 +112,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
     The command line has the fields instead of the parameter, and the command gets the dataclass.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         options = [parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)]
@@ -134,5 +134,5 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
 
     del flat.__wrapped__  # typer would read the signature of the wrapped function
     flat.__annotations__ = {each.name: each.annotation for each in parameters}
-    flat.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    flat.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
     return flat
