@@ -13,9 +13,9 @@ from report_example import HOSTILE, example_figures
 from shortlist import recipe as recipes
 from shortlist.checkpoints import open_checkpoint
 from shortlist.cli import report
-from shortlist.estimators import Magnitude
+from shortlist.estimators import BitPlanes, Magnitude
 from shortlist.report.layers import layer_budgets
-from shortlist.selectors import Threshold
+from shortlist.selectors import Certified, Threshold
 
 MODEL = "/models/tiny.gguf"
 
@@ -122,7 +122,9 @@ def test_a_model_without_a_recipe_is_compared_by_its_heads(tiny, monkeypatch, tm
 def test_a_recipe_of_layers_is_compared_with_all_dense(tiny, tmp_path):
     with open_checkpoint(tiny) as checkpoint:
         part = recipes.Part(Magnitude(weighted=False), Threshold(0.2), 96, 64, {})
-        recipe = recipes.Recipe("tiny", checkpoint.fingerprint, {"layers.1.down": part}, head="exact")
+        rows, width = checkpoint.tensors["embedding"].shape
+        whole = recipes.Part(BitPlanes(), Certified(), rows, width, {})
+        recipe = recipes.Recipe("tiny", checkpoint.fingerprint, {"layers.1.down": part, "head": whole})
     recipes.save(recipe, tmp_path)
     with ExitStack() as stack:
         subject = report._subject(stack, str(tiny), str(tmp_path), 1)

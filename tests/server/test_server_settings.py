@@ -17,12 +17,12 @@ PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
 @pytest.mark.parametrize(
     "row",
     [
-        f"| `--slots` | {ServerSettings.slots} texts are worked on at once |",
+        f"| `--slots` | {ServerSettings.slots} texts are decoded at once |",
         f"| `--queue` | {ServerSettings.queue} texts wait |",
         f"| `--timeout` | {ServerSettings.timeout:g} s for a request |",
         f"| `--max-body` | {ServerSettings.max_body:,} bytes |",
         f"| `--connections` | {ServerSettings.connections} connections at once |",
-        f"| | {connections.HEAD_SECONDS:g} s for the head of a request",
+        f"| | {connections.HEAD_SECONDS:g} s for the headers of a request",
         f"| | {limits.BODY_SECONDS:g} s for the body",
         f"| | {listen.KEEP_ALIVE} s without a request",
     ],
