@@ -81,8 +81,8 @@ def print_speed(arguments: argparse.Namespace) -> None:
 def time_shape(kind: str, outputs: int, inputs: int, rounds: int) -> str:
     """Cells: microseconds and GB/s of the dense product, then speed and bytes over dense for each share."""
     rng = np.random.default_rng(0)
-    block, size = TYPES[kind]
-    data = rng.integers(0, 256, (outputs * inputs // block, size), dtype=np.uint8)
+    type_ = TYPES[kind]
+    data = rng.integers(0, 256, (outputs * inputs // type_.weights, type_.bytes), dtype=np.uint8)
     data[:, :2] = np.array([0.01], np.float16).view(np.uint8)
     arena = _native.Arena()
     copies = -(-COPIES_BYTES // data.nbytes)

@@ -46,6 +46,7 @@ def main() -> None:
         tokens = model.tokenizer.encode(text[len(text) // 2 :], add_special=False)[: arguments.tokens]
         assert model.recipe is not None
         part = model.recipe.alternatives.get("head") or model.recipe.sites["head"]
+        assert part is not None
         print(f"{arguments.model}: {part.estimator}, {part.selector}")
         reached = measure(model, tokens)
         print_over_fetched(model, part, tokens[:FETCH_POSITIONS])

@@ -78,6 +78,8 @@ def test_an_estimated_head_draws_as_the_dense_one_where_it_reads_all(folder):
         state = LowRank(32).fit(rows, hidden)
         every = low_rank_head(rows, state, Confidence(1e6, most=1), CAP)
         assert np.array_equal(every.logits(hidden[-1])[0], model.head.logits(hidden[-1])[0])
-        values, reach = every.estimate(hidden[-1]) or ()
+        estimate = every.estimate(hidden[-1])
+        assert estimate is not None
+        values, reach = estimate
         assert (np.abs(values) <= CAP).all()
         assert (reach <= CAP).all()

@@ -79,12 +79,19 @@ def fitted(request):
     return packed, estimator, estimator.fit(packed, queries[:500]), queries[500:]
 
 
+def estimated(head: Head, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values and reach of all rows."""
+    found = head.estimate(hidden)
+    assert found is not None
+    return found
+
+
 def test_estimated_head_is_the_fused_twin_of_estimator_and_selector(fitted):
     rows, estimator, state, queries = fitted
     head = low_rank_head(rows, state, Confidence(5.0))
     for query in queries[:20]:
         twin = estimator.score(state, query)
-        values, spread = head.estimate(query)
+        values, spread = estimated(head, query)
         # The native path rounds the query's code to int8 and the projection to float16.
         assert np.abs(values - twin.values).max() <= 0.02 * np.abs(twin.values).max()
         assert np.allclose(spread, twin.reach(), rtol=1e-2)
@@ -314,7 +321,9 @@ def test_an_estimated_head_caps_what_it_estimates():
     state = LowRank(16).fit(rows, hidden)
     plain, capped = (low_rank_head(rows, state, Confidence(5.0), cap) for cap in (None, 3.0))
     assert np.array_equal(capped.logits(hidden[0])[0], softcap(plain.logits(hidden[0])[0], 3.0))
-    (values, spread), (capped_values, capped_spread) = (head.estimate(hidden[0]) for head in (plain, capped))
+    (values, spread), (capped_values, capped_spread) = (
+        estimated(head, hidden[0]) for head in (plain, capped)
+    )
     assert np.array_equal(capped_values, softcap(values, 3.0))
     ends = softcap(values + spread, 3.0) - softcap(values - spread, 3.0)
     assert np.allclose(capped_spread, ends / 2, atol=1e-6)

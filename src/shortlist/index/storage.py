@@ -152,7 +152,7 @@ def _contents(path: Path, document: _Document, arrays: Arrays) -> Contents:
     if document.estimator is None:
         return Contents(width, count, metric, rows, arrays)
     options = dict(document.estimator)
-    name = options.pop("name", None)
+    name = str(options.pop("name", None))
     if name not in ESTIMATORS:
         known = ", ".join(sorted(ESTIMATORS))
         raise IndexFileError(f"{path} names the unknown estimator {name} (known: {known}): update shortlist")

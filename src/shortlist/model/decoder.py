@@ -91,7 +91,7 @@ class Decoder:
         self.head_rows.threads, self.head_rows.source = self.threads, self._source
         self._native = _native.Decoder(
             embedding=self.embedding,
-            final_norm=packing.norm("final_norm"),
+            final_norm=packing.needed_norm("final_norm"),
             norm_eps=config.norm_eps,
             embedding_scale=config.embedding_scale,
             streams=pack_streams(packing),

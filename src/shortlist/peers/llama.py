@@ -16,4 +16,5 @@ class LlamaCpp(GgmlPeer):
         )
 
     def clear_cache(self) -> None:
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), False)
+        memory: Any = llama_cpp.llama_get_memory(self.context)
+        llama_cpp.llama_memory_clear(memory, False)

@@ -64,6 +64,12 @@ class Packing(SitePacking):
         found = {name: tensors.get(f"layers.{layer}.{name}") for name in names}
         return {name: vector(tensor) for name, tensor in found.items() if tensor is not None}
 
+    def needed_norm(self, name: str) -> np.ndarray:
+        """The weights of a norm that every model of this kind has, as `norm` gives them."""
+        found = self.norm(name)
+        assert found is not None, "a checkpoint is checked for its tensors when it is opened"
+        return found
+
     def norm(self, name: str) -> np.ndarray | None:
         """The weights of a norm, float32 [n], with what the family adds to them; None where there is none."""
         tensor = self.checkpoint.tensors.get(name)

@@ -1,6 +1,7 @@
 """One layer: its residual branches, each of blocks and norms, packed for the native decoder."""
 
 import math
+from typing import Any
 
 from shortlist import _native
 from shortlist.model.blocks.attention import pack_attention
@@ -17,7 +18,9 @@ def pack_layer(packing: Packing, layer: int) -> list[_native.Branch]:
     def norm(name: str):
         return packing.norm(f"layers.{layer}.{name}")
 
-    members = [(pack_attention(packing, layer), norm("post_attention_norm"), False)]
+    members: list[tuple[_native.Block, Any, bool]] = [
+        (pack_attention(packing, layer), norm("post_attention_norm"), False)
+    ]
     if config.laurel_rank:
         members.insert(0, (pack_laurel(packing, layer), norm("laurel_norm"), True))
     ffn = pack_mixture(packing, layer) if config.is_mixture(layer) else pack_ffn(packing, layer)

@@ -78,7 +78,9 @@ def _shared_router(packing: Packing) -> _native.SharedRouter:
     values = [rows.unpack(np.arange(rows.rows, dtype=np.int32)) for rows in matrices.values()]
     if not all(np.isfinite(each).all() for each in (*values, *vectors.values())):
         raise CheckpointError(f"{checkpoint.path}: its router is not all numbers: convert it again")
-    packing.shared["router"] = _native.SharedRouter(**matrices, **vectors)
+    packing.shared["router"] = _native.SharedRouter(
+        project=matrices["project"], up=matrices["up"], down=matrices["down"], **vectors
+    )
     return packing.shared["router"]
 
 
