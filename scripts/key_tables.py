@@ -41,8 +41,8 @@ def table(keys: Mapping[str, Key]) -> str:
 def page() -> str:
     """The whole page."""
     parts = [INTRODUCTION, "## config.json, every family\n", table(hf_keys.BASE)]
-    for name, keys in hf_keys.FAMILY_KEYS.items():
-        parts += [f"## config.json, {name}\n", table(keys)]
+    for name, family in FAMILIES.items():
+        parts += [f"## config.json, {name}\n", table(family.hf_keys)]
     parts += ["## config.json of models that also see or hear\n", table(hf_keys.WRAPPER)]
     parts += ["## rope_scaling and rope_parameters\n", table(hf_keys.ROPE_BASE)]
     for kind, keys in hf_keys.ROPE.items():

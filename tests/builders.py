@@ -35,6 +35,17 @@ _OWN_SIZES: dict[str, dict[str, Any]] = {
     "llama": {},
     "arcee": {"tie_word_embeddings": True},
     "mistral": {"sliding_window": 8},
+    "olmo2": {},
+    "granite": {
+        "initializer_range": 0.15,
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.5,
+        "residual_multiplier": 0.25,
+        "logits_scaling": 2.5,
+    },
+    # Half precision of keys is coarse for the scores of wide weights that do not turn.
+    "smollm3": {"num_hidden_layers": 5, "initializer_range": 0.1},
+    "phi3": {"initializer_range": 0.15, "head_dim": 16, "partial_rotary_factor": 0.5, "sliding_window": 8},
     "qwen2": {},
     "qwen3": {"head_dim": 32},
     "gemma3": {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8, "num_hidden_layers": 6},
@@ -132,6 +143,14 @@ def tiny_gguf(
     writer.add_feed_forward_length(config.intermediate_size)
     if family == "gemma3n":
         _add_gemma3n(writer, config)
+    if family == "granite":
+        writer.add_embedding_scale(config.embedding_multiplier)
+        writer.add_attention_scale(config.attention_multiplier)
+        writer.add_residual_scale(config.residual_multiplier)
+        writer.add_logit_scale(config.logits_scaling)
+    if family == "phi3":
+        share = config.rope_parameters["partial_rotary_factor"]
+        writer.add_rope_dimension_count(int(share * config.head_dim))
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)

@@ -19,7 +19,6 @@ LONG_FILES = {
     "model/decoder.py",
     "native/blocks/decoder.cpp",
     "native/formats/rows.cpp",
-    "spec/families.py",
 }
 LONG_FUNCTIONS = {
     "cli/tune.py:tune",

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.spec.families import (
-    FAMILIES,
+from shortlist.spec.families import FAMILIES
+from shortlist.spec.families.base import Family
+from shortlist.spec.tensor_names import (
     GGUF_LAYER_NAMES,
     HF_LAYER_NAMES,
     HF_NAMES,
-    Family,
     canonical_gguf_name,
     canonical_hf_name,
 )
@@ -28,8 +28,10 @@ def hf_names(family: Family) -> list[str]:
 
 
 def layer_tensors(family: Family) -> tuple[str, ...]:
-    """What every layer has: in llama.cpp all layers of a family with experts are mixtures."""
-    return family.mixture_tensors if family.experts else family.layer_tensors
+    """What every layer has in files: in llama.cpp all layers of a family with experts are mixtures."""
+    parts = [part for each in family.fused.values() for part in each]
+    names = family.mixture_tensors if family.experts else family.layer_tensors
+    return (*(name for name in names if name not in parts), *family.fused)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -42,7 +44,7 @@ def test_both_maps_lead_to_the_same_names(family: Family):
         converted = f"{name}.weight" if name.endswith("_scale") else name
         in_gguf = theirs.get_name(converted, try_suffixes=(".weight", ".bias"))
         assert in_gguf is not None
-        assert canonical_gguf_name(in_gguf) == canonical_hf_name(name, family)
+        assert canonical_gguf_name(in_gguf, family) == canonical_hf_name(name, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -79,11 +81,11 @@ def test_gguf_architectures_and_model_types_are_known_to_gguf_and_transformers()
     ],
 )
 def test_foreign_names_have_no_place(name: str):
-    assert canonical_gguf_name(name) is None
+    assert all(canonical_gguf_name(name, family) is None for family in FAMILIES.values())
 
 
 @given(st.text(max_size=20), st.sampled_from(list(GGUF_LAYER_NAMES)))
 def test_a_layer_is_named_by_its_number_alone(index: str, suffix: str):
-    found = canonical_gguf_name(f"blk.{index}.{suffix}")
+    found = canonical_gguf_name(f"blk.{index}.{suffix}", FAMILIES["llama"])
     is_number = index.isascii() and index.isdigit() and len(index) < 10 and str(int(index)) == index
     assert found == (f"layers.{index}.{GGUF_LAYER_NAMES[suffix]}" if is_number else None)

@@ -14,20 +14,40 @@ from safetensors.numpy import load_file, save_file
 from shortlist.checkpoints import open_checkpoint
 from shortlist.checkpoints.base import StoredTensor
 from shortlist.errors import CheckpointError
-from shortlist.spec.config import Streams
-from shortlist.spec.gemma3n import gguf_extras, hf_extras, split_streams
+from shortlist.spec.config import ModelConfig, Streams
+from shortlist.spec.gemma3n import gguf_own, hf_own, split_streams
 from shortlist.spec.settings import Settings
 
 WINDOWS = (512, 512, 512, 512, 0) * 7  # of E4B
+CONFIG = ModelConfig(
+    family="gemma3n",
+    vocab_size=320,
+    width=64,
+    layers=35,
+    heads=4,
+    kv_heads=2,
+    head_dim=32,
+    ffn_width=96,
+    norm_eps=1e-6,
+    norm_offset=0.0,
+    context_length=256,
+    tied_head=True,
+    activation="gelu_tanh",
+    embedding_scale=8.0,
+    attention_scale=1.0,
+    windows=WINDOWS,
+    rope_frequencies=((1.0,) * 16,) * 35,
+    rope_interleaved=False,
+)
 CUTOFF = NormalDist().inv_cdf(0.95)
 
 
 def hf(**values: Any) -> dict[str, Any]:
-    return hf_extras(Settings(Path("config.json"), values), WINDOWS)
+    return vars(hf_own(Settings(Path("config.json"), values), CONFIG))
 
 
 def gguf(**values: Any) -> dict[str, Any]:
-    return gguf_extras(Settings(Path("m.gguf"), values), WINDOWS, {})
+    return vars(gguf_own(Settings(Path("m.gguf"), values), CONFIG, {}))
 
 
 def test_what_a_folder_leaves_unsaid_is_what_transformers_fills_in():

@@ -37,7 +37,9 @@ def test_a_model_is_the_same_in_both_formats(tmp_path: Path, family: str):
         assert ours.config.norm_eps == pytest.approx(theirs.config.norm_eps, rel=1e-6)
         assert ours.config.ffn_cutoffs == pytest.approx(theirs.config.ffn_cutoffs)
         assert ours.config.norm_offset == 0.0
-        assert ours.config.rope_interleaved == (FAMILIES[family].gguf_architecture in ("llama", "arcee"))
+        assert ours.config.rope_interleaved == (
+            FAMILIES[family].gguf_architecture in ("llama", "arcee", "granite", "smollm3")
+        )
         assert ours.tensors.keys() == theirs.tensors.keys()
 
 
@@ -104,7 +106,7 @@ def test_a_window_is_for_the_layers_that_the_pattern_flags(tmp_path: Path):
             assert checkpoint.notes == ()
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if not name.startswith("gemma")])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if not name.startswith(("gemma", "olmo2"))])
 def test_a_window_where_llama_cpp_has_none_is_noted(tmp_path: Path, family: str):
     tiny_gguf(family, tmp_path / "model.gguf", more=lambda writer: writer.add_sliding_window(16))
     with open_checkpoint(tmp_path / "model.gguf") as checkpoint:

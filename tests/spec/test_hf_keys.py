@@ -12,7 +12,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RopeParameters
 
 from shortlist.checkpoints import open_checkpoint
 from shortlist.spec.families import FAMILIES
-from shortlist.spec.hf_keys import BASE, FAMILY_KEYS, ROPE, ROPE_BASE, WRAPPER, defaults_of, keys_of
+from shortlist.spec.hf_keys import BASE, ROPE, ROPE_BASE, WRAPPER, defaults_of, keys_of
 
 
 def fields(model_type: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def family_type(family: str) -> str:
 def test_defaults_are_those_of_the_class(family: str):
     theirs = fields(family_type(family))
     own = {"max_window_layers", "sliding_window_pattern"}  # read by a class without being its field
-    for name, key in FAMILY_KEYS[family].items():
+    for name, key in FAMILIES[family].hf_keys.items():
         if name in theirs and key.role == "used" and name not in SIZES:
             assert key.default == theirs[name], name
         elif key.default is not None:

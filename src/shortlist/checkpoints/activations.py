@@ -1,7 +1,7 @@
 """Reads the activation of a feed-forward layer, by the names of transformers."""
 
 from shortlist.spec.config import ACTIVATIONS_WITH_ZEROS, Activation
-from shortlist.spec.families import Family
+from shortlist.spec.families.base import Family
 from shortlist.spec.settings import Settings
 
 _NAMES: dict[str, Activation] = {

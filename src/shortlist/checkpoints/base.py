@@ -14,7 +14,8 @@ from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import ModelConfig
 from shortlist.spec.expert_tensors import mixture_shapes, shared_router_shapes
-from shortlist.spec.families import FAMILIES, FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
+from shortlist.spec.families import FAMILIES
+from shortlist.spec.families.base import FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
 
 TYPES = {kind.name: kind for kind in _native.tensor_types()}
 """Every tensor type by its name: a record of the native table (`native/formats/types.cpp`)."""

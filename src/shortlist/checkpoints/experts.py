@@ -13,7 +13,7 @@ from shortlist.checkpoints.base import StoredTensor
 from shortlist.checkpoints.mapped import MappedFile
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import MixtureConfig, ModelConfig
-from shortlist.spec.families import Family
+from shortlist.spec.families.base import Family
 from shortlist.spec.settings import MAX_FFN_WIDTH, MAX_LAYERS, Settings
 
 TERNARY = "TERNARY"

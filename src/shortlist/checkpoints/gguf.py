@@ -5,18 +5,21 @@ from pathlib import Path
 
 from shortlist.checkpoints.base import Checkpoint, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
+from shortlist.checkpoints.fused import split_fused
 from shortlist.checkpoints.gguf_header import Header
 from shortlist.checkpoints.gguf_metadata import Metadata
 from shortlist.checkpoints.gguf_parts import Part, read_parts
 from shortlist.checkpoints.mapped import MappedFile
 from shortlist.checkpoints.sampling import gguf_sampling
 from shortlist.errors import CheckpointError
-from shortlist.spec.families import FAMILIES, Family, canonical_gguf_name, gguf_name
+from shortlist.spec.families import FAMILIES
+from shortlist.spec.families.base import Family
 from shortlist.spec.gemma3n import split_streams
 from shortlist.spec.gguf_config import gguf_config
 from shortlist.spec.gguf_keys import GENERAL, TOKENIZER, is_foreign
 from shortlist.spec.keys import check_keys
 from shortlist.spec.settings import Settings
+from shortlist.spec.tensor_names import canonical_gguf_name, gguf_name
 
 
 def open_gguf(path: Path) -> Checkpoint:
@@ -37,10 +40,11 @@ def open_gguf(path: Path) -> Checkpoint:
     notes = _check_other_keys(path, metadata, family) + _windows_left_out(settings, family)
     config = gguf_config(settings, family, tensors)
     tensors.pop("rope_freqs", None)  # they are in config.rope_frequencies
+    split_fused(path, config, tensors)
     files = {name: by_stored_name[tensor.name] for name, tensor in tensors.items()}
     tensors, files = split_experts(path, config, tensors, files)
     drop_unused(config, tensors)
-    check_tensors(path, config, tensors, gguf_name)
+    check_tensors(path, config, tensors, lambda name: gguf_name(name, family))
     sampling, more = gguf_sampling(metadata.settings("general.sampling."))
     return Checkpoint(
         path,
@@ -75,8 +79,12 @@ def _tensors(parts: Sequence[Part], family: Family) -> tuple[dict[str, StoredTen
     files: dict[str, MappedFile] = {}
     for file, header in parts:
         for info in header.tensors:
-            name = canonical_gguf_name(info.name)
+            name = canonical_gguf_name(info.name, family)
             if name is None:
+                if info.name.startswith("rope_factors_"):
+                    raise CheckpointError(
+                        f"{file.path}: tensor {info.name} is of longrope, which is not supported"
+                    )
                 raise CheckpointError(
                     f"{file.path}: tensor {info.name} is not one of a {family.name} model that is supported"
                 )

@@ -14,15 +14,17 @@ import numpy as np
 from shortlist.checkpoints.base import TYPES, Checkpoint, StoredTensor, check_tensors, drop_unused
 from shortlist.checkpoints.experts import split_experts
 from shortlist.checkpoints.folders import json_object, weight_files
+from shortlist.checkpoints.fused import split_fused
 from shortlist.checkpoints.mapped import MappedFile
 from shortlist.checkpoints.sampling import folder_sampling
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import ModelConfig
-from shortlist.spec.families import Family, canonical_hf_name, hf_name
+from shortlist.spec.families.base import Family
 from shortlist.spec.hf_config import hf_config, hf_family
 from shortlist.spec.hf_keys import BASE, WRAPPER
 from shortlist.spec.keys import check_keys
 from shortlist.spec.settings import Settings
+from shortlist.spec.tensor_names import canonical_hf_name, hf_name
 
 _TYPES = tuple(name for name, kind in TYPES.items() if not kind.quantized)
 _SIZES = {
@@ -72,6 +74,8 @@ def open_folder(folder: Path) -> Checkpoint:
                 )
             tensors[name], files[name] = tensor, file
     config, notes = _tie(config, tensors, files)
+    for name, whole in split_fused(folder, config, tensors).items():
+        files[name] = files[whole]
     tensors, files = split_experts(folder, config, tensors, files)
     drop_unused(config, tensors)
     if "head" not in tensors and not config.tied_head and "embedding" in tensors:

@@ -91,7 +91,8 @@ class Decoder:
         self.head_rows.threads, self.head_rows.source = self.threads, self._source
         self._native = _native.Decoder(
             embedding=self.embedding,
-            final_norm=packing.needed_norm("final_norm"),
+            # The scale of logits, which all heads and bounds share, goes into what they read.
+            final_norm=packing.needed_norm("final_norm") * np.float32(config.logit_scale),
             norm_eps=config.norm_eps,
             embedding_scale=config.embedding_scale,
             streams=pack_streams(packing),

@@ -28,7 +28,7 @@ from shortlist.estimators.base import Estimator
 from shortlist.selectors.base import Selector
 from shortlist.sites.base import Packing, Part, Reach, Site, Way, sites_of
 from shortlist.spec.config import ACTIVATIONS_WITH_ZEROS, ModelConfig
-from shortlist.spec.families import FFN_BIASES
+from shortlist.spec.families.base import FFN_BIASES
 
 Ffn = Literal["auto", "dense", "exact", "estimated"]
 

@@ -112,7 +112,8 @@ class ModelConfig:
         For each layer the number of latest positions, its own included, that attention sees; 0 = all.
     rope_frequencies
         For each layer the `head_dim / 2` angles, in radians per position, by which pairs of a query or key
-        turn; every kind of scaling is already applied.
+        turn; every kind of scaling is already applied. With fewer angles only the first part of each head
+        turns, without any nothing does.
     rope_scales
         For each layer what turned queries and keys are multiplied by (YaRN); empty: 1 everywhere.
     rope_interleaved
@@ -120,6 +121,10 @@ class ModelConfig:
         of rows that GGUF uses for the `llama` architecture.
     logit_cap
         Logits become `logit_cap * tanh(logit / logit_cap)`; None: they stay as they are.
+    logit_scale
+        Multiplies logits, before the cap.
+    residual_scale
+        Multiplies what attention and feed-forward add to the residual stream.
     ffn_widths
         For each layer, where they differ; empty: `ffn_width` everywhere.
     ffn_cutoffs
@@ -159,6 +164,8 @@ class ModelConfig:
     rope_interleaved: bool
     rope_scales: tuple[float, ...] = ()
     logit_cap: float | None = None
+    logit_scale: float = 1.0
+    residual_scale: float = 1.0
     ffn_widths: tuple[int, ...] = ()
     ffn_cutoffs: tuple[float | None, ...] = ()
     biases: tuple[str, ...] = ()

@@ -4,25 +4,31 @@ Where a Hugging Face folder is silent, transformers' `Gemma3nTextConfig` fills i
 llama.cpp does (src/models/gemma3n.cpp).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist.checkpoints.base import StoredTensor
-from shortlist.spec.config import Streams
-from shortlist.spec.families import MOST_STREAMS
+from shortlist.spec.config import ModelConfig, Streams
 from shortlist.spec.settings import MAX_LAYERS, MAX_WIDTH, Settings
+
+if TYPE_CHECKING:
+    from shortlist.checkpoints.base import StoredTensor
+
+MOST_STREAMS = 16
 
 _SPARSE_LAYERS, _SPARSITY = 10, 0.95
 _OWN_KV_LAYERS = 20
 _MAX_VOCABULARY = 1 << 24
 
 
-def hf_extras(settings: Settings, windows: Sequence[int]) -> dict[str, Any]:
-    """Fields of `ModelConfig` from `config.json`, for layers with these windows.
+def hf_own(settings: Settings, config: ModelConfig) -> ModelConfig:
+    """The configuration with what `config.json` says of streams, cutoffs and shared keys and values.
 
     Raises
     ------
@@ -32,22 +38,21 @@ def hf_extras(settings: Settings, windows: Sequence[int]) -> dict[str, Any]:
     if not settings.get("altup_correct_scale", True):
         settings.fail("altup_correct_scale", "is false, which is not supported")
     count = settings.integer("altup_num_inputs", MOST_STREAMS, default=4, least=2)
-    return {
-        "laurel_rank": settings.integer("laurel_rank", MAX_WIDTH, default=64),
-        "ffn_cutoffs": _cutoffs(settings, len(windows)),
-        "kv_sources": _kv_sources(settings, "num_kv_shared_layers", windows, default=15),
-        "streams": Streams(
+    return replace(
+        config,
+        laurel_rank=settings.integer("laurel_rank", MAX_WIDTH, default=64),
+        ffn_cutoffs=_cutoffs(settings, config.layers),
+        kv_sources=_kv_sources(settings, "num_kv_shared_layers", config.windows, default=15),
+        streams=Streams(
             count,
             settings.integer("altup_active_idx", count - 1, default=0, least=0),
             settings.integer("hidden_size_per_layer_input", MAX_WIDTH, default=256),
             settings.integer("vocab_size_per_layer_input", _MAX_VOCABULARY, default=262_144),
         ),
-    }
+    )
 
 
-def gguf_extras(
-    settings: Settings, windows: Sequence[int], tensors: Mapping[str, StoredTensor]
-) -> dict[str, Any]:
+def gguf_own(settings: Settings, config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
     """The same from GGUF metadata; sizes that no key states are those of the tensors, by canonical name.
 
     Raises
@@ -55,7 +60,7 @@ def gguf_extras(
     CheckpointError
         A setting is missing, absurd or not supported.
     """
-    layers = len(windows)
+    layers = config.layers
     key = "activation_sparsity_scale"
     sparse = [NormalDist().inv_cdf(_SPARSITY)] * min(layers, _SPARSE_LAYERS)
     default = sparse + [-math.inf] * (layers - len(sparse))
@@ -64,19 +69,20 @@ def gguf_extras(
         settings.fail(key, "is infinite, which leaves a layer without neurons")
     count = settings.integer("altup.num_inputs", MOST_STREAMS, default=4, least=2)
     table, left = tensors.get("input_table"), tensors.get("layers.0.laurel_left")
-    return {
-        "laurel_rank": left.shape[0] if left else 1,
-        "ffn_cutoffs": tuple(None if cutoff == -math.inf else cutoff for cutoff in cutoffs),
-        "kv_sources": _kv_sources(
-            settings, "attention.shared_kv_layers", windows, default=max(layers - _OWN_KV_LAYERS, 0)
+    return replace(
+        config,
+        laurel_rank=left.shape[0] if left else 1,
+        ffn_cutoffs=tuple(None if cutoff == -math.inf else cutoff for cutoff in cutoffs),
+        kv_sources=_kv_sources(
+            settings, "attention.shared_kv_layers", config.windows, default=max(layers - _OWN_KV_LAYERS, 0)
         ),
-        "streams": Streams(
+        streams=Streams(
             count,
             settings.integer("altup.active_idx", count - 1, default=0, least=0),
             settings.integer("embedding_length_per_layer_input", MAX_WIDTH, default=256),
             table.shape[0] if table else 1,
         ),
-    }
+    )
 
 
 def split_streams(tensors: dict[str, StoredTensor]) -> None:
@@ -86,7 +92,7 @@ def split_streams(tensors: dict[str, StoredTensor]) -> None:
         if stack is None or len(stack.shape) != 3:
             continue
         for i, data in enumerate(np.split(stack.data, stack.shape[0]), start=1):
-            tensors[f"{name}_{i}"] = StoredTensor(stack.name, stack.type, stack.shape[1:], data)
+            tensors[f"{name}_{i}"] = replace(stack, shape=stack.shape[1:], data=data)
 
 
 def _cutoffs(settings: Settings, layers: int) -> tuple[float | None, ...]:

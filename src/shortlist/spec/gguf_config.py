@@ -14,8 +14,7 @@ from shortlist.checkpoints.base import StoredTensor
 from shortlist.checkpoints.experts import gguf_mixture
 from shortlist.spec import rope
 from shortlist.spec.config import ModelConfig
-from shortlist.spec.families import BIASES, Family
-from shortlist.spec.gemma3n import gguf_extras
+from shortlist.spec.families.base import BIASES, Family
 from shortlist.spec.gguf_keys import keys_of
 from shortlist.spec.keys import check_keys
 from shortlist.spec.settings import (
@@ -63,7 +62,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
     rotations = _rotations(settings, family, head_dim, tensors.get("rope_freqs"))
     rotation = [rotations[bool(window)] for window in windows]
     scales = tuple(each.scale for each in rotation)
-    return ModelConfig(
+    config = ModelConfig(
         family=family.name,
         vocab_size=tensors["embedding"].shape[0],
         width=width,
@@ -78,7 +77,7 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         tied_head="head" not in tensors,
         activation=activation_of(settings, family, "hidden_act"),
         embedding_scale=math.sqrt(width) if family.scaled_embedding else 1.0,
-        attention_scale=_attention_scale(family, layers, width, heads, head_dim),
+        attention_scale=family.attention_scale or head_dim**-0.5,
         windows=windows,
         rope_frequencies=tuple(each.frequencies for each in rotation),
         rope_scales=scales if set(scales) != {1.0} else (),
@@ -87,18 +86,8 @@ def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, Stored
         ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
         biases=_biases(tensors),
         mixture=gguf_mixture(settings, family, layers, tensors),
-        **(gguf_extras(settings, windows, tensors) if family.streams else {}),
     )
-
-
-def _attention_scale(family: Family, layers: int, width: int, heads: int, head_dim: int) -> float:
-    # No key says it.
-    if family.attention_scale:
-        return family.attention_scale
-    # Gemma 3 27B, alone with 62 layers, divides by another size than that of its heads.
-    if family.name == "gemma3" and layers == 62:
-        return (width / heads) ** -0.5
-    return head_dim**-0.5
+    return family.gguf_own(settings, config, tensors) if family.gguf_own else config
 
 
 def _logit_cap(settings: Settings, family: Family) -> float | None:
@@ -132,16 +121,15 @@ def _rotations(
     settings: Settings, family: Family, head_dim: int, factors: StoredTensor | None
 ) -> dict[bool, rope.Rotation]:
     """How layers turn queries and keys, without a window and with one."""
-    if settings.integer("rope.dimension_count", MAX_HEAD_DIM, default=head_dim) != head_dim or head_dim % 2:
-        settings.fail(
-            "rope.dimension_count",
-            f"must be the head size {head_dim} and even: partial rotation is not supported",
-        )
+    turning = settings.integer("rope.dimension_count", MAX_HEAD_DIM, default=head_dim)
+    if (turning != head_dim and not (family.partial_rope and turning < head_dim)) or turning % 2:
+        most = "even and at most" if family.partial_rope else "even, and without partial rotation"
+        settings.fail("rope.dimension_count", f"is {turning}, but must be {most} the head size {head_dim}")
     base = settings.positive("rope.freq_base", 10_000.0)
     everywhere = settings.positive("rope.scaling.attn_factor", 1.0)
-    turned = _scaled(settings, rope.plain(base, head_dim), base)
+    turned = _scaled(settings, rope.plain(base, turning), base)
     if factors is not None:
-        divided = rope.divided(turned.frequencies, _rope_factors(settings, head_dim, factors))
+        divided = rope.divided(turned.frequencies, _rope_factors(settings, turning, factors))
         turned = turned._replace(frequencies=divided)
     turned = turned._replace(scale=turned.scale * everywhere)
     if family.local_rope_base is None:

@@ -4,7 +4,7 @@ Names end in `*` where all keys that begin so are meant. A test compares the tab
 `gguf` package knows.
 """
 
-from shortlist.spec.families import Family
+from shortlist.spec.families.base import Family
 from shortlist.spec.keys import Key, harmless, refused, used
 
 _NAMES = "names and provenance"
@@ -207,7 +207,7 @@ def keys_of(family: Family) -> dict[str, Key]:
     shared = used("neurons of the shared expert; default feed_forward_length")
     has_shared = family.experts is not None and family.experts.shared
     keys["expert_shared_feed_forward_length"] = shared if has_shared else refused("a shared expert", 0)
-    return keys
+    return keys | family.gguf_keys
 
 
 _NAMESPACES = {name.partition(".")[0] for name in (*GENERAL, *TOKENIZER)}

@@ -6,15 +6,8 @@ from shortlist.checkpoints.activations import activation_of
 from shortlist.checkpoints.converted import converted_mixture
 from shortlist.checkpoints.experts import hf_mixture
 from shortlist.spec.config import ModelConfig
-from shortlist.spec.families import (
-    ATTENTION_BIASES,
-    BIASES,
-    FAMILIES,
-    FFN_BIASES,
-    QKV_BIASES,
-    Family,
-)
-from shortlist.spec.gemma3n import hf_extras
+from shortlist.spec.families import FAMILIES
+from shortlist.spec.families.base import ATTENTION_BIASES, BIASES, FFN_BIASES, QKV_BIASES, Family
 from shortlist.spec.hf_keys import defaults_of, keys_of
 from shortlist.spec.hf_layers import layer_types
 from shortlist.spec.hf_rope import WINDOWED, rotations
@@ -77,7 +70,7 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
     scales = tuple(rotation[kind].scale for kind in types)
     ffn_widths = settings.integers("intermediate_size", MAX_FFN_WIDTH, len(windows))
     cap = "final_logit_softcapping"
-    return ModelConfig(
+    config = ModelConfig(
         family=family.name,
         vocab_size=settings.integer("vocab_size", _MAX_VOCABULARY),
         width=width,
@@ -102,8 +95,8 @@ def hf_config(settings: Settings, family: Family) -> ModelConfig:
         ffn_widths=ffn_widths if len(set(ffn_widths)) > 1 else (),
         biases=_biases(settings, family),
         mixture=converted_mixture(settings, len(windows)) or hf_mixture(settings, family, len(windows)),
-        **(hf_extras(settings, windows) if family.streams else {}),
     )
+    return family.hf_own(settings, config) if family.hf_own else config
 
 
 def _with_one_count(settings: Settings, family: Family) -> Settings:

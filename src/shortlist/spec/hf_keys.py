@@ -6,6 +6,7 @@ with the installed classes.
 
 from typing import Any
 
+from shortlist.spec.families import FAMILIES
 from shortlist.spec.keys import Key, harmless, refused, used
 
 _TRAINING = "matters in training only"
@@ -83,210 +84,6 @@ BASE: dict[str, Key] = {
 }
 """Keys of every family: those of `PreTrainedConfig`, now and earlier, and of tools that write such files."""
 
-_WIDTH = {
-    "vocab_size": used("rows of embedding and head"),
-    "hidden_size": used("width"),
-    "num_hidden_layers": used("layers"),
-    "num_attention_heads": used("query heads"),
-}
-"""Sizes that a file must state."""
-
-_NO_WINDOW = "the family's class attends to everything before a token, whatever stands here"
-
-
-def _attention(
-    context: int, eps: float, kv_heads: int | None = None, head_dim: int | None = None, *, tied: bool = False
-) -> dict[str, Key]:
-    return {
-        **_WIDTH,
-        "intermediate_size": used("neurons of a feed-forward layer, or of each layer"),
-        "num_key_value_heads": used("key and value heads; null: as many as query heads", kv_heads),
-        "head_dim": used("size of a head; null: width / heads", head_dim),
-        "max_position_embeddings": used("longest context", context),
-        "rms_norm_eps": used("added to the mean square inside each norm", eps),
-        "tie_word_embeddings": used("the head is the embedding, unless the files hold another", tied),
-        "final_logit_softcapping": refused("a cap of logits"),
-    }
-
-
-def _activation(name: str, key: str = "hidden_act") -> dict[str, Key]:
-    return {key: used("activation of feed-forward layers", name)}
-
-
-def _biases(**defaults: bool) -> dict[str, Key]:
-    what = {
-        "attention_bias": "q, k, v and o have biases",
-        "mlp_bias": "gate, up and down have biases",
-        "qkv_bias": "q, k and v have biases",
-    }
-    return {key: used(what[key], default) for key, default in defaults.items()}
-
-
-_QWEN_WINDOW = {
-    "use_sliding_window": used("whether sliding_window holds", False),
-    "sliding_window": used("positions that layers with a window see", 4096),
-    "layer_types": used("which layers have the window"),
-}
-_NO_EXPERTS = {
-    "num_local_experts": refused("experts, which this family has not", 0, 1),
-    "num_experts": refused("experts, which this family has not", 0, 1),
-}
-
-
-def _windows_everywhere(default: int | None) -> dict[str, Key]:
-    return {
-        "sliding_window": used("positions that every layer sees; null: all", default),
-        "use_sliding_window": refused("the class has the window wherever sliding_window is a number", True),
-        "layer_types": used("must be the same for all layers: the class has one window for all"),
-    }
-
-
-def _mixture(step: bool = True, **defaults: Any) -> dict[str, Key]:
-    what = {
-        "num_experts": "experts of a layer",
-        "num_local_experts": "experts of a layer",
-        "num_experts_per_tok": "experts that a token computes",
-        "norm_topk_prob": "weights of the chosen experts are divided by their sum",
-        "moe_intermediate_size": "neurons of an expert",
-        "shared_expert_intermediate_size": "neurons of the shared expert",
-    }
-    experts = {key: used(what[key], value) for key, value in defaults.items()}
-    if not step:
-        return experts
-    return experts | {
-        "decoder_sparse_step": used("every so many layers are mixtures", 1),
-        "mlp_only_layers": used("layers that are dense all the same"),
-    }
-
-
-_SAME_NUMBER = used("another name for the same number")
-_LLAMA_OTHERS = harmless(_NO_WINDOW, "sliding_window use_sliding_window max_window_layers") | {
-    "layer_types": used("must be full_attention for all layers: the class has no other"),
-}
-
-_GEMMA = {
-    "sliding_window": used("positions that layers with a window see", 4096),
-    "layer_types": used("which layers have the window"),
-    "rope_local_base_freq": used("base of RoPE in layers with a window, as transformers 4 spells it"),
-    **harmless("transformers does not read it", "_sliding_window_pattern"),
-}
-
-FAMILY_KEYS: dict[str, dict[str, Key]] = {
-    "llama": {
-        **_attention(2048, 1e-6),
-        **_activation("silu"),
-        **_biases(attention_bias=False, mlp_bias=False),
-        **_LLAMA_OTHERS,
-        **_NO_EXPERTS,
-    },
-    "mistral": {
-        **_attention(131_072, 1e-6, 8),
-        **_activation("silu"),
-        **_windows_everywhere(4096),
-        **_NO_EXPERTS,
-        "attention_bias": refused("the class has no biases", False),
-        "mlp_bias": refused("the class has no biases", False),
-    },
-    "arcee": {
-        **_attention(4096, 1e-5),
-        **_activation("relu2"),
-        **_biases(attention_bias=False, mlp_bias=False),
-        **_LLAMA_OTHERS,
-    },
-    "qwen2": {
-        **_attention(32_768, 1e-6, 32),
-        **_activation("silu"),
-        **_QWEN_WINDOW,
-        "max_window_layers": used("layers before the first window", 28),
-        "use_mrope": refused("RoPE over several axes", False),
-        "attention_bias": refused("the class has biases of q, k and v, and no others", True),
-    },
-    "qwen3": {
-        **_attention(32_768, 1e-6, 32, 128),
-        **_activation("silu"),
-        **_biases(attention_bias=False),
-        **_QWEN_WINDOW,
-        "max_window_layers": used("layers before the first window", 28),
-    },
-    "gemma3": {
-        **_attention(131_072, 1e-6, 4, 256, tied=True),
-        **_activation("gelu_pytorch_tanh", "hidden_activation"),
-        **_biases(attention_bias=False),
-        **_GEMMA,
-        **harmless("the class reads hidden_activation", "hidden_act"),
-        "sliding_window_pattern": used("every so many layers see everything, where layer_types is absent", 6),
-        "query_pre_attn_scalar": used("attention is scaled by one over its root", 256),
-        "final_logit_softcapping": used("cap of logits; null: none"),
-    },
-    "gemma3n": {
-        **_attention(32_768, 1e-6, 2, 256, tied=True),
-        **_activation("gelu_pytorch_tanh", "hidden_activation"),
-        **_biases(attention_bias=False),
-        **_GEMMA,
-        **harmless("the class reads hidden_activation", "hidden_act"),
-        **harmless("attention of this family has no scale", "query_pre_attn_scalar"),
-        "sliding_window": used("positions that layers with a window see", 512),
-        "sliding_window_pattern": refused(
-            "every fifth layer sees everything, where layer_types is absent", 5
-        ),
-        "final_logit_softcapping": used("cap of logits; null: none", 30.0),
-        "vocab_size_per_layer_input": used("tokens with inputs of their own", 262_144),
-        "hidden_size_per_layer_input": used("numbers in the input of a layer", 256),
-        "altup_active_idx": used("the stream that layers compute", 0),
-        "altup_num_inputs": used("streams", 4),
-        "altup_correct_scale": refused("streams that are corrected without a scale", True),
-        "num_kv_shared_layers": used("last layers that attend to earlier keys and values", 15),
-        "laurel_rank": used("rank of the map beside attention", 64),
-        "activation_sparsity_pattern": used("share of the gates that each layer sets to zero"),
-    },
-    "mixtral": {
-        "num_experts": _SAME_NUMBER,
-        **_attention(131_072, 1e-5, 8),
-        **_activation("silu"),
-        **_windows_everywhere(None),
-        **_mixture(step=False, num_local_experts=8, num_experts_per_tok=2),
-        "norm_topk_prob": refused("the class always divides weights by their sum", True),
-    },
-    "qwen2_moe": {
-        **_attention(32_768, 1e-6, 16),
-        **_activation("silu"),
-        **_biases(qkv_bias=True),
-        **_QWEN_WINDOW,
-        **_mixture(
-            num_experts=60,
-            num_experts_per_tok=4,
-            norm_topk_prob=False,
-            moe_intermediate_size=1408,
-            shared_expert_intermediate_size=5632,
-        ),
-        "max_window_layers": used("of the layers before it every second one has the window", 28),
-    },
-    "qwen3_moe": {
-        "num_local_experts": _SAME_NUMBER,
-        **_attention(32_768, 1e-6, 4),
-        **_activation("silu"),
-        **_biases(attention_bias=False),
-        **_QWEN_WINDOW,
-        **_mixture(num_experts=128, num_experts_per_tok=8, norm_topk_prob=False, moe_intermediate_size=768),
-        "layer_types": used("must be the same for all layers: the class has one window for all"),
-        "shared_expert_intermediate_size": refused("a shared expert, which this family has not", 0),
-        **harmless("the class has one window for all layers", "max_window_layers"),
-    },
-    "olmoe": {
-        "num_local_experts": _SAME_NUMBER,
-        **_attention(4096, 1e-5),
-        **_activation("silu"),
-        **_biases(attention_bias=False),
-        **_mixture(step=False, num_experts=64, num_experts_per_tok=8, norm_topk_prob=False),
-        "clip_qkv": refused("values of q, k and v that are clipped"),
-        "sliding_window": refused(
-            "a window, which some implementations of attention apply and others do not"
-        ),
-        "layer_types": used("must be full_attention for all layers: the class has no other"),
-    },
-}
-"""Keys of each family's own, with the defaults of its class. They come before those of `BASE`."""
-
 WRAPPER = {
     "model_type": used("a model that also sees or hears"),
     "text_config": used("its text part, which is all that is read"),
@@ -334,9 +131,9 @@ ROPE_BASE = {
 
 def keys_of(family: str) -> dict[str, Key]:
     """All keys that `config.json` may have for a family."""
-    return BASE | FAMILY_KEYS[family]
+    return BASE | FAMILIES[family].hf_keys
 
 
 def defaults_of(family: str) -> dict[str, Any]:
     """What the family's class has where a file does not say."""
-    return {name: key.default for name, key in FAMILY_KEYS[family].items() if key.default is not None}
+    return {name: key.default for name, key in FAMILIES[family].hf_keys.items() if key.default is not None}

@@ -1,6 +1,6 @@
 """Which layers of a Hugging Face model attend through a window: each family's class has a rule of its own."""
 
-from shortlist.spec.families import Family
+from shortlist.spec.families.base import Family
 from shortlist.spec.hf_rope import GLOBAL, WINDOWED
 from shortlist.spec.settings import MAX_CONTEXT, MAX_LAYERS, Settings
 

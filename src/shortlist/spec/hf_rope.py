@@ -1,7 +1,7 @@
 """RoPE as `config.json` describes it, in the spellings of transformers 4 and 5."""
 
 from shortlist.spec import rope
-from shortlist.spec.families import Family
+from shortlist.spec.families.base import Family
 from shortlist.spec.hf_keys import ROPE, ROPE_BASE
 from shortlist.spec.keys import Key, check_keys, refused, used
 from shortlist.spec.settings import MAX_CONTEXT, Settings
@@ -14,6 +14,7 @@ _KINDS = {
 }
 # transformers reads it beside the two objects, where it refuses to have it.
 _NESTED = {"truncate": refused("transformers does not read it here", True)}
+_PARTIAL = "partial_rotary_factor"
 _ORIGINAL = "original_max_position_embeddings"
 
 
@@ -33,7 +34,18 @@ def rotations(settings: Settings, family: Family, head_dim: int) -> dict[str, ro
         if _ORIGINAL in settings:
             parameters = parameters.updated({_ORIGINAL: settings.get(_ORIGINAL)})
         base = settings.positive("rope_theta", family.hf_rope_base)
-        return dict.fromkeys(_KINDS, _rotation(parameters, base, head_dim, longest, {}))
+        own = {}
+        if family.partial_rope:
+            own = {_PARTIAL: family.hf_keys[_PARTIAL]}
+            share = parameters.between(_PARTIAL, 1e-6, 1, settings.between(_PARTIAL, 1e-6, 1, 1.0))
+            head_dim = int(head_dim * share)
+            if not head_dim or head_dim % 2:
+                settings.fail(
+                    _PARTIAL, f"is {share}, so {head_dim} numbers of a head turn: not an even number"
+                )
+        return dict.fromkeys(
+            _KINDS, _rotation(parameters, base, head_dim, longest, own, family.hf_rope_types)
+        )
     if _ORIGINAL in settings:
         settings.fail(_ORIGINAL, "is for families with one RoPE: state it in rope_scaling")
     nested = settings.part("rope_parameters")
@@ -47,10 +59,16 @@ def rotations(settings: Settings, family: Family, head_dim: int) -> dict[str, ro
 
 
 def _rotation(
-    scaling: Settings, base: float, head_dim: int, longest: int, others: dict[str, Key]
+    scaling: Settings,
+    base: float,
+    head_dim: int,
+    longest: int,
+    others: dict[str, Key],
+    types: tuple[str, ...] = (),
 ) -> rope.Rotation:
     """The rotation that one object describes; `base` stands beside it, `others` are keys of its place."""
-    kind = scaling.one_of("rope_type" if "rope_type" in scaling else "type", tuple(ROPE), default="default")
+    key = "rope_type" if "rope_type" in scaling else "type"
+    kind = scaling.one_of(key, types or tuple(ROPE), default="default")
     check_keys(scaling, ROPE_BASE | ROPE[kind] | others | _read_by_types(kind))
     base = scaling.positive("rope_theta", base)
     plain = rope.plain(base, head_dim)

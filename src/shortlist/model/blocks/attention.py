@@ -5,7 +5,8 @@ import numpy as np
 from shortlist import _native
 from shortlist.checkpoints.packing import halves_order
 from shortlist.model.blocks.base import Packing
-from shortlist.spec.families import ATTENTION_BIASES, FAMILIES
+from shortlist.spec.families import FAMILIES
+from shortlist.spec.families.base import ATTENTION_BIASES
 
 
 def pack_attention(packing: Packing, layer: int) -> _native.Attention:
@@ -38,9 +39,11 @@ def pack_attention(packing: Packing, layer: int) -> _native.Attention:
     return attention
 
 
-def _rope(packing: Packing, layer: int) -> _native.Rope:
-    """The angles of a layer, one object for all layers that turn alike."""
+def _rope(packing: Packing, layer: int) -> _native.Rope | None:
+    """The angles of a layer, one object for all layers that turn alike; None where it does not turn."""
     turn = packing.config.rope_of(layer)
+    if not turn[0]:
+        return None
     if turn not in packing.shared:
         packing.shared[turn] = _native.Rope(list(turn[0]), turn[1])
     return packing.shared[turn]

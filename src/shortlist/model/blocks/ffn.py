@@ -2,7 +2,7 @@
 
 from shortlist import _native
 from shortlist.model.blocks.base import Packing
-from shortlist.spec.families import FFN_BIASES
+from shortlist.spec.families.base import FFN_BIASES
 
 
 def pack_ffn(packing: Packing, layer: int) -> _native.Ffn | _native.NeuronFfn:

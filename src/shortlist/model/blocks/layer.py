@@ -24,9 +24,9 @@ def pack_layer(packing: Packing, layer: int) -> list[_native.Branch]:
     if config.laurel_rank:
         members.insert(0, (pack_laurel(packing, layer), norm("laurel_norm"), True))
     ffn = pack_mixture(packing, layer) if config.is_mixture(layer) else pack_ffn(packing, layer)
+    scale = config.residual_scale
+    shrunk = math.sqrt(0.5) if config.laurel_rank else 1.0
     return [
-        _native.Branch(
-            members, norm=norm("attention_norm"), sum_scale=math.sqrt(0.5) if config.laurel_rank else 1.0
-        ),
-        _native.Branch([(ffn, norm("post_ffn_norm"), False)], norm=norm("ffn_norm")),
+        _native.Branch(members, norm=norm("attention_norm"), scale=scale, sum_scale=shrunk),
+        _native.Branch([(ffn, norm("post_ffn_norm"), False)], norm=norm("ffn_norm"), scale=scale),
     ]

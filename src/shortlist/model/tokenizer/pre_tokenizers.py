@@ -75,6 +75,7 @@ PRE_TOKENIZERS: dict[str, Rules] = {
     "falcon3": _LLAMA3,
     "pixtral": _LLAMA3,
     "smaug-bpe": Rules(_DIGIT_TRIPLES),
+    "dbrx": Rules(_DIGIT_TRIPLES),
     # llama.cpp does not compose, but Qwen's own tokenizer does, and so its training text was.
     "qwen2": Rules(_QWEN, composes=True),
     "deepseek-r1-qwen": Rules(_QWEN),
