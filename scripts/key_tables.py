@@ -20,7 +20,7 @@ What becomes of every setting that a checkpoint may state:
   in brackets, which mean nothing. Null means nothing everywhere.
 
 A setting in no table is refused by name. This page is written by `python scripts/key_tables.py` from the
-tables in `src/shortlist/checkpoints`, and a test compares them with transformers and gguf-py.
+tables in `src/shortlist/spec`, and a test compares them with transformers and gguf-py.
 
 What `generation_config.json` and `general.sampling.*` suggest is in `model.sampling_defaults`; what of it is
 not applied is among `model.warnings`.
