@@ -12,11 +12,15 @@ readable code and left out. The first table times the selectors on 262,144 score
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from systems.real_tables import TEXT, open_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab" / "systems"))
+
+from real_tables import TEXT, open_model
 
 from shortlist.estimators import Scores
 from shortlist.measure.recall import FFN_KEPT, HEAD_KEPT, Recall, ffn_recalls, head_recalls

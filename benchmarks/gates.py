@@ -1,7 +1,7 @@
 """All gates on two small tasks, equal compute, three seeds: loss, active experts, load imbalance, step time.
 
 The tasks are a character model of text and a classifier of scikit-learn's digits, both with 8 experts
-(`systems/small_mixtures.py`). Every gate may compute as much as top-2 does in the given number of steps.
+(`lab/systems/small_mixtures.py`). Every gate may compute as much as top-2 does in the given number of steps.
 `train` adds what it measures to a file, so gates can be trained one after the other; `time` adds the time of
 a training step, for a quiet machine; `report` prints the file as tables with a recommended default, and draws
 it.
@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab" / "systems"))
 
-from benchmarks.systems.small_mixtures import TEXT, Digits, MakeGate, Text, Training, train
+from small_mixtures import TEXT, Digits, MakeGate, Text, Training, train
 
 from shortlist.torch.gates import GATES, Comet, ConstantNorm, Permuted, Sigmoid, SoftmaxTopK
 

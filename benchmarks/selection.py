@@ -9,11 +9,16 @@ thread; the median over positions of the best of a few tries, in turns.
     .venv/bin/python benchmarks/selection.py [--text FILE] [--model gemma-3-270m]
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
-from systems.real_tables import arguments_of, open_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab" / "systems"))
+
+from real_tables import arguments_of, open_model
 
 from shortlist import _native
 from shortlist.estimators import LowRank, Scores

@@ -54,7 +54,7 @@ class Arena {
  public:
   explicit Arena(size_t chunk = size_t{256} << 20) : chunk_(chunk) {}
   Allocation take(size_t bytes) {
-    constexpr size_t slack = 4096;  // prefetches may run past the last row
+    constexpr size_t slack = 4096;  // for a prefetch past the last row; some reach further (kAhead), and none ever faults
     bytes = (bytes + slack + 63) / 64 * 64;
     std::lock_guard lock(mutex_);
     if (!current_ || used_ + bytes > current_->bytes()) {
