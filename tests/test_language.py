@@ -41,7 +41,6 @@ CHECKED = [
 ]
 FIRST_WORDS = {"Of", "What", "Which", "Where", "How", "That", "Whose"}
 LONGEST_CELL = 40  # words
-# Pages that are still being rewritten.
 
 
 def files(*suffixes: str) -> list[Path]:
