@@ -2,6 +2,7 @@
 
 import json
 
+import builders
 import numpy as np
 import pytest
 from builders import tiny_gguf, tiny_hf
@@ -84,3 +85,15 @@ def test_a_part_of_each_head_turns(tmp_path):
     path.write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"partial_rotary_factor is 0\.2, so 3 numbers of a head turn"):
         open_checkpoint(tmp_path)
+
+
+def test_a_gguf_file_without_a_fused_matrix_lacks_the_whole(tmp_path, monkeypatch):
+    keep = builders._as_converter_does
+
+    def without(family, name, array, config):
+        return {} if name == "model.layers.1.mlp.gate_up_proj.weight" else keep(family, name, array, config)
+
+    monkeypatch.setattr(builders, "_as_converter_does", without)
+    tiny_gguf("phi3", tmp_path / "m.gguf")
+    with pytest.raises(CheckpointError, match=r"the first is blk\.1\.ffn_up\.weight"):
+        open_checkpoint(tmp_path / "m.gguf")

@@ -279,3 +279,9 @@ def test_a_list_that_is_too_long_is_cut():
 
 def test_types_are_those_of_the_format():
     assert CONTROL == 3
+
+
+@pytest.mark.parametrize("pre", ["dbrx", "smaug-bpe"])
+def test_digits_are_cut_in_triples(pre: str):
+    words = [word for word, _ in PRE_TOKENIZERS[pre].cut().pre_tokenize_str("a 12345")]
+    assert words == ["a", "Ġ", "123", "45"]
