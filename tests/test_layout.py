@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "shortlist"
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
+WIDEST_NATIVE = 140
 PYTHON = sorted(SOURCE.rglob("*.py"))
 NATIVE = sorted(path for path in SOURCE.rglob("native/**/*") if path.suffix in (".cpp", ".hpp", ".inl"))
 FOLDERS = sorted(path.parent for path in SOURCE.rglob("__init__.py"))
@@ -20,6 +21,7 @@ LONG_FILES = {
     "native/blocks/decoder.cpp",
     "native/formats/rows.cpp",
 }
+WIDE = ("native/blocks/", "native/kernels/attention.inl")
 LONG_FUNCTIONS = {
     "cli/tune.py:tune",
     "engine/load.py:load",
@@ -121,6 +123,17 @@ def test_a_folder_says_what_lives_there(folder):
 def test_files_are_short():
     long = {name_of(path) for path in PYTHON + NATIVE if len(path.read_text().splitlines()) > LONGEST_FILE}
     assert long - LONG_FILES == set()
+
+
+def test_native_lines_are_short():
+    wide = [
+        f"{name_of(path)}:{at}"
+        for path in NATIVE
+        if not name_of(path).startswith(WIDE)
+        for at, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > WIDEST_NATIVE
+    ]
+    assert not wide
 
 
 def test_functions_are_short():

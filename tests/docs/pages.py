@@ -172,5 +172,5 @@ def check(words: list[str]) -> None:
             for word in words:
                 if found := re.search(r"(?:shortlist|\.)\[(\w+)\]", word):
                     assert found[1] in extras, words
-                if word.startswith(("deploy/", "benchmarks/", "examples/", "scripts/")):
+                if word.startswith(("deploy/", "benchmarks/", "examples/", "lab/", "scripts/")):
                     assert (ROOT / word).exists(), words

@@ -47,7 +47,8 @@ inline void check_indices(const In1<int32_t>& indices, int64_t rows) {
 }
 inline void check_size(size_t got, int64_t expected, const char* what) {
   if (static_cast<int64_t>(got) != expected)
-    throw std::invalid_argument(std::string(what) + " has " + std::to_string(got) + " values where " + std::to_string(expected) + " are needed");
+    throw std::invalid_argument(std::string(what) + " has " + std::to_string(got) + " values where " + std::to_string(expected) +
+        " are needed");
 }
 
 inline std::vector<float> to_vector(const In1<float>& array) { return {array.data(), array.data() + array.shape(0)}; }

@@ -20,7 +20,9 @@ void bind_bpe(nb::module_& m) {
           },
           "strings"_a)
       .def_static(
-          "read", [](In1<uint8_t> data, size_t count) { return std::make_shared<Strings>(Strings::read(data.data(), data.shape(0), count)); },
+          "read", [](In1<uint8_t> data, size_t count) {
+            return std::make_shared<Strings>(Strings::read(data.data(), data.shape(0), count));
+          },
           "data"_a, "count"_a, "From an array of a GGUF file, which may be followed by something else.")
       .def("__len__", &Strings::size)
       .def("__getitem__", [](const Strings& strings, size_t i) {
@@ -35,7 +37,8 @@ void bind_bpe(nb::module_& m) {
       .def(nb::init<std::shared_ptr<const Strings>>(), "pieces"_a)
       .def("__len__", &Vocabulary::size)
       .def_prop_ro("repeated", &Vocabulary::repeated, "How many are equal to a later one.")
-      .def("find", [](const Vocabulary& v, const std::string& piece) { return v.find(piece); }, "piece"_a, "Its id, the last of several; -1 if it is not there.");
+      .def("find", [](const Vocabulary& v, const std::string& piece) { return v.find(piece); }, "piece"_a,
+          "Its id, the last of several; -1 if it is not there.");
 
   nb::class_<Bpe>(m, "Bpe", "Byte-pair encoding of words.")
       .def_static("from_merges", &Bpe::from_merges, "vocabulary"_a, "merges"_a, "whole_words"_a = false,

@@ -20,7 +20,8 @@ void bind_channels(nb::module_& m) {
       .def_prop_ro("outputs", [](const Channels& c) { return c.view.outputs; })
       .def_prop_ro("inputs", [](const Channels& c) { return c.view.inputs; })
       .def_prop_ro("nbytes", [](const Channels& c) { return c.view.bytes(); })
-      .def_prop_ro("channel_bytes", [](const Channels& c) { return c.view.channel_bytes(c.view.padded_outputs); }, "Bytes of one channel, without scales.")
+      .def_prop_ro("channel_bytes", [](const Channels& c) { return c.view.channel_bytes(c.view.padded_outputs); },
+          "Bytes of one channel, without scales.")
       .def(
           "matvec",
           [](const Channels& c, In1<float> x, float threshold, const std::optional<In1<float>>& norms) {
@@ -42,7 +43,8 @@ void bind_channels(nb::module_& m) {
             });
             return result;
           },
-          "x"_a, "threshold"_a = 0.0f, "norms"_a = nb::none(), "Product with the channels whose |x| (times norms) reaches the threshold, float32 [outputs].");
+          "x"_a, "threshold"_a = 0.0f, "norms"_a = nb::none(),
+          "Product with the channels whose |x| (times norms) reaches the threshold, float32 [outputs].");
 
   nb::class_<ChannelInput>(m, "ChannelInput", "The shortlist of the matrices by channel that share one input.")
       .def(
@@ -53,9 +55,12 @@ void bind_channels(nb::module_& m) {
             if (norms) self->shortlist.norms = to_vector(*norms);
             self->rest = std::move(rest);
           },
-          "threshold"_a, "norms"_a.none(), "rest"_a.none(), "Channels whose |x| (times `norms`) reaches the threshold are read; `rest` [rank, inputs] takes the others.")
+          "threshold"_a, "norms"_a.none(), "rest"_a.none(),
+          "Channels whose |x| (times `norms`) reaches the threshold are read; `rest` [rank, inputs] takes the others.")
       .def_prop_rw(
-          "threshold", [](const ChannelInput& c) { return c.shortlist.threshold; }, [](ChannelInput& c, float value) { c.shortlist.threshold = value; })
+          "threshold", [](const ChannelInput& c) { return c.shortlist.threshold; }, [](ChannelInput& c, float value) {
+            c.shortlist.threshold = value;
+          })
       .def_ro("channels_read", &ChannelInput::channels_read, "Over all tokens so far.")
       .def_ro("bytes_read", &ChannelInput::bytes_read, "Over all tokens so far.")
       .def_prop_ro("channel_bytes", &ChannelInput::channel_bytes, "Bytes of one channel of all matrices, without scales.")

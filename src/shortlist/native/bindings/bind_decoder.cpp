@@ -19,7 +19,8 @@ void bind_neurons(nb::module_& m) {
             Arena own(0);
             new (self) Neurons(gate, up, down, arena ? *arena : own);
           },
-          "gate"_a.none(), "up"_a.none(), "down"_a, "arena"_a = nb::none(), "Copies matrices [neurons, width]; `down` is transposed, a row per neuron.")
+          "gate"_a.none(), "up"_a.none(), "down"_a, "arena"_a = nb::none(),
+          "Copies matrices [neurons, width]; `down` is transposed, a row per neuron.")
       .def_static(
           "cutoff",
           [](In1<float> gates, float deviations) {
@@ -48,7 +49,8 @@ void bind_neurons(nb::module_& m) {
             return result;
           },
           "x"_a, "indices"_a, "activation"_a,
-          "What the chosen neurons add, float32 [width]: their activation(gate . x) (up . x) times their down rows, added in the order of indices.");
+          "What the chosen neurons add, float32 [width]: their activation(gate . x) (up . x) times their down rows, added in the order of "
+          "indices.");
 }
 
 void bind_decoder(nb::module_& m) {
@@ -90,7 +92,8 @@ void bind_decoder(nb::module_& m) {
   nb::class_<Decoder>(m, "Decoder")
       .def(
           "__init__",
-          [](Decoder* self, Matrix embedding, In1<float> final_norm, float norm_eps, float embedding_scale, std::shared_ptr<Streams> streams) {
+          [](Decoder* self, Matrix embedding, In1<float> final_norm, float norm_eps, float embedding_scale,
+              std::shared_ptr<Streams> streams) {
             new (self) Decoder(std::move(embedding), to_vector(final_norm), norm_eps, embedding_scale, std::move(streams));
           },
           nb::kw_only(), "embedding"_a, "final_norm"_a, "norm_eps"_a, "embedding_scale"_a = 1.0f, "streams"_a = nb::none())
@@ -105,7 +108,8 @@ void bind_decoder(nb::module_& m) {
             d.add_layer(std::move(layer));
           },
           "branches"_a, "Append a layer, whose blocks belong to this decoder from here on.")
-      .def_prop_ro("nbytes", [](const Decoder& d) { return d.bytes().packed; }, "Packed bytes of the layers and what is around them, without the embedding.")
+      .def_prop_ro("nbytes", [](const Decoder& d) { return d.bytes().packed; },
+          "Packed bytes of the layers and what is around them, without the embedding.")
       .def(
           "token_bytes",
           [](const Decoder& d, int64_t tokens) {

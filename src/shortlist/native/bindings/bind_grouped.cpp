@@ -58,8 +58,10 @@ void bind_grouped(nb::module_& m) {
       },
       "weights"_a, "x"_a, "load"_a, "out"_a, nb::kw_only(), "rows"_a = nb::none(), "out_rows"_a = nb::none(), "scale"_a = nb::none(),
       "transposed"_a = false,
-      "Products of matrices weights [groups, m, n] with rows of x [*, n], load [groups] of them for each in turn; with the transposed matrices, "
-      "of x [*, m]. `rows` says which rows of x (all in their order without it). Results are written to `out`, or with `out_rows` added to those "
+      "Products of matrices weights [groups, m, n] with rows of x [*, n], load [groups] of them for each in turn; with the transposed "
+      "matrices, "
+      "of x [*, m]. `rows` says which rows of x (all in their order without it). Results are written to `out`, or with `out_rows` added to "
+      "those "
       "rows of it, times `scale` [rows].");
   m.def(
       "grouped_outer",
@@ -70,12 +72,14 @@ void bind_grouped(nb::module_& m) {
         if (size_of(right_rows, right.shape(0)) != count) throw std::invalid_argument("left and right have different numbers of rows");
         const std::vector<int64_t> loads = checked_load(load, out.shape(0), count);
         const GatheredRows a{left.data(), static_cast<int64_t>(left.shape(1)), checked_index(left_rows, count, left.shape(0), "left_rows")};
-        const GatheredRows b{right.data(), static_cast<int64_t>(right.shape(1)), checked_index(right_rows, count, right.shape(0), "right_rows")};
+        const GatheredRows b{right.data(), static_cast<int64_t>(right.shape(1)),
+            checked_index(right_rows, count, right.shape(0), "right_rows")};
         nb::gil_scoped_release release;
         grouped_outer(loads, a, b, out.data());
       },
       "left"_a, "right"_a, "load"_a, "out"_a, nb::kw_only(), "left_rows"_a = nb::none(), "right_rows"_a = nb::none(),
-      "The gradients of what `grouped_product` multiplies with: out [groups, m, n] becomes the sums of outer products of the rows of left [*, m] "
+      "The gradients of what `grouped_product` multiplies with: out [groups, m, n] becomes the sums of outer products of the rows of left "
+      "[*, m] "
       "and right [*, n], over load [groups] of them for each group in turn.");
 }
 

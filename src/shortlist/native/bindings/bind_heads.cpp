@@ -62,7 +62,8 @@ void bind_heads(nb::module_& m) {
             }
             return of_winners(winners);
           },
-          "hidden"_a, "For each of hidden [n, width]: (row, value, rows read, rows of which the upper plane was read) of the largest value.")
+          "hidden"_a, "For each of hidden [n, width]: (row, value, rows read, rows of which the upper plane was read) of the largest "
+          "value.")
       .def(
           "exact_rows",
           [query](const Head& head, In1<float> h, In1<int32_t> indices) {
@@ -124,7 +125,8 @@ void bind_heads(nb::module_& m) {
             }
             return nb::make_tuple(result, rows);
           },
-          "scorer"_a, "hidden"_a, "policy"_a, "share"_a, "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.");
+          "scorer"_a, "hidden"_a, "policy"_a, "share"_a,
+          "(logits float32 [rows], rows read): at most `share` of the mass is left to estimates.");
 
   nb::class_<Policy>(m, "Policy", "Which mark the upper end of a row must reach.")
       .def_static(
@@ -137,7 +139,8 @@ void bind_heads(nb::module_& m) {
             if (most) policy.most = *most;
             return policy;
           },
-          "times"_a, "most"_a.none() = nb::none(), "probes"_a = kProbes, "The best exact value among the best rows by score of so many blocks.")
+          "times"_a, "most"_a.none() = nb::none(), "probes"_a = kProbes,
+          "The best exact value among the best rows by score of so many blocks.")
       .def_static(
           "kth_best",
           [](int64_t fetch) {
@@ -159,33 +162,41 @@ void bind_heads(nb::module_& m) {
           },
           "threshold"_a, "times"_a = 0.0f, "A given score, which the upper end is to reach.");
 
-  nb::class_<Scorer>(m, "Scorer", "An estimator's kernel: it scores all rows of a head.").def_prop_ro("nbytes", &Scorer::bytes, "Bytes that a query reads.");
+  nb::class_<Scorer>(m, "Scorer", "An estimator's kernel: it scores all rows of a head.")
+      .def_prop_ro("nbytes", &Scorer::bytes, "Bytes that a query reads.");
   nb::class_<ExactProducts, Scorer>(m, "ExactProducts", "The product itself.").def(nb::init<Matrix>(), "rows"_a);
-  nb::class_<UpperPlanes, Scorer>(m, "UpperPlanes", "The upper planes of 8-bit rows: |exact - value| <= margin always.").def(nb::init<Matrix>(), "rows"_a);
+  nb::class_<UpperPlanes, Scorer>(m, "UpperPlanes", "The upper planes of 8-bit rows: |exact - value| <= margin always.")
+      .def(nb::init<Matrix>(), "rows"_a);
 
   nb::class_<Codes>(m, "Codes", "Coordinates of rows, the leading ones in 8 bits and the others in 4.")
       .def(
           "__init__",
           [](Codes* self, In2<int8_t> eight, In2<uint16_t> eight_scales, In2<uint8_t> four, In2<uint16_t> four_scales) {
             const size_t rows = eight.shape(0), eights = eight_scales.shape(1), fours = four_scales.shape(1);
-            for (size_t n : {eight_scales.shape(0), four.shape(0), four_scales.shape(0)}) check_size(n, static_cast<int64_t>(rows), "rows of codes and scales");
+            for (size_t n : {eight_scales.shape(0), four.shape(0), four_scales.shape(0)})
+              check_size(n, static_cast<int64_t>(rows), "rows of codes and scales");
             check_size(eight.shape(1), static_cast<int64_t>(eights * kGroup), "a row of 8-bit codes");
             check_size(four.shape(1), static_cast<int64_t>(fours * kGroup / 2), "a row of 4-bit codes");
             nb::gil_scoped_release release;
-            new (self) Codes(eight.data(), eight_scales.data(), four.data(), four_scales.data(), static_cast<int64_t>(rows), static_cast<int>(eights), static_cast<int>(fours));
+            new (self) Codes(eight.data(), eight_scales.data(), four.data(), four_scales.data(), static_cast<int64_t>(rows),
+                static_cast<int>(eights), static_cast<int>(fours));
           },
           "eight"_a, "eight_scales"_a, "four"_a, "four_scales"_a,
-          "Pack int8 [rows, 32 a] and uint8 [rows, 16 b], two codes + 8 to a byte, 16 columns apart, with float16 scales (as uint16) per 32 columns.")
+          "Pack int8 [rows, 32 a] and uint8 [rows, 16 b], two codes + 8 to a byte, 16 columns apart, with float16 scales (as uint16) per "
+          "32 columns.")
       .def_prop_ro("nbytes", &Codes::bytes);
 
   nb::class_<LowRank, Scorer>(m, "LowRank", "A few coordinates of all rows, which lie in groups of one rank each.")
       .def(
           "__init__",
-          [](LowRank* self, Matrix projection, std::vector<std::shared_ptr<Codes>> groups, In1<float> residual, int rank, In1<int32_t> order) {
-            new (self) LowRank(std::move(projection), std::move(groups), to_vector(residual), rank, std::vector<int32_t>(order.data(), order.data() + order.shape(0)));
+          [](LowRank* self, Matrix projection, std::vector<std::shared_ptr<Codes>> groups, In1<float> residual, int rank,
+              In1<int32_t> order) {
+            new (self) LowRank(std::move(projection), std::move(groups), to_vector(residual), rank,
+                std::vector<int32_t>(order.data(), order.data() + order.shape(0)));
           },
           "projection"_a, "groups"_a, "residual"_a, "rank"_a, "order"_a,
-          "projection [directions, width]; groups of Codes of the rows in turn; residual [rows]; order: which row lies at each place, or empty.");
+          "projection [directions, width]; groups of Codes of the rows in turn; residual [rows]; order: which row lies at each place, or "
+          "empty.");
 }
 
 }  // namespace shortlist

@@ -25,12 +25,14 @@ void bind_index(nb::module_& m) {
         estimate_each(rows, prepared.batch(count), out);
         return result;
       },
-      "rows"_a, "queries"_a, "All rows times each query [n, cols]: float32 [n, rows]. For narrow rows that stay in the cache; see Rows.matmul.");
+      "rows"_a, "queries"_a,
+      "All rows times each query [n, cols]: float32 [n, rows]. For narrow rows that stay in the cache; see Rows.matmul.");
   m.def(
       "shortlist_each",
       [](In2<float> values, int64_t count) {
         const int64_t queries = static_cast<int64_t>(values.shape(0)), rows = static_cast<int64_t>(values.shape(1));
-        require(count >= 1 && count <= rows && rows <= INT32_MAX, "a shortlist holds 1 to all of the rows, of which there are fewer than 2^31");
+        require(count >= 1 && count <= rows && rows <= INT32_MAX,
+            "a shortlist holds 1 to all of the rows, of which there are fewer than 2^31");
         int32_t* out;
         auto result = new_array<int32_t>(values.shape(0), static_cast<size_t>(count), &out);
         nb::gil_scoped_release release;
@@ -48,10 +50,12 @@ void bind_index(nb::module_& m) {
           require(part && part->view.cols == width && !part->view.tiled, "every part has the width of the queries and is stored by row");
           rows += part->view.rows;
         }
-        require(shortlists.shape(0) == queries.shape(0) && best >= 1 && best <= count, "each query has a shortlist, and the best are some of it");
+        require(shortlists.shape(0) == queries.shape(0) && best >= 1 && best <= count,
+            "each query has a shortlist, and the best are some of it");
         for (int64_t i = 0; i < n * count; i++) {
           const int32_t row = shortlists.data()[i];
-          require(row >= 0 && row < rows && (i % count == 0 || shortlists.data()[i - 1] < row), "a shortlist holds rows of the table, ascending");
+          require(row >= 0 && row < rows && (i % count == 0 || shortlists.data()[i - 1] < row),
+              "a shortlist holds rows of the table, ascending");
         }
         int64_t* ids;
         float* scores;
@@ -65,12 +69,14 @@ void bind_index(nb::module_& m) {
         return nb::make_tuple(all_ids, all_scores);
       },
       "parts"_a, "queries"_a, "shortlists"_a, "best"_a,
-      "(rows int64, exact values float32), [n, best] each, largest first: the best of each query's shortlist [n, count] in the table made of the parts.");
+      "(rows int64, exact values float32), [n, best] each, largest first: the best of each query's shortlist [n, count] in the table made "
+      "of the parts.");
   m.def(
       "unpack_int8",
       [](const Rows& rows) {
         const RowsView& v = rows.view;
-        require(v.format.kind == Kind::Quantized && v.format.bits == 8 && v.format.group == 32 && !v.tiled, "8-bit rows, stored by row, are needed");
+        require(v.format.kind == Kind::Quantized && v.format.bits == 8 && v.format.group == 32 && !v.tiled,
+            "8-bit rows, stored by row, are needed");
         const size_t n = static_cast<size_t>(v.rows), cols = static_cast<size_t>(v.cols), groups = (cols + 31) / 32;
         int8_t* codes;
         uint16_t* scales;

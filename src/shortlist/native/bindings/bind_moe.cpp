@@ -39,7 +39,8 @@ void bind_moe(nb::module_& m) {
   nb::class_<SharedRouter, Prelude>(m, "SharedRouter", "One router for all mixtures of a decoder, which reads nothing but tokens.")
       .def(
           "__init__",
-          [](SharedRouter* self, const Matrix& project, In1<float> decay, const Matrix& up, In1<float> up_bias, const Matrix& down, In1<float> down_bias) {
+          [](SharedRouter* self, const Matrix& project, In1<float> decay, const Matrix& up, In1<float> up_bias, const Matrix& down,
+              In1<float> down_bias) {
             new (self) SharedRouter(project, to_vector(decay), up, to_vector(up_bias), down, to_vector(down_bias));
           },
           nb::kw_only(), "project"_a, "decay"_a, "up"_a, "up_bias"_a, "down"_a, "down_bias"_a);
@@ -47,23 +48,32 @@ void bind_moe(nb::module_& m) {
   nb::class_<Mixture, Block>(m, "Mixture", "A feed-forward layer of experts, of which a token computes those that its router chooses.")
       .def(
           "__init__",
-          [](Mixture* self, Matrix router, const nb::list& experts, int per_token, bool normalize, float margin, const std::string& activation,
-             const std::optional<nb::tuple>& shared, Matrix shared_gate, Matrix router_hidden, const std::optional<In1<float>>& router_hidden_bias,
-             const std::optional<In1<float>>& router_bias, const std::optional<In1<float>>& router_price, std::shared_ptr<SharedRouter> router_of_all) {
+          [](Mixture* self, Matrix router, const nb::list& experts, int per_token, bool normalize, float margin,
+              const std::string& activation,
+             const std::optional<nb::tuple>& shared, Matrix shared_gate, Matrix router_hidden,
+                 const std::optional<In1<float>>& router_hidden_bias,
+             const std::optional<In1<float>>& router_bias, const std::optional<In1<float>>& router_price,
+                 std::shared_ptr<SharedRouter> router_of_all) {
             auto vector = [](const std::optional<In1<float>>& values) { return values ? to_vector(*values) : Vector(); };
             std::optional<Router> rule;
-            if (router) rule = Router{std::move(router), per_token, normalize, margin, std::move(router_hidden), vector(router_hidden_bias), vector(router_bias), vector(router_price)};
+            if (router) rule = Router{std::move(router), per_token, normalize, margin, std::move(router_hidden),
+                vector(router_hidden_bias), vector(router_bias), vector(router_price)};
             std::vector<Expert> blocks;
             for (nb::handle block : experts) blocks.push_back(expert_of(nb::cast<nb::tuple>(block)));
             std::optional<Expert> always;
             if (shared) always = expert_of(*shared);
-            new (self) Mixture(std::move(rule), std::move(router_of_all), std::move(blocks), std::move(always), std::move(shared_gate), activation_named(activation));
+            new (self) Mixture(std::move(rule), std::move(router_of_all), std::move(blocks), std::move(always), std::move(shared_gate),
+                activation_named(activation));
           },
-          nb::kw_only(), "router"_a.none(), "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a, "shared"_a = nb::none(),
-          "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(), "router_price"_a = nb::none(),
+          nb::kw_only(), "router"_a.none(), "experts"_a, "per_token"_a, "normalize"_a = false, "margin"_a = 0.0f, "activation"_a,
+              "shared"_a = nb::none(),
+          "shared_gate"_a = nb::none(), "router_hidden"_a = nb::none(), "router_hidden_bias"_a = nb::none(), "router_bias"_a = nb::none(),
+          "router_price"_a = nb::none(),
           "router_of_all"_a = nb::none(),
-          "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; routers and `shared_gate` are floats. Without `per_token` all "
-          "experts are chosen whose score is at least the largest plus `margin`; without a router the one that `router_of_all` chose. `router_price` is taken off the scores "
+          "Experts are tuples (gate, up, down) of matrices by row, and so is the shared one; routers and `shared_gate` are floats. Without "
+          "`per_token` all "
+          "experts are chosen whose score is at least the largest plus `margin`; without a router the one that `router_of_all` chose. "
+          "`router_price` is taken off the scores "
           "for the choice, not for the weights.")
       .def_prop_ro(
           "loads",

@@ -11,7 +11,9 @@ namespace shortlist {
 struct Given {
   nb::dict matrices, vectors, inputs;
 
-  Matrix matrix(const std::string& name) const { return matrices.contains(name.c_str()) ? nb::cast<Matrix>(matrices[name.c_str()]) : Matrix(); }
+  Matrix matrix(const std::string& name) const {
+    return matrices.contains(name.c_str()) ? nb::cast<Matrix>(matrices[name.c_str()]) : Matrix();
+  }
   Linear linear(const std::string& name) const {
     if (matrices.contains(name.c_str()) && nb::isinstance<Channels>(matrices[name.c_str()]))
       return {nullptr, nb::cast<std::shared_ptr<Channels>>(matrices[name.c_str()]), matrix(name + "_rest")};

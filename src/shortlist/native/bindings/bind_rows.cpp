@@ -34,7 +34,8 @@ void bind_rows(nb::module_& m) {
             return std::make_shared<Rows>(packer.finish());
           },
           "data"_a, "type"_a, "rows"_a, "cols"_a, "format"_a = "", "arena"_a = nb::none(), "tiled"_a = false,
-          "Pack the bytes of a GGUF or safetensors tensor; `format` q8 or q4 quantizes float sources. A `tiled` matrix is read whole only, and faster.")
+          "Pack the bytes of a GGUF or safetensors tensor; `format` q8 or q4 quantizes float sources. A `tiled` matrix is read whole only, "
+          "and faster.")
       .def_static(
           "pack_int8",
           [](In2<int8_t> codes, In2<uint16_t> scales, bool tiled) {
@@ -118,7 +119,8 @@ void bind_rows(nb::module_& m) {
             const Batch batch = a.batch(static_cast<int>(x.shape(0)));
             Pool::instance().run([&](Team& team) {
               const auto share = team.share(r.view.rows, 16);
-              if (share.end > share.begin) kernels().gemm(r.view, batch, share.begin, share.end, out + share.begin, static_cast<size_t>(r.view.rows));
+              if (share.end > share.begin)
+                kernels().gemm(r.view, batch, share.begin, share.end, out + share.begin, static_cast<size_t>(r.view.rows));
             });
             return result;
           },
@@ -137,7 +139,8 @@ void bind_rows(nb::module_& m) {
             Pool::instance().run([&](Team& team) {
               const auto columns = team.share(r.view.cols, kBlock);
               if (columns.begin < columns.end)
-                kernels().axpy_list(r.view, indices.data(), coefficients.data(), static_cast<int64_t>(indices.shape(0)), static_cast<int>(columns.begin),
+                kernels().axpy_list(r.view, indices.data(), coefficients.data(), static_cast<int64_t>(indices.shape(0)),
+                    static_cast<int>(columns.begin),
                                     static_cast<int>(columns.end), out);
             });
             return result;
@@ -148,13 +151,15 @@ void bind_rows(nb::module_& m) {
 void bind_types(nb::module_& m) {
   nb::class_<TensorType>(m, "TensorType", "A tensor type of files: one record of the table that packing and kernels read.")
       .def_prop_ro("name", [](const TensorType& t) { return t.name; })
-      .def_prop_ro("number", [](const TensorType& t) { return t.number < 0 ? std::nullopt : std::optional<int>(t.number); }, "In GGUF files; None: of no GGUF file.")
+      .def_prop_ro("number", [](const TensorType& t) { return t.number < 0 ? std::nullopt : std::optional<int>(t.number); },
+          "In GGUF files; None: of no GGUF file.")
       .def_prop_ro("weights", [](const TensorType& t) { return t.weights; }, "Weights of a block.")
       .def_prop_ro("bytes", [](const TensorType& t) { return t.bytes; }, "Bytes of a block.")
       .def_prop_ro("quantized", [](const TensorType& t) { return t.format().quantized(); })
       .def_prop_ro("packed", [](const TensorType& t) { return t.format().name(); }, "The format that it is kept in: Rows.format.")
       .def_prop_ro("bits", [](const TensorType& t) { return static_cast<int>(t.format().bits); }, "Of a code.")
-      .def_prop_ro("group", [](const TensorType& t) { return static_cast<int>(t.format().group); }, "Columns that share a scale; 0: floats.")
+      .def_prop_ro("group", [](const TensorType& t) { return static_cast<int>(t.format().group); },
+          "Columns that share a scale; 0: floats.")
       .def_prop_ro("minimum", [](const TensorType& t) { return t.format().minimum; }, "Whether a value is scale * code + minimum.")
       .def_prop_ro("looked_up", [](const TensorType& t) { return t.format().looked_up(); }, "Whether a value is scale * table[code].")
       .def_prop_ro(
@@ -190,7 +195,8 @@ void bind_packer(nb::module_& m) {
             packer.add(data.data(), data.shape(0));
           },
           "data"_a, "The bytes of the next rows.")
-      .def("finish", [](Packer& packer) { return std::make_shared<Rows>(packer.finish()); }, "The packed matrix, once all rows were added.");
+      .def("finish", [](Packer& packer) { return std::make_shared<Rows>(packer.finish()); },
+          "The packed matrix, once all rows were added.");
 }
 
 }  // namespace shortlist

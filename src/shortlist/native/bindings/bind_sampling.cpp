@@ -61,10 +61,12 @@ void bind_sampling(nb::module_& m) {
           [](Asked* self, double temperature, int64_t top_k, double top_p, double log_min_p, uint64_t seed, uint64_t position, float cap,
              std::optional<In1<bool>> seen, float penalty, std::optional<In1<float>> offsets, std::optional<In1<bool>> allowed) {
             Sampling s{temperature, top_k, top_p, log_min_p, seed, position, cap, nullptr, penalty, nullptr, nullptr};
-            s.seen = seen ? seen->data() : nullptr, s.offsets = offsets ? offsets->data() : nullptr, s.allowed = allowed ? allowed->data() : nullptr;
+            s.seen = seen ? seen->data() : nullptr, s.offsets = offsets ? offsets->data() : nullptr,
+                s.allowed = allowed ? allowed->data() : nullptr;
             new (self) Asked{s, seen, allowed, offsets};
           },
-          nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "log_min_p"_a, "seed"_a, "position"_a, "cap"_a, "seen"_a.none(), "penalty"_a,
+          nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "log_min_p"_a, "seed"_a, "position"_a, "cap"_a, "seen"_a.none(),
+              "penalty"_a,
           "offsets"_a.none(), "allowed"_a.none());
   m.def(
       "sample",
@@ -80,11 +82,13 @@ void bind_sampling(nb::module_& m) {
         return of_draws(draws);
       },
       "head"_a, "hidden"_a, "asked"_a, "bounded"_a,
-      "(token, rows read whole) for each of hidden [n, width]; token -1: bounds do not settle it. `bounded`: from the upper planes of 8-bit rows.");
+      "(token, rows read whole) for each of hidden [n, width]; token -1: bounds do not settle it. `bounded`: from the upper planes of "
+      "8-bit rows.");
   m.def(
       "sample_from_bounds",
       from_bounds,
-      "lower"_a, "upper"_a, "logits"_a, "asked"_a, "members"_a = 1, "(token, rows read) of the same draw from given bounds [rows] of given logits.");
+      "lower"_a, "upper"_a, "logits"_a, "asked"_a, "members"_a = 1,
+      "(token, rows read) of the same draw from given bounds [rows] of given logits.");
   m.def(
       "softcap",
       [](In1<float> logits, float cap) {

@@ -38,10 +38,12 @@ void bind_workers(nb::module_& m) {
           [](Workers* self, int threads, size_t parallel, size_t team_size) {
             if (threads) check_threads(threads);
             if (!parallel != !team_size) throw std::invalid_argument("a runtime needs both of its functions");
-            new (self) Workers{threads, {reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(parallel), reinterpret_cast<int (*)()>(team_size)}};
+            new (self) Workers{threads,
+                {reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(parallel), reinterpret_cast<int (*)()>(team_size)}};
           },
           "threads"_a, "parallel"_a = 0, "team_size"_a = 0,
-          "0 threads: as outside. With the addresses of an OpenMP runtime's GOMP_parallel and omp_get_num_threads, on its threads; in a forked process, "
+          "0 threads: as outside. With the addresses of an OpenMP runtime's GOMP_parallel and omp_get_num_threads, on its threads; in a "
+          "forked process, "
           "which these do not survive, on the pool's.")
       .def_ro("threads", &Workers::threads)
       .def("__enter__", [](const Workers& workers) { open_scopes.push_back(std::make_unique<Workers::Scope>(workers)); })
@@ -88,12 +90,17 @@ void bind_workers(nb::module_& m) {
         return nb::make_tuple(most, members);
       },
       "seconds"_a, "member"_a = 0, "at_barrier"_a = false,
-      "One member sleeps while the others wait for it; (the most jobs that ran at once meanwhile, members that the team might have), for the tests.");
+      "One member sleeps while the others wait for it; (the most jobs that ran at once meanwhile, members that the team might have), for "
+      "the tests.");
 
   nb::class_<Crowd>(m, "Crowd", "Which teams are made smaller, for the tests; times in milliseconds.")
       .def(nb::init<>())
-      .def("admitted", [](Crowd& crowd, int wanted, int64_t now) { return crowd.admitted(wanted, Crowd::Clock::time_point(std::chrono::milliseconds(now))); }, "wanted"_a, "now"_a)
-      .def("report", [](Crowd& crowd, int size, int held_up, int64_t now) { crowd.report(size, held_up, Crowd::Clock::time_point(std::chrono::milliseconds(now))); },
+      .def("admitted", [](Crowd& crowd, int wanted, int64_t now) {
+        return crowd.admitted(wanted, Crowd::Clock::time_point(std::chrono::milliseconds(now)));
+      }, "wanted"_a, "now"_a)
+      .def("report", [](Crowd& crowd, int size, int held_up, int64_t now) {
+        crowd.report(size, held_up, Crowd::Clock::time_point(std::chrono::milliseconds(now)));
+      },
            "size"_a, "held_up"_a, "now"_a);
 }
 

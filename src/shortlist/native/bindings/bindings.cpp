@@ -66,7 +66,8 @@ NB_MODULE(_native, m) {
         return result;
       },
       "seed"_a, "position"_a, "rows"_a, "Standard Gumbel noise of the rows: float32 [n].");
-  m.def("noise_of_bits", [](uint32_t bits) { return GumbelNoise::of(bits); }, "bits"_a, "The noise of 24 random bits, which grows with them.");
+  m.def("noise_of_bits", [](uint32_t bits) { return GumbelNoise::of(bits); }, "bits"_a,
+      "The noise of 24 random bits, which grows with them.");
   m.def("least_noise_bits", [](double need) { return NoiseFilter().least(need); }, "need"_a,
         "Bits below which the noise is certainly less than `need`; 2**24 where all of it is.");
   m.def(

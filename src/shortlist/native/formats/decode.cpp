@@ -54,7 +54,8 @@ void decode_row(const TensorType& source, const Format& format, const uint8_t* f
     return;
   }
   floats_of_row(source.format().kind, from, cols, buffer.floats.data());
-  for (int at = 0; at < static_cast<int>(buffer.floats.size()); at += 32) (format.bits == 8 ? quantize8 : quantize4)(buffer.floats.data() + at, buffer.from(at, format));
+  for (int at = 0; at < static_cast<int>(buffer.floats.size()); at += 32)
+    (format.bits == 8 ? quantize8 : quantize4)(buffer.floats.data() + at, buffer.from(at, format));
 }
 
 }  // namespace shortlist

@@ -52,7 +52,8 @@ inline constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -
 inline constexpr int8_t kE2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // Numbers of the formats. A new one is a line here and a record below; formats of kFloats come first.
-enum FormatId : uint8_t { kF32, kF16, kBF16, kFloats, kQ8 = kFloats, kQ4, kQ4m, kQ5, kQ5m, kQ6, kTernary, kIq4, kIq4Sub, kMxfp4, kQ3Sub, kQ2Sub, kFormatCount };
+enum FormatId : uint8_t { kF32, kF16, kBF16, kFloats, kQ8 = kFloats, kQ4, kQ4m, kQ5, kQ5m, kQ6, kTernary, kIq4, kIq4Sub, kMxfp4, kQ3Sub,
+    kQ2Sub, kFormatCount };
 
 inline constexpr Format kFormats[] = {
     {kF32, "f32", Kind::F32, 32},

@@ -28,7 +28,8 @@ static Rows allocate(const Format& format, int64_t rows, int64_t cols, bool tile
   return out;
 }
 
-Packer::Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, bool tiled, Arena& arena) : source_(tensor_type(type)) {
+Packer::Packer(const std::string& type, int64_t rows, int64_t cols, const std::string& target, bool tiled, Arena& arena)
+    : source_(tensor_type(type)) {
   if (!target.empty() && target != "q8" && target != "q4") throw std::invalid_argument("unknown weight format '" + target + "': q8 or q4");
   const bool keep = target.empty() || source_.format().quantized();
   const Format& format = keep ? source_.format() : kFormats[target == "q8" ? kQ8 : kQ4m];

@@ -55,7 +55,8 @@ void Rows::check_finite() const {
       }
   });
   if (first < view.rows)
-    throw NotFinite((source.empty() ? "the head" : source) + ": row " + std::to_string(first) + " of the head holds weights that are not numbers, so the " +
+    throw NotFinite((source.empty() ? "the head" : source) + ": row " + std::to_string(first) +
+        " of the head holds weights that are not numbers, so the " +
                     "file is damaged: fetch it again, or convert it again");
 }
 

@@ -45,7 +45,8 @@ static float planes_value(const RowsView& m, int64_t row, int b, int i) {
   int code = f.low_bits() == 2 ? low[i % 16] >> (i / 16 * 2) & 3 : low[i % 32] >> (i / 32 * 4) & 15;
   if (f.bits == 8) code = code << 4 | (m.lower(row)[b * 32 + i % 32] >> (i / 32 * 4) & 15);
   for (int plane = 0; plane < f.planes(); plane++)
-    code |= (m.row(row)[m.low_bytes() + static_cast<size_t>(plane) * m.padded / 8 + static_cast<size_t>(b * 8 + i / 8)] >> i % 8 & 1) << (f.low_bits() + plane);
+    code |= (m.row(row)[m.low_bytes() + static_cast<size_t>(plane) * m.padded / 8 + static_cast<size_t>(b * 8 + i / 8)] >> i % 8 & 1)
+            << (f.low_bits() + plane);
   const Scales scales = row_scales(m, m.row(row));
   const int g = (b * kBlock + i) / f.group;
   return value_of(f, code, scale_at(f, scales, g), minimum_at(f, scales, g));
@@ -90,7 +91,8 @@ constexpr int kLanes = kBlock / F::lanes;  // registers to a block of columns
 
 // add(row, lower, a, b, sum) adds block b of a row times a; y points to the first block.
 template <class Add>
-static SHORTLIST_INLINE void axpy_blocks(const RowsView& m, const int32_t* rows, const float* a, int64_t count, int first, int last, float* y, Add add) {
+static SHORTLIST_INLINE void axpy_blocks(const RowsView& m, const int32_t* rows, const float* a, int64_t count, int first, int last,
+    float* y, Add add) {
   // Bytes to a block of columns: of floats, or of nibbles (of 8-bit rows in either plane) or 2-bit fields. Scales lie behind the planes.
   const bool quantized = m.format.quantized();
   const size_t step = static_cast<size_t>(kBlock) * static_cast<size_t>(quantized ? m.format.low_bits() : m.format.bits) / 8;
@@ -125,7 +127,8 @@ template <int id>
 static void axpy_quantized(const RowsView& m, const int32_t* rows, const float* a, int64_t count, int first, int last, float* y) {
   constexpr Format f = kFormats[id];
   constexpr int per_block = kBlock / f.group, per_group = f.group / F::lanes;
-  axpy_blocks(m, rows, a, count, first, last, y, [&](const uint8_t* row, const uint8_t* lower, float factor, int b, F* sum) __attribute__((always_inline)) {
+  axpy_blocks(m, rows, a, count, first, last, y,
+      [&](const uint8_t* row, const uint8_t* lower, float factor, int b, F* sum) __attribute__((always_inline)) {
     alignas(64) int8_t codes[kBlock];
     block_codes<id>(m, row, lower, b, codes);
     const Scales scales = row_scales(m, row);
@@ -141,7 +144,8 @@ static void axpy_quantized(const RowsView& m, const int32_t* rows, const float* 
 
 template <class T, F (*load)(const T*)>
 static void axpy_floats(const RowsView& m, const int32_t* rows, const float* a, int64_t count, int first, int last, float* y) {
-  axpy_blocks(m, rows, a, count, first, last, y, [&](const uint8_t* row, const uint8_t*, float factor, int b, F* sum) __attribute__((always_inline)) {
+  axpy_blocks(m, rows, a, count, first, last, y,
+      [&](const uint8_t* row, const uint8_t*, float factor, int b, F* sum) __attribute__((always_inline)) {
     const T* values = reinterpret_cast<const T*>(row) + b * kBlock;
     for (int k = 0; k < kLanes; k++) sum[k] = fma(F::set1(factor), load(values + k * F::lanes), sum[k]);
   });
@@ -153,7 +157,9 @@ static void axpy_list(const RowsView& m, const int32_t* rows, const float* a, in
       case Kind::F32: return axpy_floats<float, F::load>(m, rows, a, count, first, last, to);
       case Kind::F16: return axpy_floats<uint16_t, F::load_f16>(m, rows, a, count, first, last, to);
       case Kind::BF16: return axpy_floats<uint16_t, F::load_bf16>(m, rows, a, count, first, last, to);
-      case Kind::Quantized: return with_format(m.format, [&](auto id) { axpy_quantized<decltype(id)::value>(m, rows, a, count, first, last, to); });
+      case Kind::Quantized: return with_format(m.format, [&](auto id) {
+        axpy_quantized<decltype(id)::value>(m, rows, a, count, first, last, to);
+      });
     }
   };
   const int first = begin / kBlock, whole = end / kBlock, rest = end % kBlock;

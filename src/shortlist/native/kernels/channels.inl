@@ -15,7 +15,8 @@ struct GroupStep {
 class GroupWalk {
  public:
   GroupWalk(const ChannelsView& m, const ChannelList& list, const uint8_t* panel, int w)
-      : list_(list), panel_(panel), group_bytes_(m.group_bytes(w)), stride_(static_cast<uint32_t>(m.channel_stride(w))), mask_(m.group() - 1),
+      : list_(list), panel_(panel), group_bytes_(m.group_bytes(w)), stride_(static_cast<uint32_t>(m.channel_stride(w))),
+          mask_(m.group() - 1),
         per_group_(m.group() / list.granule), groups_(m.groups()), granules_(static_cast<int>(list.sums.size())) {}
 
   void next(GroupStep& step) {
@@ -71,7 +72,8 @@ class StepFetch {
 
 // Outputs [first, first + 64 blocks) of a panel of w: y += what the list gives.
 template <int bits, bool minimum>
-static void channels_quantized(const ChannelsView& m, const ChannelList& list, const uint8_t* panel, int w, int first, int blocks, float* y) {
+static void channels_quantized(const ChannelsView& m, const ChannelList& list, const uint8_t* panel, int w, int first, int blocks,
+    float* y) {
   using Lanes = SlabDot::Lanes;
   constexpr size_t block_bytes = kBlock * bits / 8, scale_bytes = kBlock * 2;
   const size_t start = m.header_bytes(w) + m.channel_bytes(first), run = static_cast<size_t>(blocks) * block_bytes;

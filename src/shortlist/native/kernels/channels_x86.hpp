@@ -20,7 +20,8 @@ SHORTLIST_INLINE void interleave(const uint8_t* codes, const uint32_t* at, __m25
 // The same of 8 bytes of four channels.
 SHORTLIST_INLINE __m256i interleave_bits(const uint8_t* codes, const uint32_t* at) {
   auto load = [](const uint8_t* p) __attribute__((always_inline)) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); };
-  const __m128i ab = _mm_unpacklo_epi8(load(codes + at[0]), load(codes + at[1])), cd = _mm_unpacklo_epi8(load(codes + at[2]), load(codes + at[3]));
+  const __m128i ab = _mm_unpacklo_epi8(load(codes + at[0]), load(codes + at[1])),
+      cd = _mm_unpacklo_epi8(load(codes + at[2]), load(codes + at[3]));
   return _mm256_setr_m128i(_mm_unpacklo_epi16(ab, cd), _mm_unpackhi_epi16(ab, cd));
 }
 

@@ -148,7 +148,9 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
   float comb[kComb];
   auto floats = [&](auto dot) {
     for (int64_t i = 0; i < count; i++)
-      token_blocks(x.tokens, [&](auto tokens, int first) { dot(m.row(row(i)), x.from(first), tokens, out + static_cast<size_t>(first) * stride + i); });
+      token_blocks(x.tokens, [&](auto tokens, int first) {
+        dot(m.row(row(i)), x.from(first), tokens, out + static_cast<size_t>(first) * stride + i);
+      });
   };
   auto quantized = [&](auto id) {
     const int strip = strip_rows(m);
@@ -156,16 +158,23 @@ static void dot_rows(const RowsView& m, const Batch& x, Row row, Following next,
       const int n = count - at < strip ? static_cast<int>(count - at) : strip;
       for (int t = 0; t < x.tokens; t++)
         dot_strip<decltype(id)::value>(
-            m, x.from(t), [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb, out + static_cast<size_t>(t) * stride + at);
+            m, x.from(t), [&](int i) { return row(at + i); }, [&](int i) { return next(at + i); }, n, comb,
+                out + static_cast<size_t>(t) * stride + at);
     }
   };
   switch (m.format.kind) {
     case Kind::F32:
-      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<float, F::load, decltype(tokens)::value>(reinterpret_cast<const float*>(p), some, to, stride); });
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) {
+        dot_floats<float, F::load, decltype(tokens)::value>(reinterpret_cast<const float*>(p), some, to, stride);
+      });
     case Kind::F16:
-      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_f16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) {
+        dot_floats<uint16_t, F::load_f16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride);
+      });
     case Kind::BF16:
-      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) { dot_floats<uint16_t, F::load_bf16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride); });
+      return floats([stride](const uint8_t* p, const Batch& some, auto tokens, float* to) {
+        dot_floats<uint16_t, F::load_bf16, decltype(tokens)::value>(reinterpret_cast<const uint16_t*>(p), some, to, stride);
+      });
     case Kind::Quantized:
       return with_format(m.format, [&](auto id) {
         if constexpr (decltype(id)::value != kQ8) quantized(id);  // those are strips.inl's

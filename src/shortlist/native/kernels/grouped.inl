@@ -3,7 +3,8 @@
 // c[i * c_stride + j] (+)= sum_k a(i, k) * b[k * width + j] for `rows` rows and `vectors` registers of columns, width in all.
 // a(i, k) lies at a[k * kFloatTile + i] where rows are interleaved, else at a[i * a_stride + k].
 template <int rows, int vectors, bool interleaved>
-static SHORTLIST_INLINE void tile_of(const float* a, int64_t a_stride, const float* b, int64_t depth, float* c, int64_t c_stride, bool add) {
+static SHORTLIST_INLINE void tile_of(const float* a, int64_t a_stride, const float* b, int64_t depth, float* c, int64_t c_stride,
+    bool add) {
   constexpr int width = vectors * F::lanes;
   F sum[rows][vectors];
 #pragma GCC unroll 8
@@ -38,7 +39,8 @@ static void tile_rows(const float* a, int64_t a_stride, const float* b, int64_t 
     tile_of<rows, vectors, true>(a, a_stride, b, depth, c, c_stride, add);
 }
 
-static void float_tile(const float* a, int64_t a_stride, const float* b, int rows, int vectors, int64_t depth, float* c, int64_t c_stride, bool add) {
+static void float_tile(const float* a, int64_t a_stride, const float* b, int rows, int vectors, int64_t depth, float* c, int64_t c_stride,
+    bool add) {
   using Tile = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t, bool);
   static constexpr Tile tiles[kFloatTile][2] = {
       {tile_rows<1, 1>, tile_rows<1, 2>}, {tile_rows<2, 1>, tile_rows<2, 2>}, {tile_rows<3, 1>, tile_rows<3, 2>},

@@ -33,7 +33,8 @@ const Kernels* find(const std::string& isa) {
   if (isa == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
     return &avx512::table;
-  if (isa == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return &avx2::table;
+  if (isa == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    return &avx2::table;
 #elif defined(__aarch64__)
   constexpr unsigned long dot_product = 1ul << 20;  // HWCAP_ASIMDDP
   if (isa == "neon" && (getauxval(AT_HWCAP) & dot_product)) return &neon::table;
@@ -50,7 +51,8 @@ const Kernels& choose() {
     known = true;
     if (const Kernels* found = find(isa)) return *found;
   }
-  throw std::runtime_error(std::string("SHORTLIST_ISA is '") + forced + (known ? "', which this processor does not have" : "'; it can be avx512, avx2, neon or portable"));
+  throw std::runtime_error(std::string("SHORTLIST_ISA is '") + forced +
+      (known ? "', which this processor does not have" : "'; it can be avx512, avx2, neon or portable"));
 }
 
 }  // namespace

@@ -64,7 +64,8 @@ struct Kernels {
   void (*dot_channels)(const ChannelsView&, const ChannelList&, int begin, int end, float* out);
   // c[i * c_stride + j] (+)= sum_k a(i, k) * b[k * width + j], a tile of up to kFloatTile rows and width = 1 or 2 registers of
   // columns. a(i, k) lies at a[i * a_stride + k] or, with a stride of 0, at a[k * kFloatTile + i].
-  void (*float_tile)(const float* a, int64_t a_stride, const float* b, int rows, int vectors, int64_t depth, float* c, int64_t c_stride, bool add);
+  void (*float_tile)(const float* a, int64_t a_stride, const float* b, int rows, int vectors, int64_t depth, float* c, int64_t c_stride,
+      bool add);
   // out[i * kFew + t] = row i of a . x_t for up to kFew x; a [rows, depth], x [tokens, depth].
   void (*float_dots)(const float* a, const float* x, int rows, int tokens, int64_t depth, float* out);
 };

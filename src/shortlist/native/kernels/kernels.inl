@@ -129,8 +129,10 @@ static int64_t reaching(const float* value, const float* margin, float scale, in
 
 extern const Kernels table;
 const Kernels table = {
-    SHORTLIST_ISA_NAME, F::lanes,   quantize,  dot_range, dot_list,         dot_upper,     dot_upper_list, gemm,   dot_codes, axpy_row,     axpy_list,
-    rms_norm,           gated_silu, gated_gelu, rope_half, add,              attend<uint16_t>, attend<float>, store_f16, argmax, reaching, dot_channels,
+    SHORTLIST_ISA_NAME, F::lanes,   quantize,  dot_range, dot_list,         dot_upper,     dot_upper_list, gemm,   dot_codes, axpy_row,
+    axpy_list,
+    rms_norm,           gated_silu, gated_gelu, rope_half, add,              attend<uint16_t>, attend<float>, store_f16, argmax, reaching,
+    dot_channels,
     float_tile, float_dots,
 };
 

@@ -72,7 +72,9 @@ struct SlabDot {
     static Lanes zero() { return {_mm256_setzero_ps()}; }
     static Lanes set1(float x) { return {_mm256_set1_ps(x)}; }
     static Lanes load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
-    static Lanes load_int8(const int8_t* p) { return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
+    static Lanes load_int8(const int8_t* p) {
+      return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+    }
     static __m256i bytes(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
     static Lanes load_low4(const uint8_t* p) { return {_mm256_cvtepi32_ps(_mm256_and_si256(bytes(p), _mm256_set1_epi32(15)))}; }
     static Lanes load_high4(const uint8_t* p) { return {_mm256_cvtepi32_ps(_mm256_srli_epi32(bytes(p), 4))}; }

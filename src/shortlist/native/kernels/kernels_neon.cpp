@@ -38,7 +38,8 @@ struct BlockDot {
     constexpr int bit = 1 << f.low_bits();
     int32x4_t products[4];
     for (int part = 0; part < 4; part++) {  // of 16 columns
-      uint8x16_t c = f.low_bits() == 2 ? field(vld1q_u8(fields), part * 2, 0, 3) : field(vld1q_u8(fields + part % 2 * 16), part / 2 * 4, 0, 15);
+      uint8x16_t c = f.low_bits() == 2 ? field(vld1q_u8(fields), part * 2, 0, 3)
+          : field(vld1q_u8(fields + part % 2 * 16), part / 2 * 4, 0, 15);
       if constexpr (f.planes() >= 1) c = vorrq_u8(c, spread_bits(plane + part * 2, bit));
       if constexpr (f.planes() == 2) c = vorrq_u8(c, spread_bits(second + part * 2, 2 * bit));
       products[part] = vdotq_s32(vdupq_n_s32(0), to_signed<id>(c), vld1q_s8(q + part * 16));
@@ -128,7 +129,8 @@ struct ChannelDot {
         for (int plane = 0; plane < bits - 4; plane++) {
           auto part = [&](int c) { return vld1_u8(codes + at[c] + 32 + plane * 8); };
           const uint8x8x2_t ab = vzip_u8(part(0), part(1)), cd = vzip_u8(part(2), part(3));
-          const uint16x8_t first = vreinterpretq_u16_u8(vcombine_u8(ab.val[0], ab.val[1])), last = vreinterpretq_u16_u8(vcombine_u8(cd.val[0], cd.val[1]));
+          const uint16x8_t first = vreinterpretq_u16_u8(vcombine_u8(ab.val[0], ab.val[1])),
+              last = vreinterpretq_u16_u8(vcombine_u8(cd.val[0], cd.val[1]));
           const uint8x16_t bit[2] = {vreinterpretq_u8_u16(vzip1q_u16(first, last)), vreinterpretq_u8_u16(vzip2q_u16(first, last))};
           for (int k = 0; k < 8; k++)
             for (int h = 0; h < 2; h++) four[k][h] = vorrq_u8(four[k][h], field(bit[h], k, 4 + plane, 16 << plane));

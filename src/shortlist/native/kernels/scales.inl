@@ -81,7 +81,8 @@ static SHORTLIST_INLINE V tile_scale(const Scales& s, int g) {
   constexpr Format f = kFormats[id];
   if constexpr (f.scale == Scale::F16) return V::load_f16(s.halves + g * kTileRows);
   if constexpr (f.scale == Scale::E8M0) return V::load_e8m0(s.bytes + g * kTileRows);
-  if constexpr (f.scale == Scale::Sub8) return V::load_int8(reinterpret_cast<const int8_t*>(s.bytes) + g * kTileRows) * V::load_f16(s.halves);
+  if constexpr (f.scale == Scale::Sub8)
+    return V::load_int8(reinterpret_cast<const int8_t*>(s.bytes) + g * kTileRows) * V::load_f16(s.halves);
   if constexpr (f.scale == Scale::Sub4) return V::load_low4(s.bytes + g * kTileRows) * V::load_f16(s.halves);
 }
 template <int id, class V>

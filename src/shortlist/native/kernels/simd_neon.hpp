@@ -70,7 +70,8 @@ inline F max(F a, F b) {  // b where either is not a number, as on other process
 // Bit i is set unless lane i of a is below that of b: a NaN is not.
 inline uint32_t not_below(F a, F b) {
   alignas(16) static constexpr uint32_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-  const uint32x4_t low = vbicq_u32(vld1q_u32(bit), vcltq_f32(a.low, b.low)), high = vbicq_u32(vld1q_u32(bit + 4), vcltq_f32(a.high, b.high));
+  const uint32x4_t low = vbicq_u32(vld1q_u32(bit), vcltq_f32(a.low, b.low)),
+      high = vbicq_u32(vld1q_u32(bit + 4), vcltq_f32(a.high, b.high));
   return vaddvq_u32(vorrq_u32(low, high));
 }
 inline F abs(F a) { return {vabsq_f32(a.low), vabsq_f32(a.high)}; }

@@ -33,7 +33,8 @@ template <int id>
 SHORTLIST_INLINE __m256i step_codes(const uint8_t* slab, int k) {
   constexpr Format f = kFormats[id];
   if constexpr (f.bits == 8) return load_bytes(slab + k * 32);
-  __m256i codes = f.low_bits() == 2 ? field(load_bytes(slab + k / 4 * 32), k % 4 * 2, 0, 3) : field(load_bytes(slab + k % 4 * 32), k / 4 * 4, 0, 15);
+  __m256i codes = f.low_bits() == 2 ? field(load_bytes(slab + k / 4 * 32), k % 4 * 2, 0, 3)
+      : field(load_bytes(slab + k % 4 * 32), k / 4 * 4, 0, 15);
   if constexpr (f.looked_up()) return look_up(f.table, codes);
   constexpr int low = f.low_bits(), planes = low * 32;
   if constexpr (f.planes() == 1) codes = _mm256_or_si256(codes, field(load_bytes(slab + planes), k, low, 1 << low));

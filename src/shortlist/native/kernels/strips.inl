@@ -158,7 +158,8 @@ static void dot_rows8(const RowsView& m, const Batch& x, Row row, int64_t count,
 //    384 * 2^116 < 2^125. Beyond that, and for a query that is not finite, nothing is known: bound = infinity.
 // Here a term is a whole number of a group (a half in E) times fl(s d), and passes at most groups + 2 roundings.
 template <class Row>
-static void upper_rows8(const RowsView& m, const Batch& x, Row row, int64_t count, int64_t known, float* middle, float* radius, size_t stride) {
+static void upper_rows8(const RowsView& m, const Batch& x, Row row, int64_t count, int64_t known, float* middle, float* radius,
+    size_t stride) {
   const size_t groups = static_cast<size_t>(m.padded / 32);
   const float roundings = static_cast<float>(2 * groups + 16) * 0x1p-24f;
   const F reach = F::set1(7.5f + 1024.0f * roundings / (1.0f - roundings));

@@ -43,7 +43,9 @@ static SHORTLIST_INLINE void dot_tile(const RowsView& m, const Batch& x, const u
   const float* sums = group == 32 ? x.s32 : x.s16;
   Lanes correction[tokens];
   for (int t = 0; t < tokens; t++) total[t] = correction[t] = Lanes::zero();
-  auto of_query = [&](const float* values, int t, int s, int g) { return Lanes::set1(values[static_cast<size_t>(t) * groups + static_cast<size_t>(s * per_span + g)]); };
+  auto of_query = [&](const float* values, int t, int s, int g) {
+    return Lanes::set1(values[static_cast<size_t>(t) * groups + static_cast<size_t>(s * per_span + g)]);
+  };
   auto correct = [&](const Scales& scales, int s, int g) __attribute__((always_inline)) {
     const Lanes base = tile_base<id, Lanes>(scales, g);
 #pragma GCC unroll 8

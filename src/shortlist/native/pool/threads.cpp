@@ -94,7 +94,8 @@ class Watch {
   // Whether the thread was ready but without a core for longer than kHeldUp and for a tenth of the time.
   bool held_up() const {
     const State now;
-    const auto all = now.at - start_.at, missing = all - (now.used - start_.used) - (now.asleep - start_.asleep), late_here = late - late_before_;
+    const auto all = now.at - start_.at, missing = all - (now.used - start_.used) - (now.asleep - start_.asleep),
+        late_here = late - late_before_;
     const auto waited = std::max(late_here, now.preempted > start_.preempted ? missing : late_here);
     return waited > kHeldUp && waited > all / 10;
   }

@@ -48,7 +48,8 @@ void write_quantized(const ChannelsView& v, uint8_t* panel, int w, int o, const 
 
 void write_floats(const ChannelsView& v, uint8_t* panel, int w, int o, const RowsView& rows, int64_t r) {
   const size_t size = static_cast<size_t>(v.format.bits / 8);
-  for (int c = 0; c < v.inputs; c++) std::memcpy(panel + static_cast<size_t>(c) * v.channel_stride(w) + static_cast<size_t>(o) * size, rows.row(r) + static_cast<size_t>(c) * size, size);
+  for (int c = 0; c < v.inputs; c++) std::memcpy(panel + static_cast<size_t>(c) * v.channel_stride(w) + static_cast<size_t>(o) * size,
+      rows.row(r) + static_cast<size_t>(c) * size, size);
 }
 
 }  // namespace
@@ -58,7 +59,8 @@ Channels::Channels(const Rows& rows, Arena& arena) {
   view.format = rows.view.format;
   const Format& f = view.format;
   if (f.quantized() && (f.scale != Scale::F16 || f.bits < 4 || f.looked_up()))
-    throw std::invalid_argument("matrices of format " + f.name() + " are not stored by input channel: leave their layers out of the recipe");
+    throw std::invalid_argument("matrices of format " + f.name() +
+        " are not stored by input channel: leave their layers out of the recipe");
   view.outputs = static_cast<int>(rows.view.rows);
   view.padded_outputs = (view.outputs + kBlock - 1) / kBlock * kBlock;
   view.inputs = rows.view.cols;
@@ -81,7 +83,8 @@ Channels::Channels(const Rows& rows, Arena& arena) {
 void ChannelList::begin(const Batch& input, int inputs, int granule_) {
   granule = granule_;
   count = groups = 0;
-  const size_t granules = static_cast<size_t>((inputs + granule - 1) / granule), quads = static_cast<size_t>(input.padded) / kTogetherInputs;
+  const size_t granules = static_cast<size_t>((inputs + granule - 1) / granule),
+      quads = static_cast<size_t>(input.padded) / kTogetherInputs;
   starts.assign(1, 0);
   starts.reserve(granules + 1);
   d.clear(), sums.clear();

@@ -43,10 +43,15 @@ struct ChannelsView {
   size_t panel_bytes(int w) const { return static_cast<size_t>(groups()) * group_bytes(w); }
 
   int panel_width(int first) const { return padded_outputs - first < kPanel ? padded_outputs - first : kPanel; }
-  const uint8_t* panel(int first) const { return data + static_cast<size_t>(first / kPanel) * panel_bytes(kPanel); }  // first: a multiple of kPanel
-  size_t stored_bytes() const { return static_cast<size_t>(padded_outputs / kPanel) * panel_bytes(kPanel) + panel_bytes(padded_outputs % kPanel); }
+  // first: a multiple of kPanel
+  const uint8_t* panel(int first) const { return data + static_cast<size_t>(first / kPanel) * panel_bytes(kPanel); }
+  size_t stored_bytes() const {
+    return static_cast<size_t>(padded_outputs / kPanel) * panel_bytes(kPanel) + panel_bytes(padded_outputs % kPanel);
+  }
   // What a product with all channels reads.
-  size_t bytes() const { return static_cast<size_t>(groups()) * header_bytes(padded_outputs) + static_cast<size_t>(inputs) * channel_bytes(padded_outputs); }
+  size_t bytes() const {
+    return static_cast<size_t>(groups()) * header_bytes(padded_outputs) + static_cast<size_t>(inputs) * channel_bytes(padded_outputs);
+  }
 };
 
 class Channels {

@@ -7,7 +7,8 @@
 
 namespace shortlist {
 
-Codes::Codes(const int8_t* eight, const uint16_t* eight_scales, const uint8_t* four, const uint16_t* four_scales, int64_t rows, int eights, int fours) {
+Codes::Codes(const int8_t* eight, const uint16_t* eight_scales, const uint8_t* four, const uint16_t* four_scales, int64_t rows, int eights,
+    int fours) {
   if (rows < 1 || eights + fours < 1 || eights > kMaxColumns / kGroup || fours > kMaxColumns / kGroup)
     throw std::invalid_argument("codes need at least one row and one group of " + std::to_string(kGroup));
   view.rows = rows;

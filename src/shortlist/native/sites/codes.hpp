@@ -20,7 +20,8 @@ struct CodesView {
   int64_t rows = 0;
   int eights = 0, fours = 0;  // groups in 8 and in 4 bits
 
-  static constexpr size_t kScales = kTileRows * sizeof(uint16_t), kEight = kScales + kTileRows * kGroup, kFour = kScales + kTileRows * kGroup / 2;
+  static constexpr size_t kScales = kTileRows * sizeof(uint16_t), kEight = kScales + kTileRows * kGroup,
+      kFour = kScales + kTileRows * kGroup / 2;
   int rank() const { return (eights + fours) * kGroup; }
   size_t tile_bytes() const { return static_cast<size_t>(eights) * kEight + static_cast<size_t>(fours) * kFour; }
 };
@@ -29,7 +30,8 @@ class Codes {
  public:
   // eight [rows, eights, 32] and four [rows, fours, 16], where byte j of a group holds coordinate j in its low half and
   // j + 16 in its high half; scales [rows, eights] and [rows, fours]. Throws std::invalid_argument when there are too many.
-  Codes(const int8_t* eight, const uint16_t* eight_scales, const uint8_t* four, const uint16_t* four_scales, int64_t rows, int eights, int fours);
+  Codes(const int8_t* eight, const uint16_t* eight_scales, const uint8_t* four, const uint16_t* four_scales, int64_t rows, int eights,
+      int fours);
 
   CodesView view;
   size_t bytes() const { return bytes_; }

@@ -26,7 +26,9 @@ std::vector<int32_t> control_rows(int64_t rows) {
 
 float log_sum_exp(const std::vector<float>& values) {
   const float top = *std::max_element(values.begin(), values.end());
-  return top + static_cast<float>(std::log(std::accumulate(values.begin(), values.end(), 0.0, [top](double sum, float v) { return sum + std::exp(v - top); })));
+  return top + static_cast<float>(std::log(std::accumulate(values.begin(), values.end(), 0.0, [top](double sum, float v) {
+    return sum + std::exp(v - top);
+  })));
 }
 
 // Half the variance of an error of margin 1, as the errors of the control rows say.
@@ -44,13 +46,15 @@ float half_variance_of(const std::vector<int32_t>& control, const std::vector<fl
 int first_left(const std::vector<int64_t>& counts, double share) {
   double left = 0.0;
   int bin = kBins;
-  while (bin > 1 && (left += static_cast<double>(counts[static_cast<size_t>(bin - 1)]) * std::exp(-(bin - 1) / kBinsPerNat)) <= share) bin--;
+  while (bin > 1 && (left += static_cast<double>(counts[static_cast<size_t>(bin - 1)]) * std::exp(-(bin - 1) / kBinsPerNat)) <= share)
+    bin--;
   return bin;
 }
 
 // Fills the logits of all rows from estimates. Returns the rows that were not read yet and are to be, so that the others hold at
 // most `share` of the known mass.
-std::vector<int32_t> heavy_rows(const float* estimates, const float* margins, float half_variance, const std::vector<char>& read, float known_mass, double share,
+std::vector<int32_t> heavy_rows(const float* estimates, const float* margins, float half_variance, const std::vector<char>& read,
+    float known_mass, double share,
                                 float* logits) {
   std::vector<std::vector<int64_t>> counts;  // per member, like parts
   std::vector<std::vector<int32_t>> parts;

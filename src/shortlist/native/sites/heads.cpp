@@ -22,7 +22,8 @@ void Head::dense(const Query& h, float* logits) const {
   Pool::instance().run([&](Team& team) {
     const auto share = team.share(rows_->view.rows, 16);
     kernels().gemm(rows_->view, h.batch(), share.begin, share.end, logits + share.begin, rows);
-    for (size_t q = 0; q < h.count(); q++) check_finite(*rows_, logits + q * rows + static_cast<size_t>(share.begin), share.end - share.begin);
+    for (size_t q = 0; q < h.count(); q++)
+      check_finite(*rows_, logits + q * rows + static_cast<size_t>(share.begin), share.end - share.begin);
   });
 }
 
@@ -67,7 +68,8 @@ void Head::exact_rows(const Query& h, const int32_t* indices, int64_t count, flo
 }
 
 void Head::check(const Scorer& scorer) const {
-  if (scorer.rows() != rows_->view.rows || scorer.width() != rows_->view.cols) throw std::invalid_argument("the estimator was fitted on another head");
+  if (scorer.rows() != rows_->view.rows || scorer.width() != rows_->view.cols)
+    throw std::invalid_argument("the estimator was fitted on another head");
 }
 
 // By row what lies by place.
@@ -104,7 +106,8 @@ std::vector<Winner> Head::argmax(const Scorer& scorer, const Query& h, const Pol
     values_.resize(std::max(values_.size(), h.count() * rows));
     if (scorer.upper_planes()) margins_.resize(values_.size());
     scores = scorer.scores(h, values_.data(), margins_.data());
-    for (size_t q = 0; q < h.count(); q++) selections.emplace_back(*rows_, h.batch().token(static_cast<int>(q)), *scores, q, scorer, policy);
+    for (size_t q = 0; q < h.count(); q++)
+      selections.emplace_back(*rows_, h.batch().token(static_cast<int>(q)), *scores, q, scorer, policy);
     for (Selection& selection : selections) selection.seat(members);
   };
   Pool::instance().run(prepare, [&](Team& team) {
@@ -121,7 +124,8 @@ std::vector<Winner> Head::argmax(const Scorer& scorer, const Query& h, const Pol
   if (others.empty()) return winners;
   const int width = rows_->view.cols;
   std::vector<float> hidden;
-  for (size_t q : others) hidden.insert(hidden.end(), h.batch().token(static_cast<int>(q)).x, h.batch().token(static_cast<int>(q)).x + width);
+  for (size_t q : others)
+    hidden.insert(hidden.end(), h.batch().token(static_cast<int>(q)).x, h.batch().token(static_cast<int>(q)).x + width);
   const Query rest(hidden.data(), static_cast<int>(others.size()), width);
   std::vector<Winner> of_all = planes ? argmax(UpperPlanes(rows_), rest, Policy()) : dense_argmax(rest);
   for (size_t i = 0; i < others.size(); i++) {
@@ -139,7 +143,9 @@ void Head::list(const Scorer& scorer, const Query& h, const Policy& policy, List
   to.own_margins.resize(rows);
   const std::unique_ptr<Scores> scores = scorer.scores(h, to.values.data(), to.own_margins.data());
   std::vector<Selection> selections{Selection(*rows_, h.batch(), *scores, 0, scorer, policy)};
-  Pool::instance().run([&](int members) { selections[0].seat(members); }, [&](Team& team) { select(team, *scores, selections, *rows_, policy); });
+  Pool::instance().run([&](int members) { selections[0].seat(members); }, [&](Team& team) {
+    select(team, *scores, selections, *rows_, policy);
+  });
   if (selections[0].too_long()) {
     to.rows.resize(rows);
     std::iota(to.rows.begin(), to.rows.end(), 0);

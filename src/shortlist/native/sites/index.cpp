@@ -32,7 +32,8 @@ void estimate_each(const Rows& rows, const Batch& queries, float* out) {
     const auto share = team.share(rows.view.rows, 16);
     for (int64_t begin = share.begin; begin < share.end; begin += kBlockRows) {
       const int64_t end = std::min(begin + kBlockRows, share.end);
-      for (int q = 0; q < queries.tokens; q++) kernels().dot_range(rows.view, queries.token(q), begin, end, out + q * rows.view.rows + begin);
+      for (int q = 0; q < queries.tokens; q++)
+        kernels().dot_range(rows.view, queries.token(q), begin, end, out + q * rows.view.rows + begin);
     }
   });
 }
@@ -46,7 +47,8 @@ void shortlist_each(const float* values, int64_t queries, int64_t rows, int64_t 
   });
 }
 
-void compute_each(const std::vector<Matrix>& parts, const Batch& queries, const int32_t* shortlists, int64_t count, int64_t best, int64_t* ids, float* scores) {
+void compute_each(const std::vector<Matrix>& parts, const Batch& queries, const int32_t* shortlists, int64_t count, int64_t best,
+    int64_t* ids, float* scores) {
   std::vector<float> exact(static_cast<size_t>(queries.tokens * count));
   Pool::instance().run([&](Team& team) {
     // All queries' candidates in one line, cut into equal shares: one query alone keeps every thread busy too.

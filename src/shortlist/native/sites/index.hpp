@@ -15,6 +15,7 @@ void shortlist_each(const float* values, int64_t queries, int64_t rows, int64_t 
 
 // The `best` rows of each query's shortlist [queries, count] by exact value, largest first, ties to the lowest row. The table is
 // the `parts`, one after the other; a shortlist is ascending. 1 <= best <= count.
-void compute_each(const std::vector<Matrix>& parts, const Batch& queries, const int32_t* shortlists, int64_t count, int64_t best, int64_t* ids, float* scores);
+void compute_each(const std::vector<Matrix>& parts, const Batch& queries, const int32_t* shortlists, int64_t count, int64_t best,
+    int64_t* ids, float* scores);
 
 }  // namespace shortlist

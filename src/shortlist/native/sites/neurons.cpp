@@ -83,7 +83,8 @@ namespace {
 constexpr int64_t kStrip = 256;  // neurons whose values are on the stack
 }
 
-void neuron_coefficients(const Team& team, const Neurons& neurons, const Batch& x, Activation activation, const int32_t* indices, int64_t listed,
+void neuron_coefficients(const Team& team, const Neurons& neurons, const Batch& x, Activation activation, const int32_t* indices,
+    int64_t listed,
                          const float* gates, float* coefficients) {
   const auto share = team.share(listed, 16);  // whole vectors of every instruction set: what a tail computes may differ in the last bit
   for (int64_t at = share.begin; at < share.end; at += kStrip) {
@@ -142,7 +143,8 @@ int64_t ShortlistedFfn::list(const Batch& x, const float* scores_of_x, float cut
   int64_t count = 0;
   for (int64_t at = 0, n = neurons->count(); at < n; at += kStrip) {  // NaN reaches any mark, and so the output
     const float* margins = estimated() ? margin.data() + at : no_margin.data();
-    count += kernels().reaching(scores_of_x + at, margins, scale, std::min(kStrip, n - at), mark, static_cast<int32_t>(at), indices + count);
+    count += kernels().reaching(scores_of_x + at, margins, scale, std::min(kStrip, n - at), mark, static_cast<int32_t>(at),
+        indices + count);
   }
   return count;
 }

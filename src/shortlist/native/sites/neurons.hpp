@@ -49,7 +49,8 @@ class Neurons {
 // What one member of a team does for one token, in two steps with a barrier between them. First its share of the list's
 // coefficients, activation(gate) * up. Then its columns of the sum. `gates` holds those of the list, or is nullptr: then they are
 // computed from the gate rows, or the up rows where there is no gate.
-void neuron_coefficients(const Team& team, const Neurons& neurons, const Batch& x, Activation activation, const int32_t* indices, int64_t listed,
+void neuron_coefficients(const Team& team, const Neurons& neurons, const Batch& x, Activation activation, const int32_t* indices,
+    int64_t listed,
                          const float* gates, float* coefficients);
 void neuron_sum(const Team& team, const Neurons& neurons, const int32_t* indices, int64_t listed, const float* coefficients, float* y);
 

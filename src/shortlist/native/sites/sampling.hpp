@@ -10,7 +10,8 @@
 // - min-p compares with the best row, which is looked for first. top-k counts the rows before the winner; those that its value lies
 //   between the bounds of are read.
 // - top-p asks whether the rows before the winner hold less than a share of the probability: bounds bracket both sides. Where they
-//   do not say, the rows that may be before it are read. Where that does not help, the k rows of top-k are read, and what follows is arithmetic on exact values; without top-k the draw is left open
+//   do not say, the rows that may be before it are read. Where that does not help, the k rows of top-k are read, and what follows is
+//   arithmetic on exact values; without top-k the draw is left open
 //   (token -1), and who asked draws from all rows, read whole, in a second call.
 //
 // A comparison of sums decides only beyond a margin that is far more than their rounding.
@@ -89,7 +90,9 @@ class Lot {
   enum class Kept : uint8_t { no, yes, open };
 
   bool plain() const { return !asked_.greedy() && !asked_.top_k && !asked_.truncated(); }
-  double tempered(float logit) const { return asked_.greedy() ? static_cast<double>(logit) : static_cast<double>(logit) / asked_.temperature; }
+  double tempered(float logit) const {
+    return asked_.greedy() ? static_cast<double>(logit) : static_cast<double>(logit) / asked_.temperature;
+  }
   float adjusted(float logit, int64_t row) const { return asked_.adjusted(asked_.cap > 0 ? softcap(logit, asked_.cap) : logit, row); }
   void adjust(float* lower, float* upper, int64_t first, int64_t count) const;
   void probe(Member& mine, float* lower, float* upper, int64_t first, int64_t count, const Reader& read) const;

@@ -19,7 +19,9 @@ std::unique_ptr<Scores> ExactProducts::scores(const Query& queries, float* value
    public:
     Call(const ExactProducts& of, const Query& queries, float* values) : Scores(values, of.rows()), of_(of), queries_(queries) {}
     void encode(Team&) override {}
-    void fill(int64_t begin, int64_t end) override { kernels().gemm(of_.rows_->view, queries_.batch(), begin, end, values_ + begin, places_); }
+    void fill(int64_t begin, int64_t end) override {
+      kernels().gemm(of_.rows_->view, queries_.batch(), begin, end, values_ + begin, places_);
+    }
     const float* margins(size_t) const override { return of_.nothing_.data(); }
     float scale(size_t) const override { return 0.0f; }
 
@@ -41,9 +43,12 @@ UpperPlanes::UpperPlanes(Matrix rows) : rows_(std::move(rows)) {
 std::unique_ptr<Scores> UpperPlanes::scores(const Query& queries, float* values, float* margins) const {
   class Call : public Scores {
    public:
-    Call(const RowsView& m, const Query& queries, float* values, float* margins) : Scores(values, m.rows), m_(m), queries_(queries), margins_(margins) {}
+    Call(const RowsView& m, const Query& queries, float* values, float* margins)
+        : Scores(values, m.rows), m_(m), queries_(queries), margins_(margins) {}
     void encode(Team&) override {}
-    void fill(int64_t begin, int64_t end) override { kernels().dot_upper(m_, queries_.batch(), begin, end, values_ + begin, margins_ + begin, places_); }
+    void fill(int64_t begin, int64_t end) override {
+      kernels().dot_upper(m_, queries_.batch(), begin, end, values_ + begin, margins_ + begin, places_);
+    }
     const float* margins(size_t q) const override { return margins_ + q * places_; }
     float scale(size_t) const override { return 1.0f; }
 
@@ -57,7 +62,8 @@ std::unique_ptr<Scores> UpperPlanes::scores(const Query& queries, float* values,
 
 // ---- low_rank and mixed_width ---------------------------------------------------------------------------------------
 
-LowRank::LowRank(Matrix projection, std::vector<std::shared_ptr<Codes>> groups, std::vector<float> residual, int rank, std::vector<int32_t> order)
+LowRank::LowRank(Matrix projection, std::vector<std::shared_ptr<Codes>> groups, std::vector<float> residual, int rank,
+    std::vector<int32_t> order)
     : projection_(std::move(projection)), groups_(std::move(groups)), order_(std::move(order)), rank_(rank) {
   int64_t places = 0;
   for (const auto& group : groups_) {
@@ -76,7 +82,8 @@ LowRank::LowRank(Matrix projection, std::vector<std::shared_ptr<Codes>> groups, 
   }
   std::vector<char> seen(residual.size(), 0);
   for (int32_t row : order_)
-    if (row < 0 || row >= places || seen[static_cast<size_t>(row)]++) throw std::invalid_argument("the order of the rows names each of them once");
+    if (row < 0 || row >= places || seen[static_cast<size_t>(row)]++)
+      throw std::invalid_argument("the order of the rows names each of them once");
   for (int32_t row : order_) margins_.push_back(residual[static_cast<size_t>(row)]);
 }
 
@@ -89,7 +96,8 @@ size_t LowRank::bytes() const {
 class LowRank::Call : public Scores {
  public:
   Call(const LowRank& of, const Query& queries, float* values)
-      : Scores(values, of.rows()), of_(of), queries_(queries), all_(queries.count() * static_cast<size_t>(of.projection_->view.rows)), scales_(queries.count()), kept_(of.padded_) {
+      : Scores(values, of.rows()), of_(of), queries_(queries), all_(queries.count() * static_cast<size_t>(of.projection_->view.rows)),
+          scales_(queries.count()), kept_(of.padded_) {
     kept_.reserve(static_cast<int>(queries.count()));
   }
 
@@ -116,7 +124,8 @@ class LowRank::Call : public Scores {
     int64_t first = 0;
     for (const auto& group : of_.groups_) {
       const int64_t from = std::max(begin, first), to = std::min(end, first + group->view.rows);
-      if (from < to) kernels().dot_codes(group->view, kept_.batch(static_cast<int>(scales_.size())), from - first, to - first, values_ + from, places_);
+      if (from < to) kernels().dot_codes(group->view, kept_.batch(static_cast<int>(scales_.size())), from - first, to - first,
+          values_ + from, places_);
       first += group->view.rows;
     }
   }
@@ -131,6 +140,8 @@ class LowRank::Call : public Scores {
   Activations kept_;  // the first `rank` coordinates
 };
 
-std::unique_ptr<Scores> LowRank::scores(const Query& queries, float* values, float*) const { return std::make_unique<Call>(*this, queries, values); }
+std::unique_ptr<Scores> LowRank::scores(const Query& queries, float* values, float*) const {
+  return std::make_unique<Call>(*this, queries, values);
+}
 
 }  // namespace shortlist

@@ -10,7 +10,8 @@ namespace shortlist {
 
 void check_finite(const Rows& rows, const float* logits, int64_t count) {
   if (!all_finite(logits, count))
-    throw NotFinite((rows.source.empty() ? "the head" : rows.source) + ": the head computes logits that are not finite numbers, so the file is damaged: " +
+    throw NotFinite((rows.source.empty() ? "the head" : rows.source) +
+        ": the head computes logits that are not finite numbers, so the file is damaged: " +
                     "fetch it again, or convert it again");
 }
 
@@ -40,7 +41,8 @@ int64_t reaching_alone(const float* values, int64_t begin, int64_t end, float ma
   static const std::vector<float> no_margin(kStrip, 0.0f);
   int64_t kept = 0;
   for (; begin < end; begin += kStrip)
-    kept += kernels().reaching(values + begin, no_margin.data(), 0.0f, std::min(kStrip, end - begin), mark, static_cast<int32_t>(begin), out + kept);
+    kept += kernels().reaching(values + begin, no_margin.data(), 0.0f, std::min(kStrip, end - begin), mark, static_cast<int32_t>(begin),
+        out + kept);
   return kept;
 }
 
@@ -100,7 +102,8 @@ void Selection::gather(const Team& team, int64_t begin, int64_t end) {
   const float to_reach = policy_.mark == Policy::Mark::Threshold ? policy_.threshold : mark();
   const int64_t count = policy_.times == 0.0f && policy_.mark == Policy::Mark::Threshold  // a margin of infinity says nothing then
                             ? reaching_alone(values, begin, end, to_reach, room.data())
-                            : kernels().reaching(values + begin, scores_.margins(query_) + begin, policy_.times * scores_.scale(query_), end - begin, to_reach,
+                            : kernels().reaching(values + begin, scores_.margins(query_) + begin, policy_.times * scores_.scale(query_),
+                                end - begin, to_reach,
                                                  static_cast<int32_t>(begin), room.data());
   mine.reached.assign(room.begin(), room.begin() + count);
 }
@@ -174,7 +177,8 @@ std::vector<int32_t> Selection::part_of_reached(const Team& team) const {
   for (const Runner& runner : runners_) {
     const int64_t begin = std::clamp(share.begin - at, int64_t{0}, static_cast<int64_t>(runner.reached.size()));
     const int64_t end = std::clamp(share.end - at, int64_t{0}, static_cast<int64_t>(runner.reached.size()));
-    std::set_difference(runner.reached.begin() + begin, runner.reached.begin() + end, runner.first.begin(), runner.first.end(), std::back_inserter(places));
+    std::set_difference(runner.reached.begin() + begin, runner.reached.begin() + end, runner.first.begin(), runner.first.end(),
+        std::back_inserter(places));
     at += static_cast<int64_t>(runner.reached.size());
   }
   return places;

@@ -31,7 +31,8 @@ void Lot::gather() {
   for (const Member& m : members_) {
     together.best = std::max(together.best, m.best);
     together.floor = std::max(together.floor, m.floor);
-    if (static_cast<int64_t>(m.probes.size()) == asked_.top_k && (together.probes.empty() || m.probes[0] > together.probes[0])) together.probes = m.probes;
+    if (static_cast<int64_t>(m.probes.size()) == asked_.top_k && (together.probes.empty() || m.probes[0] > together.probes[0]))
+      together.probes = m.probes;
     read_ += m.read;
   }
   const double best = tempered(together.best);
@@ -147,7 +148,8 @@ Drawn Lot::settle(const Reader& read) {
 
 Drawn Lot::draw() {
   const size_t best = best_place();
-  const double top = all_[best].lower, kth = asked_.top_k ? kth_value() : -INFINITY, lowest = std::max({kth, top + asked_.log_min_p, top - kReach});
+  const double top = all_[best].lower, kth = asked_.top_k ? kth_value()
+      : -INFINITY, lowest = std::max({kth, top + asked_.log_min_p, top - kReach});
   std::vector<size_t> places = contenders(best, lowest);
   while (true) {  // ends at the best row at the latest
     const size_t first = winner(places);

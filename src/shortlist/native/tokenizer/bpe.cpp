@@ -127,7 +127,8 @@ Bpe Bpe::from_merges(std::shared_ptr<const Vocabulary> vocabulary, const Strings
     const std::string_view left = merge.substr(0, space), right = merge.substr(std::min(space + 1, merge.size()));
     both.assign(left).append(right);
     const int32_t ids[] = {bpe.vocabulary_->find(left), bpe.vocabulary_->find(right), bpe.vocabulary_->find(both)};
-    if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0) throw std::invalid_argument("merge " + std::to_string(i) + " is of what is not in the vocabulary");
+    if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0)
+      throw std::invalid_argument("merge " + std::to_string(i) + " is of what is not in the vocabulary");
     const uint64_t pair = static_cast<uint64_t>(ids[0]) << 32 | static_cast<uint32_t>(ids[1]);
     const size_t slot = bpe.pair_slot(pair);
     bpe.pairs_[slot] = pair;
@@ -138,7 +139,8 @@ Bpe Bpe::from_merges(std::shared_ptr<const Vocabulary> vocabulary, const Strings
 
 Bpe Bpe::from_scores(std::shared_ptr<const Vocabulary> vocabulary, std::vector<float> scores, int32_t unknown) {
   if (scores.size() != vocabulary->size()) throw std::invalid_argument("each piece needs one score");
-  if (unknown < -1 || unknown >= static_cast<int64_t>(vocabulary->size())) throw std::invalid_argument("the piece for what is unknown is not in the vocabulary");
+  if (unknown < -1 || unknown >= static_cast<int64_t>(vocabulary->size()))
+    throw std::invalid_argument("the piece for what is unknown is not in the vocabulary");
   Bpe bpe(std::move(vocabulary));
   bpe.scores_ = std::move(scores);
   bpe.unknown_ = unknown;
@@ -198,7 +200,8 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>& ids) const {
   auto consider = [&](int32_t left) {
     if (left < 0 || symbols[left].next < 0) return;
     const Symbol &a = symbols[left], &b = symbols[a.next];
-    if (const Join found = join(word.data(), a, b); found.score > kNever) candidates.push({found.score, left, found.id, a.length + b.length});
+    if (const Join found = join(word.data(), a, b); found.score > kNever)
+      candidates.push({found.score, left, found.id, a.length + b.length});
   };
   for (size_t i = 0; i < symbols.size(); i++) consider(static_cast<int32_t>(i));
 

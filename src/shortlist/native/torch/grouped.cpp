@@ -117,7 +117,8 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
     alignas(64) float copied[kOutputs * kDepth], sums[kOutputs * kMost];
     const int64_t count = std::min<int64_t>(kOutputs, outputs - begin), width = piece.width(), all = piece.panels(piece.count);
     const float* w = weights + piece.group * rows * columns;
-    if (!piece.vectors) kernels().float_dots(w + begin * columns, panels, static_cast<int>(count), static_cast<int>(piece.count), depth, sums);
+    if (!piece.vectors)
+      kernels().float_dots(w + begin * columns, panels, static_cast<int>(count), static_cast<int>(piece.count), depth, sums);
     // A matrix with a single panel is read once, unpacked.
     const int64_t step = all == 1 && !transposed ? depth : kDepth;
     for (int64_t d = 0; piece.vectors && d < depth; d += step) {
@@ -131,12 +132,14 @@ void grouped_product(const float* weights, int64_t rows, int64_t columns, bool t
         stride = columns;
       } else {
         stride = n;
-        for (int64_t i = 0; i < count; i++) std::memcpy(copied + i * n, w + (begin + i) * columns + d, static_cast<size_t>(n) * sizeof(float));
+        for (int64_t i = 0; i < count; i++)
+          std::memcpy(copied + i * n, w + (begin + i) * columns + d, static_cast<size_t>(n) * sizeof(float));
       }
       for (int64_t panel = 0; panel < all; panel++)
         for (int64_t i = 0; i < count; i += kFloatTile)
           kernels().float_tile(a + i * (stride ? stride : n), stride, panels + (panel * depth + d) * width,
-                         static_cast<int>(std::min<int64_t>(kFloatTile, count - i)), piece.vectors, n, sums + (panel * kOutputs + i) * width, width,
+                         static_cast<int>(std::min<int64_t>(kFloatTile, count - i)), piece.vectors, n,
+                             sums + (panel * kOutputs + i) * width, width,
                          d > 0);
     }
     for (int64_t t = 0; t < piece.count; t++) {
