@@ -12,11 +12,11 @@ from builders import tiny_hf
 from safetensors.numpy import load_file, save_file
 
 from shortlist.checkpoints import open_checkpoint
-from shortlist.checkpoints.base import StoredTensor
 from shortlist.errors import CheckpointError
 from shortlist.spec.config import ModelConfig, Streams
 from shortlist.spec.gemma3n import gguf_own, hf_own, split_streams
 from shortlist.spec.settings import Settings
+from shortlist.spec.tensors import StoredTensor
 
 WINDOWS = (512, 512, 512, 512, 0) * 7  # of E4B
 CONFIG = ModelConfig(

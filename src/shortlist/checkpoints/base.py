@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +15,7 @@ from shortlist.spec.config import ModelConfig
 from shortlist.spec.expert_tensors import mixture_shapes, shared_router_shapes
 from shortlist.spec.families import FAMILIES
 from shortlist.spec.families.base import FFN_BIASES, FFN_TENSORS, KEYS_AND_VALUES
+from shortlist.spec.tensors import StoredTensor
 
 TYPES = {kind.name: kind for kind in _native.tensor_types()}
 """Every tensor type by its name: a record of the native table (`native/formats/types.cpp`)."""
@@ -27,28 +27,6 @@ _MOST_MISSING = 10_000  # missing tensors that are collected; a damaged header m
 # Enough to distinguish two fine-tunes (every weight differs), and quick to read from a cold disk.
 _SAMPLES = 32
 _SAMPLE_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """One tensor, as stored in its file.
-
-    Parameters
-    ----------
-    name
-        Name of the tensor in the file.
-    type
-        Key of `TYPES`.
-    shape
-        Row-major: `(rows, columns)`, or `(columns,)`.
-    data
-        uint8 [bytes], a view of the mapped file.
-    """
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    data: np.ndarray
 
 
 class _Tensors(dict[str, StoredTensor]):

@@ -18,7 +18,7 @@ from shortlist.spec.config import ModelConfig, Streams
 from shortlist.spec.settings import MAX_LAYERS, MAX_WIDTH, Settings
 
 if TYPE_CHECKING:
-    from shortlist.checkpoints.base import StoredTensor
+    from shortlist.spec.tensors import StoredTensor
 
 MOST_STREAMS = 16
 

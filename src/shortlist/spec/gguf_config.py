@@ -9,14 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shortlist.checkpoints.activations import activation_of
-from shortlist.checkpoints.base import StoredTensor
-from shortlist.checkpoints.experts import gguf_mixture
 from shortlist.spec import rope
+from shortlist.spec.activations import activation_of
 from shortlist.spec.config import ModelConfig
 from shortlist.spec.families.base import BIASES, Family
 from shortlist.spec.gguf_keys import keys_of
 from shortlist.spec.keys import check_keys
+from shortlist.spec.mixtures import gguf_mixture
 from shortlist.spec.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,
@@ -26,6 +25,7 @@ from shortlist.spec.settings import (
     MAX_WIDTH,
     Settings,
 )
+from shortlist.spec.tensors import StoredTensor
 
 
 def gguf_config(settings: Settings, family: Family, tensors: Mapping[str, StoredTensor]) -> ModelConfig:

@@ -2,16 +2,16 @@
 
 import math
 
-from shortlist.checkpoints.activations import activation_of
-from shortlist.checkpoints.converted import converted_mixture
-from shortlist.checkpoints.experts import hf_mixture
+from shortlist.spec.activations import activation_of
 from shortlist.spec.config import ModelConfig
+from shortlist.spec.converted import converted_mixture
 from shortlist.spec.families import FAMILIES
 from shortlist.spec.families.base import ATTENTION_BIASES, BIASES, FFN_BIASES, QKV_BIASES, Family
 from shortlist.spec.hf_keys import defaults_of, keys_of
 from shortlist.spec.hf_layers import layer_types
 from shortlist.spec.hf_rope import WINDOWED, rotations
 from shortlist.spec.keys import check_keys
+from shortlist.spec.mixtures import hf_mixture
 from shortlist.spec.settings import (
     MAX_CONTEXT,
     MAX_FFN_WIDTH,

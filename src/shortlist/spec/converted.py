@@ -2,8 +2,8 @@
 
 import math
 
-from shortlist.checkpoints.experts import MAX_EXPERTS
 from shortlist.spec.config import MixtureConfig
+from shortlist.spec.mixtures import MAX_EXPERTS
 from shortlist.spec.settings import MAX_FFN_WIDTH, Settings
 
 FORMAT = 1
